@@ -1,0 +1,61 @@
+//! How long it takes from a recipe to an HLO module: build (with autodiff), check and lower.
+//!
+//! ```text
+//! cargo bench --bench lowering
+//! ```
+#![allow(missing_docs)]
+
+use ribosome::hlo::{Layout, Program, lower};
+use ribosome::sharding::{Mesh, Rules};
+use ribosome::train::recipe::Recipe;
+
+fn main() {
+    divan::main();
+}
+
+/// The published step: dropout, noise and Adafactor.
+#[divan::bench(args = ["prot-t5-tiny", "prot-t5-xl", "prot-t5-xxl"])]
+fn published(preset: &str) -> Program {
+    lowered(preset, &[])
+}
+
+/// The step of the JAX program that it is compared with: no dropout, a momentum update.
+#[divan::bench(args = ["prot-t5-xl", "prot-t5-xxl"])]
+fn like_jax(preset: &str) -> Program {
+    lowered(
+        preset,
+        &[
+            ("dropout", "false"),
+            ("optimizer.name", "momentum"),
+            ("batch", "2048"),
+        ],
+    )
+}
+
+fn lowered(preset: &str, changes: &[(&str, &str)]) -> Program {
+    let recipe = Recipe::preset(preset).expect("a preset");
+    let recipe = changes.iter().fold(recipe, |recipe, (key, value)| {
+        recipe.set(key, value).expect("a key")
+    });
+    let (mesh, rules) = match preset {
+        "prot-t5-tiny" => (Mesh::parse("data=4,model=2"), Rules::standard()),
+        _ => (Mesh::parse("data=64,model=16"), Rules::standard()),
+    };
+    let mesh = mesh.expect("a mesh");
+    let graph = recipe
+        .step()
+        .build()
+        .expect("a step")
+        .graph
+        .check()
+        .expect("a graph");
+    lower(
+        &graph,
+        preset,
+        Layout {
+            mesh: &mesh,
+            rules: &rules,
+        },
+    )
+    .expect("a program")
+}

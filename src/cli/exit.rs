@@ -1,0 +1,118 @@
+//! How the command ends: the exit statuses, and the one place where errors are printed.
+
+use std::process::ExitCode;
+
+use ribosome::report;
+use ribosome::runtime;
+use ribosome::sharding::ShardingError;
+use ribosome::train::recipe::RecipeError;
+
+/// The exit statuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// What was asked for is done.
+    Done = 0,
+    /// It failed.
+    Failed = 1,
+    /// It was asked for wrongly.
+    Usage = 2,
+    /// The program does not fit the device's memory.
+    DoesNotFit = 3,
+    /// A check found a difference.
+    Differs = 4,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> ExitCode {
+        ExitCode::from(status as u8)
+    }
+}
+
+/// Arguments that cannot be, where no library error says so.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Prints `error` with what caused it on stderr; the status to end with.
+pub fn report(error: &anyhow::Error) -> Status {
+    // A reader that has seen enough (`ribosome models | head`) is no failure.
+    let broken = |cause: &&(dyn std::error::Error + 'static)| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(|cause| broken(&cause)) {
+        return Status::Done;
+    }
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        // Some errors name their cause themselves.
+        if !text.contains(&cause) {
+            let gap = if text.is_empty() { "" } else { ": " };
+            text = format!("{text}{gap}{cause}");
+        }
+    }
+    eprintln!("error: {}", short(&text));
+    status(error)
+}
+
+/// Plugins can say a great deal in one line (every folder that was searched); what matters comes first.
+const LONGEST_LINE: usize = 600;
+
+fn short(text: &str) -> String {
+    let cut = |line: &str| match line.char_indices().nth(LONGEST_LINE) {
+        Some((at, _)) => format!("{} ...", &line[..at]),
+        None => line.to_string(),
+    };
+    text.lines().map(cut).collect::<Vec<_>>().join("\n")
+}
+
+/// The status that `error` stands for.
+fn status(error: &anyhow::Error) -> Status {
+    let mut chain = error.chain();
+    chain.find_map(status_of).unwrap_or(Status::Failed)
+}
+
+fn status_of(cause: &(dyn std::error::Error + 'static)) -> Option<Status> {
+    if cause.is::<Usage>() || cause.is::<ShardingError>() {
+        return Some(Status::Usage);
+    }
+    if let Some(error) = cause.downcast_ref::<RecipeError>() {
+        return Some(match error {
+            RecipeError::UnknownModel { .. } | RecipeError::Invalid { .. } => Status::Usage,
+            RecipeError::Unreadable { .. } => Status::Failed,
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<report::Error>() {
+        return match error {
+            report::Error::Runtime(error) => status_of(error),
+            error => error.is_usage().then_some(Status::Usage),
+        };
+    }
+    let error = cause.downcast_ref::<runtime::Error>()?;
+    error.is_out_of_memory().then_some(Status::DoesNotFit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+    use ribosome::sharding::Target;
+
+    #[test]
+    fn the_status_is_that_of_the_cause() {
+        let parsed = "v9-8".parse::<Target>().context("in --on");
+        assert_eq!(status(&parsed.unwrap_err()), Status::Usage);
+        let memory = runtime::Error::OutOfMemory {
+            function: "PJRT_Execute",
+            message: "16 GB".into(),
+        };
+        assert_eq!(
+            status(&report::Error::from(memory).into()),
+            Status::DoesNotFit
+        );
+        let other = runtime::Error::Invalid("no".into());
+        assert_eq!(status(&report::Error::from(other).into()), Status::Failed);
+        assert_eq!(status(&anyhow::anyhow!("disk full")), Status::Failed);
+    }
+}

@@ -1,0 +1,166 @@
+//! `ribosome lower`: the lowered step as text, as a module, or as a table of shardings. Needs no plugin.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::ValueEnum;
+use ribosome::hlo::{Port, Signature, text};
+use ribosome::report::memory::port_bytes;
+use ribosome::report::table::{size, table};
+use ribosome::report::{Lowered, Machine};
+use ribosome::runtime::Settings;
+use serde_json::json;
+
+use super::args::{OutputArgs, WhatArgs};
+use super::exit::Status;
+use super::output::{Progress, prepare, print, print_json, write, write_program};
+
+/// Lowers a model's training step to HLO, without compiling it
+#[derive(clap::Args)]
+#[command(after_help = "Example: ribosome lower prot-t5-tiny --on cpu:8 --emit sharding")]
+pub struct Args {
+    #[command(flatten)]
+    what: WhatArgs,
+    /// What to write
+    #[arg(long, value_enum, default_value_t = Emit::Hlo)]
+    emit: Emit,
+    /// The file to write to [default: stdout; for proto NAME.hlo.pb here or in --out]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    report: OutputArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Emit {
+    /// The graph as text, a node a line
+    Graph,
+    /// The module as text that XLA's parser reads
+    Hlo,
+    /// The module as XLA's compilers take it (NAME.hlo.pb), and its signature (NAME.json) next to it
+    Proto,
+    /// Where each input and output lies, a line each
+    Sharding,
+}
+
+impl Args {
+    /// Runs the command.
+    pub fn run(self) -> Result<Status> {
+        let job = self.what.job()?;
+        if let Some(folder) = &self.report.out {
+            prepare(folder)?;
+        }
+        let progress = Progress::new(&job.recipe.name, self.report.quiet || self.report.json);
+        let mut stages = progress.stages();
+        let devices = match job.target.devices() {
+            Some(devices) => devices,
+            // Only the plugin knows how many devices an attached TPU has.
+            None => Machine::open(&job.target, &Settings::from_environment()?)?
+                .devices()
+                .len(),
+        };
+        let lowered = job.lower(devices, &mut stages)?;
+        let seconds = stages.seconds();
+        drop(stages);
+        drop(progress);
+        let (files, text) = self.emit(&job.recipe.name, &lowered)?;
+        let program = &lowered.program;
+        if let Some(folder) = &self.report.out {
+            write_program(folder, &job.recipe.name, program)?;
+        }
+        match (self.report.json, text) {
+            (true, text) => print_json(&json!({
+                "model": job.recipe.name,
+                "fingerprint": program.fingerprint(),
+                "mesh": lowered.mesh.to_string(),
+                "parameters": lowered.parameters,
+                "hlo": { "instructions": program.instructions(), "bytes": program.bytes().len() },
+                "seconds": seconds,
+                "files": files,
+                "text": text,
+            }))?,
+            (false, Some(text)) => print(&text)?,
+            (false, None) => files
+                .iter()
+                .for_each(|file| eprintln!("wrote {}", file.display())),
+        }
+        Ok(Status::Done)
+    }
+
+    /// Writes what is asked for: the files, or the text for stdout.
+    fn emit(&self, name: &str, lowered: &Lowered) -> Result<(Vec<PathBuf>, Option<String>)> {
+        let program = &lowered.program;
+        let text = match self.emit {
+            Emit::Graph => lowered.graph.to_text(),
+            Emit::Hlo => text::print(&program.module),
+            Emit::Sharding => sharding_table(&program.signature),
+            Emit::Proto => {
+                let folder = self.report.out.as_deref().unwrap_or(Path::new(""));
+                let file = match &self.output {
+                    Some(file) => file.clone(),
+                    None => folder.join(format!("{name}.hlo.pb")),
+                };
+                // The signature goes by the same name: `x.hlo.pb` and `x.json`.
+                let stem = file
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                let stem = stem.strip_suffix(".pb").unwrap_or(&stem);
+                let stem = stem.strip_suffix(".hlo").unwrap_or(stem);
+                let signature = file.with_file_name(format!("{stem}.json"));
+                write(&file, &program.bytes())?;
+                write(&signature, program.signature.json().as_bytes())?;
+                return Ok((vec![file, signature], None));
+            }
+        };
+        match &self.output {
+            None => Ok((Vec::new(), Some(text))),
+            Some(file) => {
+                write(file, text.as_bytes())?;
+                Ok((vec![file.clone()], None))
+            }
+        }
+    }
+}
+
+/// One line an input and output: name, role, axes with sizes, where it is split, bytes of a device's part.
+fn sharding_table(signature: &Signature) -> String {
+    let row = |way: &str, port: &Port| {
+        let shape = &port.shape;
+        let bytes = port_bytes(signature, port);
+        vec![
+            way.to_string(),
+            port.name.clone(),
+            port.role.clone(),
+            shape.to_string(),
+            port.sharding.describe(&signature.mesh, shape),
+            bytes.to_string(),
+            match port.aliases {
+                Some(input) => format!("replaces {}", signature.inputs[input].name),
+                None => String::new(),
+            },
+        ]
+    };
+    let inputs = signature.inputs.iter().map(|port| row("in", port));
+    let outputs = signature.outputs.iter().map(|port| row("out", port));
+    let rows: Vec<_> = inputs.chain(outputs).collect();
+    let header = [
+        "",
+        "name",
+        "role",
+        "shape",
+        "sharding",
+        "bytes a device",
+        "",
+    ];
+    let total: u64 = (signature.inputs.iter())
+        .map(|port| port_bytes(signature, port))
+        .sum();
+    format!(
+        "mesh {}\n{}inputs take {} a device\n",
+        signature.mesh,
+        table(&header, &rows, &[5]),
+        size(total)
+    )
+}

@@ -1,0 +1,124 @@
+//! `ribosome models`: the presets, or one of them in full.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use ribosome::graph::Weight;
+use ribosome::models::presets::presets;
+use ribosome::report::Error;
+use ribosome::report::table::{count, table};
+use ribosome::train::recipe::Recipe;
+use serde_json::json;
+
+use super::exit::Status;
+use super::output::{print, print_json};
+
+/// Lists the models by name, or prints one's configuration and weights
+#[derive(clap::Args)]
+#[command(after_help = "Example: ribosome models prot-t5-xl")]
+pub struct Args {
+    /// The model to print in full, or a recipe file (.toml)
+    name: Option<String>,
+    /// Prints one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    /// Runs the command.
+    pub fn run(self) -> Result<Status> {
+        match &self.name {
+            None => self.list()?,
+            Some(name) => self.one(name)?,
+        }
+        Ok(Status::Done)
+    }
+
+    fn list(&self) -> Result<()> {
+        let presets = presets();
+        if self.json {
+            let models: Vec<_> = (presets.iter())
+                .map(|preset| {
+                    json!({
+                        "name": preset.name,
+                        "about": preset.about,
+                        "parameters": preset.config.parameters(),
+                    })
+                })
+                .collect();
+            return print_json(&json!({ "models": models }));
+        }
+        let rows: Vec<_> = (presets.iter())
+            .map(|preset| {
+                vec![
+                    preset.name.to_string(),
+                    count(preset.config.parameters() as u64),
+                    preset.about.to_string(),
+                ]
+            })
+            .collect();
+        print(&table(&["name", "parameters", ""], &rows, &[1]))
+    }
+
+    fn one(&self, name: &str) -> Result<()> {
+        let recipe = Recipe::load(name)?;
+        let step = recipe.step().build().map_err(Error::from)?;
+        let parameters: usize = (step.weights.iter())
+            .map(|weight| weight.shape.elements())
+            .sum();
+        if self.json {
+            let weights: Vec<_> = (step.weights.iter())
+                .map(|weight| {
+                    let axes = weight.shape.axes.iter();
+                    json!({
+                        "name": weight.name,
+                        "dtype": weight.shape.dtype.name(),
+                        "axes": axes.map(|axis| json!([axis.name.as_str(), axis.size])).collect::<Vec<_>>(),
+                        "elements": weight.shape.elements(),
+                    })
+                })
+                .collect();
+            return print_json(&json!({
+                "name": recipe.name,
+                "parameters": parameters,
+                "config": recipe.model,
+                "weights": weights,
+            }));
+        }
+        let mut text = format!(
+            "{}: {} parameters\n\nconfig\n",
+            recipe.name,
+            count(parameters as u64)
+        );
+        for line in toml::to_string(&recipe.model)?.lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+        text += "\nweights\n";
+        text += &tree(&step.weights);
+        print(&text)
+    }
+}
+
+/// The weights by scope, indented, each scope printed once.
+fn tree(weights: &[Weight]) -> String {
+    let mut rows = Vec::new();
+    let mut open: Vec<&str> = Vec::new();
+    for weight in weights {
+        let parts: Vec<_> = weight.name.split('/').collect();
+        let (scopes, leaf) = parts.split_at(parts.len() - 1);
+        let same = open.iter().zip(scopes).take_while(|(a, b)| a == b).count();
+        for (depth, scope) in scopes.iter().enumerate().skip(same) {
+            rows.push(vec![format!("{}{scope}/", "  ".repeat(depth))]);
+        }
+        open = scopes.to_vec();
+        rows.push(vec![
+            format!("{}{}", "  ".repeat(scopes.len()), leaf.join("/")),
+            weight.shape.to_string(),
+            count(weight.shape.elements() as u64),
+        ]);
+    }
+    for row in &mut rows {
+        row.resize(3, String::new());
+    }
+    table(&[], &rows, &[2])
+}

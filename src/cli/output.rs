@@ -1,0 +1,130 @@
+//! Where results go: stdout, files that appear whole or not at all, and progress on stderr.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ribosome::hlo::Program;
+use ribosome::report::Stages;
+
+/// Prints `text` on stdout, with a line break at the end.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .context("cannot write to stdout")?;
+    if !text.ends_with('\n') {
+        out.write_all(b"\n").context("cannot write to stdout")?;
+    }
+    out.flush().context("cannot write to stdout")
+}
+
+/// Prints `value` as one JSON object.
+pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
+}
+
+/// Makes `folder` and tries to write into it, so that a long compile does not end in a folder that cannot be written.
+pub fn prepare(folder: &Path) -> Result<()> {
+    let write = || -> io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        tempfile::NamedTempFile::new_in(folder)?.close()
+    };
+    write().with_context(|| format!("cannot write into the folder {}", folder.display()))
+}
+
+/// Writes `bytes` to `path`, which is the old file or the new one but never a part of it; makes its folder.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let write = || -> io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        // A temporary file is its owner's alone; a result is for whom the folder is for.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644))?;
+        }
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes `NAME.hlo.pb` and `NAME.json`, all that a program needs to be compiled and run, into `folder`.
+pub fn write_program(folder: &Path, name: &str, program: &Program) -> Result<[String; 2]> {
+    let files = [format!("{name}.hlo.pb"), format!("{name}.json")];
+    write(&folder.join(&files[0]), &program.bytes())?;
+    write(&folder.join(&files[1]), program.signature.json().as_bytes())?;
+    Ok(files)
+}
+
+/// A line on stderr that says which stage is running and for how long; nothing where that is no terminal or `quiet`.
+pub struct Progress(ProgressBar);
+
+impl Progress {
+    /// Progress for what is called `name`.
+    pub fn new(name: &str, quiet: bool) -> Self {
+        if quiet {
+            return Progress(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}: {msg} {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name.to_string());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Progress(bar)
+    }
+
+    /// Stages that this line follows.
+    pub fn stages(&self) -> Stages<'_> {
+        Stages::watched(|stage| {
+            // Loading may fetch a plugin, which has a bar of its own.
+            match stage {
+                "load" => self.0.disable_steady_tick(),
+                _ => self.0.enable_steady_tick(Duration::from_millis(120)),
+            }
+            self.0.set_message(stage);
+        })
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_whole_in_a_new_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new").join("report.json");
+        write(&path, b"{}").unwrap();
+        write(&path, b"{\"a\": 1}").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"a\": 1}");
+        let left: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().collect();
+        assert_eq!(left.len(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn a_folder_that_is_a_file_is_an_error_with_the_path() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = write(&file.path().join("x"), b"").unwrap_err();
+        let message = format!("{error:#}");
+        assert!(
+            message.starts_with("cannot write ") && message.contains("x: "),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,278 @@
+//! `ribosome train`: the compiled step on the devices of this machine, over real proteins.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use ribosome::data::{Dataset, PROT_T5};
+use ribosome::report::table::count;
+use ribosome::report::{self, Machine};
+use ribosome::runtime::Settings;
+use ribosome::sharding::Target;
+use ribosome::train::checkpoint::Checkpoint;
+use ribosome::train::progress::Progress;
+use ribosome::train::run::{Event, Flow, Plan, Summary, run};
+use ribosome::train::trainer::{Setup, StepReport, TrainError, Trainer};
+
+use super::args::WhatArgs;
+use super::exit::{Status, Usage};
+use super::output::{prepare, print};
+
+/// Trains a model on the devices of this machine
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example: ribosome train prot-t5-tiny --data examples/data/proteins.fasta --on cpu:8 --out run"
+)]
+pub struct Args {
+    #[command(flatten)]
+    what: WhatArgs,
+    /// Proteins as FASTA, plain or gzip
+    #[arg(long, required = true, num_args = 1.., value_name = "FASTA")]
+    data: Vec<PathBuf>,
+    /// How many steps the run has, those before --resume counted [default: the recipe's]
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Keeps checkpoint.safetensors and log.jsonl in this folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// A checkpoint after every so many steps, beside the one at the end
+    #[arg(long, value_name = "N", requires = "out", default_value_t = 100)]
+    save_every: u64,
+    /// Goes on from the checkpoint in --out
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// Prints one JSON object a step instead of text
+    #[arg(long)]
+    json: bool,
+    /// Shows no progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+const CHECKPOINT: &str = "checkpoint.safetensors";
+const LOG: &str = "log.jsonl";
+
+/// A run prints about so many steps as text.
+const LINES: u64 = 20;
+
+impl Args {
+    /// Runs the command.
+    pub fn run(self) -> Result<Status> {
+        let mut job = self.what.job()?;
+        job.recipe.steps = self.steps.unwrap_or(job.recipe.steps);
+        if matches!(job.target, Target::Gpu { .. } | Target::Tpu(_)) {
+            let message = format!(
+                "{} is a description, on which nothing runs; train on cpu:8, cuda or tpu, or see what `ribosome compile` \
+                 says of it",
+                job.target
+            );
+            return Err(Usage(message).into());
+        }
+        let checkpoint = self.checkpoint()?;
+        let data = Dataset::from_fasta(&self.data, &PROT_T5)?;
+        let machine = Machine::open(&job.target, &Settings::from_environment()?)?;
+        let client = (machine.client()).context("the target has no devices on this machine")?;
+        let parameters = job.recipe.model.parameters() as u64;
+        let (mesh, reason) = job.place(machine.devices().len(), parameters)?;
+        let reason = reason.unwrap_or_else(|| format!("mesh {mesh}: given"));
+        if !self.json {
+            print(&format!(
+                "{}: {} parameters, {} steps of {} rows of {} tokens\n{} proteins with {} residues\n{}; {reason}",
+                job.recipe.name,
+                count(parameters),
+                job.recipe.steps,
+                job.recipe.batch,
+                job.recipe.length,
+                data.len(),
+                count(data.residue_count() as u64),
+                job.target.mapping(),
+            ))?;
+        }
+        let setup = Setup {
+            recipe: &job.recipe,
+            mesh: &mesh,
+            client,
+            shardy: job.shardy,
+            data: &data,
+        };
+        let done = checkpoint
+            .as_ref()
+            .map_or(0, |file| file.about().steps_done);
+        let progress = Progress::new(job.recipe.steps, done, self.quiet || self.json);
+        progress.waiting("compiling");
+        let trainer = match &checkpoint {
+            None => Trainer::start(setup),
+            Some(checkpoint) => Trainer::resume(setup, checkpoint),
+        };
+        let trainer = trainer.map_err(by_kind)?;
+        if let Some(checkpoint) = &checkpoint {
+            for difference in trainer.differences(checkpoint) {
+                progress
+                    .suspend(|| eprintln!("warning: not the run of the checkpoint: {difference}"));
+            }
+        }
+        let summary = self.steps(trainer, &progress)?;
+        if !self.json {
+            print(&text(&summary))?;
+        }
+        Ok(Status::Done)
+    }
+
+    /// The checkpoint to go on from. A new run into a folder that has one is refused: its first save would be the old
+    /// run's end.
+    fn checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let Some(folder) = &self.out else {
+            return Ok(None);
+        };
+        let path = folder.join(CHECKPOINT);
+        if self.resume {
+            return Ok(Some(Checkpoint::open(&path)?));
+        }
+        if path.exists() {
+            let message = format!(
+                "{} exists already; go on from it with --resume, or take another --out",
+                path.display()
+            );
+            return Err(Usage(message).into());
+        }
+        prepare(folder)?;
+        Ok(None)
+    }
+
+    /// All steps.
+    fn steps(&self, mut trainer: Trainer, progress: &Progress) -> Result<Summary> {
+        let steps = trainer.setup().recipe.steps;
+        if trainer.done() >= steps {
+            progress.finish();
+            let message = format!(
+                "the checkpoint has {} steps done, and the run has {steps}; go on with --steps {} or more",
+                trainer.done(),
+                trainer.done() + 1
+            );
+            return Err(Usage(message).into());
+        }
+        let file = |name| self.out.as_ref().map(|folder| folder.join(name));
+        let plan = Plan {
+            steps,
+            checkpoint: file(CHECKPOINT),
+            save_every: self.save_every,
+            log: file(LOG),
+        };
+        let (first, every) = (trainer.done() + 1, (steps / LINES).max(1));
+        // A reader of stdout that is gone stops the run as if it had been asked to: with a checkpoint.
+        let unprinted = RefCell::new(None);
+        let show = |line: &str| match progress.suspend(|| print(line)) {
+            Ok(()) => Flow::Continue,
+            Err(error) => {
+                *unprinted.borrow_mut() = Some(error);
+                Flow::Stop
+            }
+        };
+        if !self.json {
+            show(HEADER);
+        }
+        let interrupted = interrupted()?;
+        let result = run(&mut trainer, &plan, |event| match event {
+            Event::Step(report) => {
+                progress.step(report);
+                let due = report.step == first || report.step % every == 0 || report.step == steps;
+                let shown = match (self.json, due) {
+                    // Finite numbers alone: this cannot fail.
+                    (true, _) => show(&serde_json::to_string(report).unwrap_or_default()),
+                    (false, true) => show(&line(report)),
+                    (false, false) => Flow::Continue,
+                };
+                match interrupted.load(Ordering::Relaxed) {
+                    true => Flow::Stop,
+                    false => shown,
+                }
+            }
+            Event::Saved(path) => {
+                progress.suspend(|| {
+                    if !self.quiet && !self.json {
+                        eprintln!("saved {}", path.display());
+                    }
+                });
+                Flow::Continue
+            }
+            Event::NotSaved(error) => {
+                progress.suspend(|| {
+                    eprintln!("warning: {error}; the checkpoint before it is as it was, and the run goes on");
+                });
+                Flow::Continue
+            }
+        });
+        progress.finish();
+        if let Some(error) = unprinted.into_inner() {
+            return Err(error);
+        }
+        let summary = result.map_err(by_kind)?;
+        if summary.steps < steps {
+            let way = match self.out {
+                Some(_) => "go on with --resume",
+                None => "nothing was saved without --out",
+            };
+            bail!("stopped after {} of {steps} steps; {way}", summary.steps);
+        }
+        Ok(summary)
+    }
+}
+
+/// Becomes true at the first Ctrl-C, after which a run saves and stops; the second one ends the process at once.
+fn interrupted() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let seen = flag.clone();
+    ctrlc::set_handler(move || {
+        if seen.swap(true, Ordering::Relaxed) {
+            // What shells report of a process that Ctrl-C ended: 128 + SIGINT.
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this step; Ctrl-C again stops at once");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(flag)
+}
+
+/// The error within, which decides the exit status.
+fn by_kind(error: TrainError) -> anyhow::Error {
+    match error {
+        TrainError::Step(error) => report::Error::from(error).into(),
+        TrainError::Sharding(error) => error.into(),
+        TrainError::Runtime(error) => error.into(),
+        error => error.into(),
+    }
+}
+
+const HEADER: &str = "    step      loss  grad norm  learning rate  tokens/s      ms";
+
+fn line(report: &StepReport) -> String {
+    format!(
+        "{:8}  {:8.4}  {:9.4}  {:13.6}  {:8.0}  {:6.0}",
+        report.step,
+        report.loss,
+        report.grad_norm,
+        report.learning_rate,
+        report.tokens_per_second,
+        report.seconds * 1e3
+    )
+}
+
+fn text(summary: &Summary) -> String {
+    let Summary {
+        steps,
+        window,
+        first_loss,
+        last_loss,
+        constant_guess,
+    } = summary;
+    let than = if last_loss < constant_guess {
+        "below"
+    } else {
+        "above"
+    };
+    format!(
+        "after {steps} steps the loss is {last_loss:.4} (mean of the last {window}; of the first {first_loss:.4}), {than} the {constant_guess:.4} of the best guess that does not look at the input"
+    )
+}

@@ -1,0 +1,305 @@
+//! Vocabularies: the letter-to-id tables of the published models, one constant table per family.
+//!
+//! Every table has the same layout: named tokens from id 0, then one id per residue letter, then (T5 only) the
+//! `<extra_id_k>` tokens in descending order of k. A family is one more [`Vocabulary`] constant.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use thiserror::Error;
+
+/// The tokens of one model family and how a protein is written in them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Vocabulary {
+    /// The family, for messages.
+    pub name: &'static str,
+    /// Names of the tokens in front of the residues: ids from 0.
+    pub specials: &'static [&'static str],
+    /// Letters with an id of their own, in order of their ids, which follow the specials.
+    pub residues: &'static [u8],
+    /// Number of `<extra_id_k>` tokens after the residues, the last one being `<extra_id_0>`.
+    pub extra_ids: usize,
+    /// Letters that are read as another token (rare and ambiguous residues), with its id.
+    pub replaced: &'static [(u8, i32)],
+    /// Tokens put in front of a protein.
+    pub prefix: &'static [i32],
+    /// Tokens put behind a protein.
+    pub suffix: &'static [i32],
+    /// The id that fills a row up to its length.
+    pub pad: i32,
+    /// The id of what the vocabulary does not know.
+    pub unknown: i32,
+    /// The id that hides a residue in the denoising objective.
+    pub mask: i32,
+}
+
+/// All four ProtT5 models: 128 ids, `</s>` behind the protein and nothing in front of it, one mask id for all masked
+/// places (`<extra_id_0>`, the last id). U, Z, O and B are read as X, as the model cards say, so the ids 24 to 27 that
+/// the SentencePiece model has for them never come out of [`Vocabulary::encode`]. It has no J.
+///
+/// Source: Rostlab/prot_t5_xl_uniref50 (its SentencePiece model and card), and the answers of the authors in the
+/// issues 42, 137, 147 and 158 of agemagician/ProtTrans.
+pub static PROT_T5: Vocabulary = Vocabulary {
+    name: "prot-t5",
+    specials: &["<pad>", "</s>", "<unk>"],
+    residues: b"ALGVSREDTIPKFQNYMHWCXBOUZ",
+    extra_ids: 100,
+    replaced: &[(b'U', 23), (b'Z', 23), (b'O', 23), (b'B', 23)],
+    prefix: &[],
+    suffix: &[1],
+    pad: 0,
+    unknown: 2,
+    mask: 127,
+};
+
+/// A letter or an id that a vocabulary does not have.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum VocabError {
+    /// No token for a letter.
+    #[error(
+        "`{}` at position {position} is no residue of the {vocabulary} vocabulary, which reads {letters}; write X for \
+         an unknown residue",
+        letter.escape_ascii()
+    )]
+    Letter {
+        /// The letter.
+        letter: u8,
+        /// Its place in the protein, from 1.
+        position: usize,
+        /// The name of the vocabulary.
+        vocabulary: &'static str,
+        /// Every letter that the vocabulary reads, in alphabetical order.
+        letters: String,
+    },
+    /// No token of that id.
+    #[error("id {id} at position {position} is outside the {size} ids of the {vocabulary} vocabulary, 0 to {}", size - 1)]
+    Id {
+        /// The id.
+        id: i32,
+        /// Its place among the tokens, from 1.
+        position: usize,
+        /// The name of the vocabulary.
+        vocabulary: &'static str,
+        /// The number of ids.
+        size: usize,
+    },
+}
+
+impl Vocabulary {
+    /// The number of ids.
+    pub fn size(&self) -> usize {
+        self.specials.len() + self.residues.len() + self.extra_ids
+    }
+
+    /// The ids of the residue letters: for ProtT5 3 to 27.
+    pub fn residue_ids(&self) -> Range<i32> {
+        let first = self.specials.len() as i32;
+        first..first + self.residues.len() as i32
+    }
+
+    /// The id that an upper case residue letter is read as.
+    pub fn id(&self, letter: u8) -> Option<i32> {
+        if let Some(&(_, id)) = self.replaced.iter().find(|&&(from, _)| from == letter) {
+            return Some(id);
+        }
+        let place = self.residues.iter().position(|&r| r == letter)?;
+        Some(self.residue_ids().start + place as i32)
+    }
+
+    /// The name of a token: a letter, or a special such as `</s>`.
+    pub fn token(&self, id: i32) -> Option<Cow<'static, str>> {
+        let place = usize::try_from(id).ok()?;
+        if let Some(name) = self.specials.get(place) {
+            return Some(Cow::Borrowed(name));
+        }
+        let place = place - self.specials.len();
+        if let Some(&letter) = self.residues.get(place) {
+            return Some(Cow::Owned((letter as char).to_string()));
+        }
+        let place = place - self.residues.len();
+        let extra = self.extra_ids.checked_sub(1 + place)?;
+        Some(Cow::Owned(format!("<extra_id_{extra}>")))
+    }
+
+    /// The ids of the residues `sequence` (upper case letters), with nothing around them.
+    pub fn encode_residues(&self, sequence: &[u8]) -> Result<Vec<i32>, VocabError> {
+        let encode = |(place, &letter): (usize, &u8)| {
+            self.id(letter).ok_or_else(|| VocabError::Letter {
+                letter,
+                position: place + 1,
+                vocabulary: self.name,
+                letters: self.letters(),
+            })
+        };
+        sequence.iter().enumerate().map(encode).collect()
+    }
+
+    /// The ids of a whole protein, with the tokens that the family puts around it: for ProtT5 `</s>` at the end.
+    pub fn encode(&self, sequence: &[u8]) -> Result<Vec<i32>, VocabError> {
+        let residues = self.encode_residues(sequence)?;
+        Ok([self.prefix, &residues, self.suffix].concat())
+    }
+
+    /// The text of `ids`: letters as they are, other tokens by name, without padding and without the tokens that
+    /// [`encode`](Self::encode) puts around a protein.
+    pub fn decode(&self, ids: &[i32]) -> Result<String, VocabError> {
+        let mut text = String::with_capacity(ids.len());
+        for (place, id) in ids.iter().enumerate() {
+            let token = self.token(*id).ok_or_else(|| VocabError::Id {
+                id: *id,
+                position: place + 1,
+                vocabulary: self.name,
+                size: self.size(),
+            })?;
+            if *id != self.pad && !self.prefix.contains(id) && !self.suffix.contains(id) {
+                text.push_str(&token);
+            }
+        }
+        Ok(text)
+    }
+
+    /// Every letter that has an id or a replacement, in alphabetical order.
+    fn letters(&self) -> String {
+        let known = (b'A'..=b'Z').filter(|&letter| self.id(letter).is_some());
+        known.map(char::from).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// ProtBert's table, to show that a family with another layout is one constant.
+    static PROT_BERT: Vocabulary = Vocabulary {
+        name: "prot-bert",
+        specials: &["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+        residues: b"LAGVESIKRDTPNQFYMHCWXUBZO",
+        extra_ids: 0,
+        replaced: &[(b'U', 25), (b'Z', 25), (b'O', 25), (b'B', 25)],
+        prefix: &[2],
+        suffix: &[3],
+        pad: 0,
+        unknown: 1,
+        mask: 4,
+    };
+
+    #[test]
+    fn prot_t5_has_the_published_ids() {
+        let v = &PROT_T5;
+        assert_eq!(v.size(), 128);
+        assert_eq!(v.residue_ids(), 3..28);
+        let published = [
+            (0, "<pad>"),
+            (1, "</s>"),
+            (2, "<unk>"),
+            (3, "A"),
+            (4, "L"),
+            (5, "G"),
+            (6, "V"),
+            (7, "S"),
+            (8, "R"),
+            (9, "E"),
+            (10, "D"),
+            (11, "T"),
+            (12, "I"),
+            (13, "P"),
+            (14, "K"),
+            (15, "F"),
+            (16, "Q"),
+            (17, "N"),
+            (18, "Y"),
+            (19, "M"),
+            (20, "H"),
+            (21, "W"),
+            (22, "C"),
+            (23, "X"),
+            (24, "B"),
+            (25, "O"),
+            (26, "U"),
+            (27, "Z"),
+            (28, "<extra_id_99>"),
+            (127, "<extra_id_0>"),
+        ];
+        for (id, token) in published {
+            assert_eq!(v.token(id).as_deref(), Some(token));
+        }
+        assert_eq!(v.token(128), None);
+        assert_eq!(v.token(-1), None);
+        for k in 0..100 {
+            assert_eq!(v.token(127 - k), Some(format!("<extra_id_{k}>").into()));
+        }
+        assert_eq!(v.token(v.mask).as_deref(), Some("<extra_id_0>"));
+        assert_eq!(v.token(v.pad).as_deref(), Some("<pad>"));
+        assert_eq!(v.token(v.unknown).as_deref(), Some("<unk>"));
+    }
+
+    #[test]
+    fn tables_are_consistent() {
+        for v in [&PROT_T5, &PROT_BERT] {
+            let mut letters = v.residues.to_vec();
+            letters.sort_unstable();
+            letters.dedup();
+            assert_eq!(
+                letters.len(),
+                v.residues.len(),
+                "a letter twice in {}",
+                v.name
+            );
+            for &(letter, id) in v.replaced {
+                assert_eq!(v.token(id).as_deref(), Some("X"), "{letter} of {}", v.name);
+            }
+            // Datasets keep an id in one byte.
+            assert!(v.size() <= 256);
+        }
+    }
+
+    #[test]
+    fn proteins_end_with_eos_and_rare_residues_become_x() {
+        assert_eq!(PROT_T5.encode(b"MKV").unwrap(), [19, 14, 6, 1]);
+        assert_eq!(PROT_T5.encode(b"UZOBX").unwrap(), [23, 23, 23, 23, 23, 1]);
+        assert_eq!(PROT_T5.encode(b"").unwrap(), [1]);
+        assert_eq!(PROT_BERT.encode(b"LX").unwrap(), [2, 5, 25, 3]);
+    }
+
+    #[test]
+    fn decoding_names_what_is_no_residue() {
+        assert_eq!(
+            PROT_T5.decode(&[19, 127, 2, 6, 1, 0, 0]).unwrap(),
+            "M<extra_id_0><unk>V"
+        );
+        assert_eq!(PROT_T5.decode(&[24, 25, 26, 27]).unwrap(), "BOUZ");
+        let error = PROT_T5.decode(&[3, 128]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "id 128 at position 2 is outside the 128 ids of the prot-t5 vocabulary, 0 to 127"
+        );
+        assert!(PROT_T5.decode(&[-1]).is_err());
+    }
+
+    #[test]
+    fn errors_name_the_letter_and_its_position() {
+        let error = PROT_T5.encode(b"MKJ").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`J` at position 3 is no residue of the prot-t5 vocabulary, which reads ABCDEFGHIKLMNOPQRSTUVWXYZ; write X \
+             for an unknown residue"
+        );
+        for junk in [b"m", b"*", b"-", b"1", b"\xff"] {
+            assert!(PROT_T5.encode(junk).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decode_undoes_encode(sequence in "[ACDEFGHIKLMNPQRSTVWXY]{0,300}", pads in 0usize..9) {
+            for v in [&PROT_T5, &PROT_BERT] {
+                let mut ids = v.encode(sequence.as_bytes()).unwrap();
+                prop_assert_eq!(ids.len(), v.prefix.len() + sequence.len() + v.suffix.len());
+                ids.resize(ids.len() + pads, v.pad);
+                prop_assert_eq!(&v.decode(&ids).unwrap(), &sequence);
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What the builder and the checker say of a mistake: the operation, every operand's shape by name with the scope and
+//! line that made it, and what is wrong.
+
+use std::fmt;
+
+use super::ir::{Graph, Node, NodeId, RegionId, Site};
+
+/// Where a node stands: its scope path and the line of code that made it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    /// What the line is about: an operand's shape, or an operation's name.
+    pub what: String,
+    /// The scope path.
+    pub scope: String,
+    /// The line of code.
+    pub site: Site,
+}
+
+impl Place {
+    /// The place of `node`, described as `what`.
+    pub fn of(graph: &Graph, node: &Node, what: String) -> Self {
+        Place {
+            what,
+            scope: graph.scopes.path(node.scope),
+            site: node.site,
+        }
+    }
+
+    /// The line of code as `file:line`; empty if unknown.
+    fn line(&self) -> String {
+        match self.site {
+            Site::UNKNOWN => String::new(),
+            site => format!("{}:{}", site.file, site.line),
+        }
+    }
+}
+
+/// A mistake in a graph.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub struct GraphError {
+    /// The operation that cannot be, and where it was asked for. Boxed, for errors travel in every result.
+    pub at: Box<Place>,
+    /// What is wrong with it.
+    pub message: String,
+    /// Its operands.
+    pub operands: Vec<Place>,
+    /// The node, if it is in a graph already (the checker's findings).
+    pub node: Option<(RegionId, NodeId)>,
+}
+
+impl fmt::Display for GraphError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at.what, self.message)?;
+        let [scope, line] = [self.at.scope.clone(), self.at.line()];
+        if !(scope.is_empty() && line.is_empty()) {
+            let gap = match scope.is_empty() || line.is_empty() {
+                true => "",
+                false => "   ",
+            };
+            write!(f, "\n  at {scope}{gap}{line}")?;
+        }
+        let label = |at: usize| match (self.operands.len(), at) {
+            (1, _) => "of".to_string(),
+            (2, 0) => "left".to_string(),
+            (2, _) => "right".to_string(),
+            (_, at) => format!("operand {at}"),
+        };
+        let rows: Vec<_> = (self.operands.iter().enumerate())
+            .map(|(at, place)| {
+                [
+                    label(at),
+                    place.what.clone(),
+                    place.scope.clone(),
+                    place.line(),
+                ]
+            })
+            .collect();
+        let widest = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+        let widths = [0, 1, 2].map(widest);
+        for [label, what, scope, line] in &rows {
+            let [labels, whats, scopes] = widths;
+            let row = format!("{label:labels$}   {what:whats$}   {scope:scopes$}   {line}");
+            write!(f, "\n  {}", row.trim_end())?;
+        }
+        Ok(())
+    }
+}

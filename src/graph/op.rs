@@ -1,0 +1,390 @@
+//! The operations, each described once: its attributes here, its shape rule in `infer`, its gradient in
+//! `autodiff`, its arithmetic in `cost`, its spelling in `text`. The matches in those files are
+//! exhaustive, so a new variant makes the compiler list what is missing.
+
+use std::fmt;
+
+use super::dtype::DType;
+use super::ir::RegionId;
+use super::shape::{Axis, AxisName, Shape};
+
+/// What an input of the whole program is for. Decides donation, sharding rules and where its value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// A trained weight; donated, updated by the step.
+    Weight,
+    /// Optimizer state of a weight; donated and sharded as its weight.
+    State,
+    /// The step counter, one `s32`.
+    Step,
+    /// The seed of all randomness, one `u32`.
+    Seed,
+    /// A part of the batch.
+    Batch,
+}
+
+impl Role {
+    /// Every role, in the order in which a program takes its inputs.
+    pub const ALL: [Role; 5] = [
+        Role::Weight,
+        Role::State,
+        Role::Step,
+        Role::Seed,
+        Role::Batch,
+    ];
+
+    /// The word for it in the text form and in signatures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Weight => "weight",
+            Role::State => "state",
+            Role::Step => "step",
+            Role::Seed => "seed",
+            Role::Batch => "batch",
+        }
+    }
+}
+
+/// Values written into the program.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Literal {
+    /// One number for a scalar of a float type.
+    Float(f64),
+    /// One number for a scalar of an integer type.
+    Int(i64),
+    /// One truth value.
+    Bool(bool),
+    /// A one-axis table of whole numbers, such as a relative-position bucket for each distance.
+    Table(Vec<i64>),
+}
+
+/// Elementwise functions of one operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // the names are HLO's
+pub enum Unary {
+    Neg,
+    Abs,
+    Sign,
+    Exp,
+    Expm1,
+    Log,
+    Log1p,
+    Sqrt,
+    Rsqrt,
+    Tanh,
+    Logistic,
+    Erf,
+    Sin,
+    Cos,
+    Floor,
+    Not,
+}
+
+/// Elementwise functions of two operands of one shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // the names are HLO's
+pub enum Binary {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Max,
+    Min,
+    Pow,
+    Rem,
+    And,
+    Or,
+    Xor,
+    ShiftLeft,
+    ShiftRight,
+}
+
+/// Directions of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // the names are HLO's
+pub enum Comparison {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
+
+/// How a reduction combines elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Reduction {
+    Sum,
+    Max,
+    Min,
+}
+
+/// Implements `ALL`, `name` and `Display` for an enum of words.
+macro_rules! words {
+    ($type:ident { $($variant:ident = $word:literal),* $(,)? }) => {
+        impl $type {
+            /// All of them.
+            pub const ALL: &'static [$type] = &[$($type::$variant),*];
+
+            /// The word for it in the text form.
+            pub fn name(self) -> &'static str {
+                match self { $($type::$variant => $word),* }
+            }
+
+            /// The one called `word`.
+            pub fn named(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|it| it.name() == word)
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+words!(Unary {
+    Neg = "negate", Abs = "abs", Sign = "sign", Exp = "exponential", Expm1 = "exponential-minus-one",
+    Log = "log", Log1p = "log-plus-one", Sqrt = "sqrt", Rsqrt = "rsqrt", Tanh = "tanh",
+    Logistic = "logistic", Erf = "erf", Sin = "sine", Cos = "cosine", Floor = "floor", Not = "not",
+});
+words!(Binary {
+    Add = "add", Sub = "subtract", Mul = "multiply", Div = "divide", Max = "maximum", Min = "minimum",
+    Pow = "power", Rem = "remainder", And = "and", Or = "or", Xor = "xor",
+    ShiftLeft = "shift-left", ShiftRight = "shift-right-logical",
+});
+words!(Comparison { Eq = "eq", Ne = "ne", Lt = "lt", Le = "le", Gt = "gt", Ge = "ge" });
+words!(Reduction { Sum = "sum", Max = "max", Min = "min" });
+words!(Pin { Weight = "weight", Activation = "activation", Residual = "residual" });
+words!(Remat { Full = "full", Dots = "dots", Names = "names", None = "none" });
+
+/// Which list of sharding rules places a pinned tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pin {
+    /// Placed as a weight (and as a gradient of one).
+    Weight,
+    /// Placed as an activation.
+    Activation,
+    /// Placed as the residual stream, which blocks read whole and add to.
+    Residual,
+}
+
+/// What a loop's backward pass finds saved; everything else is computed again from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Remat {
+    /// Only the carry of each iteration.
+    #[default]
+    Full,
+    /// The carry and the results of matrix products.
+    Dots,
+    /// The carry and the tensors that the model tagged.
+    Names,
+    /// Whatever the backward pass asks for, but for what views, counters and masks give at once.
+    None,
+}
+
+/// A scan: `body` runs once for each index of `axis`.
+///
+/// Operands are carries, then slices (each with `axis` first), then captures. The body's arguments are the index
+/// (`s32`), carries, one slice of each sliced operand, and captures; its results are the next carries, then values
+/// that are stacked along `axis`. The loop's own results are the last carries, then the stacks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loop {
+    /// The region that runs once an iteration.
+    pub body: RegionId,
+    /// The axis that slices lose and stacks gain; its size is the trip count.
+    pub axis: Axis,
+    /// Whether the indices run from last to first.
+    pub reverse: bool,
+    /// How many of the operands are carries.
+    pub carries: usize,
+    /// How many of the operands are sliced.
+    pub slices: usize,
+    /// What the backward pass finds saved.
+    pub remat: Remat,
+}
+
+/// One operation. Operands come with the node; see each variant for their order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// An input of the whole program. No operands; only in the root region.
+    Parameter {
+        /// The path-like name, unique in the program.
+        name: String,
+        /// What it is for.
+        role: Role,
+        /// Its shape.
+        shape: Shape,
+    },
+    /// An argument of a loop body, in the order of the region's `args`.
+    Argument {
+        /// Its shape.
+        shape: Shape,
+    },
+    /// A value known now.
+    Constant {
+        /// The value.
+        value: Literal,
+        /// Its shape: a scalar, or one axis for a table.
+        shape: Shape,
+    },
+    /// The position along `axis`, as `shape.dtype`.
+    Iota {
+        /// The axis that counts.
+        axis: AxisName,
+        /// The result's shape.
+        shape: Shape,
+    },
+    /// An elementwise function of one operand.
+    Unary(Unary),
+    /// An elementwise function of two operands of equal shapes.
+    Binary(Binary),
+    /// An elementwise comparison of two operands of equal shapes; gives `pred`.
+    Compare(Comparison),
+    /// Operands: `pred`, then the value where true, then where false; all of the same axes.
+    Select,
+    /// Another element type.
+    Convert(DType),
+    /// Sum of products over the axes `over`. Other shared axes are batch axes. Result: batch axes, free axes of the
+    /// left, free axes of the right, as elements of `dtype`.
+    Dot {
+        /// The contracted axes.
+        over: Vec<AxisName>,
+        /// The result's element type, which is also what sums are kept in or wider.
+        dtype: DType,
+    },
+    /// Combines all elements along `over`.
+    Reduce {
+        /// How.
+        kind: Reduction,
+        /// Along which axes.
+        over: Vec<AxisName>,
+    },
+    /// Repeats along the axes that the operand does not have; the order of all axes is free.
+    Broadcast(Vec<Axis>),
+    /// Puts the axes in this order.
+    Transpose(Vec<AxisName>),
+    /// Calls the axis `from` `to`.
+    Rename {
+        /// The name it has.
+        from: AxisName,
+        /// The name it gets.
+        to: AxisName,
+    },
+    /// Makes several axes of one, major first.
+    Split {
+        /// The axis to split.
+        axis: AxisName,
+        /// What it becomes.
+        into: Vec<Axis>,
+    },
+    /// Makes one axis of adjacent ones.
+    Merge {
+        /// The axes, adjacent and in this order.
+        axes: Vec<AxisName>,
+        /// The name of the result.
+        into: AxisName,
+    },
+    /// Elements `start, start + stride, ...` below `limit` along `axis`.
+    Slice {
+        /// Along which axis.
+        axis: AxisName,
+        /// The first index.
+        start: usize,
+        /// One past the last index.
+        limit: usize,
+        /// The distance between elements.
+        stride: usize,
+    },
+    /// Adds `value` before, after and between elements along `axis`.
+    Pad {
+        /// Along which axis.
+        axis: AxisName,
+        /// How many before.
+        low: usize,
+        /// How many after.
+        high: usize,
+        /// How many between neighbours.
+        interior: usize,
+        /// What is put there.
+        value: f64,
+    },
+    /// Puts the operands one after the other along `axis`.
+    Concat(AxisName),
+    /// Turns the order along `axis`.
+    Reverse(AxisName),
+    /// `size` elements along `axis` from a computed start. Operands: the tensor, an `s32` scalar.
+    DynamicSlice {
+        /// Along which axis.
+        axis: AxisName,
+        /// How many.
+        size: usize,
+    },
+    /// Writes a block along `axis` at a computed start. Operands: the tensor, the block, an `s32` scalar.
+    DynamicUpdate(AxisName),
+    /// Looks rows up. Operands: a table with `axis`, whole-number ids of other axes. Result: the ids' axes, then the
+    /// table's other axes. Ids are to lie within the axis: HLO reads another as the nearest that does, and gives it no
+    /// gradient.
+    Gather(AxisName),
+    /// Adds rows into a table; the reverse of `Gather`. Operands: the table, ids, rows. Rows with ids outside are left
+    /// out.
+    ScatterAdd(AxisName),
+    /// A scan; gives a tuple.
+    Loop(Box<Loop>),
+    /// One result of a loop.
+    Get {
+        /// Which: carries first, then stacks.
+        index: usize,
+        /// Its shape.
+        shape: Shape,
+    },
+    /// Fixes how the operand lies on the mesh.
+    Pin(Pin),
+    /// Keeps the compiler from moving computation across.
+    Barrier,
+    /// Marks a tensor to save under [`Remat::Names`].
+    Tag(String),
+    /// Lets no gradient through.
+    Detach,
+}
+
+impl Op {
+    /// The word for it in the text form and in error messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Parameter { .. } => "parameter",
+            Op::Argument { .. } => "argument",
+            Op::Constant { .. } => "constant",
+            Op::Iota { .. } => "iota",
+            Op::Unary(kind) => kind.name(),
+            Op::Binary(kind) => kind.name(),
+            Op::Compare(_) => "compare",
+            Op::Select => "select",
+            Op::Convert(_) => "convert",
+            Op::Dot { .. } => "dot",
+            Op::Reduce { .. } => "reduce",
+            Op::Broadcast(_) => "broadcast",
+            Op::Transpose(_) => "transpose",
+            Op::Rename { .. } => "rename",
+            Op::Split { .. } => "split",
+            Op::Merge { .. } => "merge",
+            Op::Slice { .. } => "slice",
+            Op::Pad { .. } => "pad",
+            Op::Concat(_) => "concatenate",
+            Op::Reverse(_) => "reverse",
+            Op::DynamicSlice { .. } => "dynamic-slice",
+            Op::DynamicUpdate(_) => "dynamic-update-slice",
+            Op::Gather(_) => "gather",
+            Op::ScatterAdd(_) => "scatter-add",
+            Op::Loop(_) => "loop",
+            Op::Get { .. } => "get",
+            Op::Pin(_) => "pin",
+            Op::Barrier => "barrier",
+            Op::Tag(_) => "tag",
+            Op::Detach => "detach",
+        }
+    }
+}

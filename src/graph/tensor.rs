@@ -1,0 +1,565 @@
+//! The handle that model code holds: operators and methods that read like the paper. Elementwise operands broadcast by
+//! axis name; an operand whose axes are not among the other's is a mistake, not a guess.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::panic::Location;
+
+use super::builder::{Builder, Value};
+use super::dtype::DType;
+use super::ir::Site;
+use super::op::{Binary, Comparison, Literal, Op, Pin, Reduction, Unary};
+use super::shape::{Axis, AxisName, Shape};
+
+/// A value of the graph being built. Small and `Copy`; all work is recorded in its builder.
+#[derive(Clone, Copy)]
+pub struct Tensor<'g> {
+    pub(super) builder: &'g Builder,
+    pub(super) value: Value,
+}
+
+impl std::fmt::Debug for Tensor<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}{}: {}",
+            self.value.region,
+            self.value.node,
+            self.shape()
+        )
+    }
+}
+
+/// Methods of one operand with no argument.
+macro_rules! unary_methods {
+    ($($(#[$doc:meta])* $method:ident = $kind:ident),* $(,)?) => {
+        // `not` and `rem` are HLO's names; they have no operator here.
+        #[allow(clippy::should_implement_trait)]
+        impl<'g> Tensor<'g> {
+            $($(#[$doc])*
+            #[track_caller]
+            pub fn $method(self) -> Tensor<'g> {
+                self.push(Op::Unary(Unary::$kind))
+            })*
+        }
+    };
+}
+
+unary_methods! {
+    /// The absolute value.
+    abs = Abs,
+    /// -1, 0 or 1.
+    sign = Sign,
+    /// e to this power.
+    exp = Exp,
+    /// e to this power, less 1; exact near 0.
+    exp_m1 = Expm1,
+    /// The natural logarithm.
+    log = Log,
+    /// The natural logarithm of 1 plus this; exact near 0.
+    log1p = Log1p,
+    /// The square root.
+    sqrt = Sqrt,
+    /// One over the square root.
+    rsqrt = Rsqrt,
+    /// The hyperbolic tangent.
+    tanh = Tanh,
+    /// 1 / (1 + e^-x).
+    logistic = Logistic,
+    /// The error function.
+    erf = Erf,
+    /// The sine.
+    sin = Sin,
+    /// The cosine.
+    cos = Cos,
+    /// The largest whole number not above.
+    floor = Floor,
+    /// The opposite truth value, or all bits turned.
+    not = Not,
+}
+
+/// Methods of two operands that broadcast by name.
+macro_rules! binary_methods {
+    ($($(#[$doc:meta])* $method:ident = $op:expr),* $(,)?) => {
+        // `not` and `rem` are HLO's names; they have no operator here.
+        #[allow(clippy::should_implement_trait)]
+        impl<'g> Tensor<'g> {
+            $($(#[$doc])*
+            #[track_caller]
+            pub fn $method(self, other: Tensor<'g>) -> Tensor<'g> {
+                self.combine($op, other)
+            })*
+        }
+    };
+}
+
+binary_methods! {
+    /// The larger of the two.
+    maximum = Op::Binary(Binary::Max),
+    /// The smaller of the two.
+    minimum = Op::Binary(Binary::Min),
+    /// This to the power of the other.
+    pow = Op::Binary(Binary::Pow),
+    /// What division leaves, with the sign of the left.
+    rem = Op::Binary(Binary::Rem),
+    /// Both, or the bits that both have.
+    and = Op::Binary(Binary::And),
+    /// Either, or the bits that either has.
+    or = Op::Binary(Binary::Or),
+    /// One of the two, or the bits that one of them has.
+    xor = Op::Binary(Binary::Xor),
+    /// Bits moved up.
+    shift_left = Op::Binary(Binary::ShiftLeft),
+    /// Bits moved down, zeros put in.
+    shift_right = Op::Binary(Binary::ShiftRight),
+    /// Whether equal.
+    eq = Op::Compare(Comparison::Eq),
+    /// Whether not equal.
+    ne = Op::Compare(Comparison::Ne),
+    /// Whether below.
+    lt = Op::Compare(Comparison::Lt),
+    /// Whether below or equal.
+    le = Op::Compare(Comparison::Le),
+    /// Whether above.
+    gt = Op::Compare(Comparison::Gt),
+    /// Whether above or equal.
+    ge = Op::Compare(Comparison::Ge),
+}
+
+macro_rules! operators {
+    ($($trait:ident, $method:ident, $kind:ident);*) => {
+        $(impl<'g> $trait<Tensor<'g>> for Tensor<'g> {
+            type Output = Tensor<'g>;
+
+            #[track_caller]
+            fn $method(self, other: Tensor<'g>) -> Tensor<'g> {
+                self.combine(Op::Binary(Binary::$kind), other)
+            }
+        }
+
+        impl<'g> $trait<f64> for Tensor<'g> {
+            type Output = Tensor<'g>;
+
+            #[track_caller]
+            fn $method(self, other: f64) -> Tensor<'g> {
+                self.combine(Op::Binary(Binary::$kind), self.constant(other))
+            }
+        })*
+    };
+}
+
+operators!(Add, add, Add; Sub, sub, Sub; Mul, mul, Mul; Div, div, Div);
+
+impl<'g> Neg for Tensor<'g> {
+    type Output = Tensor<'g>;
+
+    #[track_caller]
+    fn neg(self) -> Tensor<'g> {
+        self.push(Op::Unary(Unary::Neg))
+    }
+}
+
+fn names<N: Into<AxisName>>(names: impl IntoIterator<Item = N>) -> Vec<AxisName> {
+    names.into_iter().map(Into::into).collect()
+}
+
+impl<'g> Tensor<'g> {
+    /// The shape; a scalar after a mistake.
+    pub fn shape(self) -> Shape {
+        self.builder.state.borrow().shape(self.value)
+    }
+
+    /// The element type.
+    pub fn dtype(self) -> DType {
+        self.shape().dtype
+    }
+
+    /// The size of the axis `name`; 1 if there is none (using such an axis is reported where it is used).
+    pub fn size(self, name: &str) -> usize {
+        self.shape().size(name).unwrap_or(1)
+    }
+
+    /// The graph that records this.
+    pub fn builder(self) -> &'g Builder {
+        self.builder
+    }
+
+    /// Whether a mistake came before, so that this stands for nothing.
+    pub fn is_poison(self) -> bool {
+        self.value.is_poison()
+    }
+
+    #[track_caller]
+    fn push(self, op: Op) -> Tensor<'g> {
+        self.builder.push(op, &[self], Location::caller().into())
+    }
+
+    /// A number of this tensor's element type.
+    #[track_caller]
+    pub fn constant(self, value: f64) -> Tensor<'g> {
+        self.builder.constant(value, self.dtype())
+    }
+
+    #[track_caller]
+    pub(super) fn combine(self, op: Op, other: Tensor<'g>) -> Tensor<'g> {
+        let site: Site = Location::caller().into();
+        match self.aligned(other) {
+            Ok((left, right)) => self.builder.push(op, &[left, right], site),
+            Err(message) => self.builder.fail(op.name(), &[self, other], message, site),
+        }
+    }
+
+    /// Both tensors with the axes of the one that has them all.
+    #[track_caller]
+    fn aligned(self, other: Tensor<'g>) -> Result<(Tensor<'g>, Tensor<'g>), String> {
+        let (left, right) = (self.shape(), other.shape());
+        let within = |inner: &Shape, outer: &Shape| inner.names().all(|name| outer.has(name));
+        if left.axes == right.axes || self.is_poison() || other.is_poison() {
+            Ok((self, other))
+        } else if within(&right, &left) {
+            Ok((self, other.broadcast(left.axes)))
+        } else if within(&left, &right) {
+            Ok((self.broadcast(right.axes), other))
+        } else {
+            Err(
+                "neither operand has all axes of the other; broadcast one by hand if that is meant"
+                    .into(),
+            )
+        }
+    }
+
+    /// This as elements of `dtype`.
+    #[track_caller]
+    pub fn cast(self, dtype: DType) -> Tensor<'g> {
+        match self.dtype() == dtype {
+            true => self,
+            false => self.push(Op::Convert(dtype)),
+        }
+    }
+
+    /// Sum of products over `over`, in this tensor's element type; other shared axes are batch axes.
+    #[track_caller]
+    pub fn dot<N: Into<AxisName>>(
+        self,
+        other: Tensor<'g>,
+        over: impl IntoIterator<Item = N>,
+    ) -> Tensor<'g> {
+        self.dot_as(other, over, self.dtype())
+    }
+
+    /// [`Tensor::dot`] with results of `dtype`, as wide as the operands or wider.
+    #[track_caller]
+    pub fn dot_as<N: Into<AxisName>>(
+        self,
+        other: Tensor<'g>,
+        over: impl IntoIterator<Item = N>,
+        dtype: DType,
+    ) -> Tensor<'g> {
+        let over = names(over);
+        self.builder.push(
+            Op::Dot { over, dtype },
+            &[self, other],
+            Location::caller().into(),
+        )
+    }
+
+    #[track_caller]
+    fn reduce<N: Into<AxisName>>(
+        self,
+        kind: Reduction,
+        over: impl IntoIterator<Item = N>,
+    ) -> Tensor<'g> {
+        let over = names(over);
+        match over.is_empty() {
+            true => self,
+            false => self.push(Op::Reduce { kind, over }),
+        }
+    }
+
+    /// The sum along `over`; `bf16` is summed in `f32`.
+    #[track_caller]
+    pub fn sum<N: Into<AxisName>>(self, over: impl IntoIterator<Item = N>) -> Tensor<'g> {
+        match self.dtype() {
+            DType::BF16 => self
+                .cast(DType::F32)
+                .reduce(Reduction::Sum, over)
+                .cast(DType::BF16),
+            _ => self.reduce(Reduction::Sum, over),
+        }
+    }
+
+    /// The sum of all elements.
+    #[track_caller]
+    pub fn sum_all(self) -> Tensor<'g> {
+        let all: Vec<_> = self.shape().names().cloned().collect();
+        self.sum(all)
+    }
+
+    /// The mean along `over`.
+    #[track_caller]
+    pub fn mean<N: Into<AxisName>>(self, over: impl IntoIterator<Item = N>) -> Tensor<'g> {
+        let over = names(over);
+        let count: usize = over.iter().map(|name| self.size(name)).product();
+        self.sum(over) * (1.0 / count as f64)
+    }
+
+    /// The largest element along `over`.
+    #[track_caller]
+    pub fn max<N: Into<AxisName>>(self, over: impl IntoIterator<Item = N>) -> Tensor<'g> {
+        self.reduce(Reduction::Max, over)
+    }
+
+    /// The smallest element along `over`.
+    #[track_caller]
+    pub fn min<N: Into<AxisName>>(self, over: impl IntoIterator<Item = N>) -> Tensor<'g> {
+        self.reduce(Reduction::Min, over)
+    }
+
+    /// This repeated along the axes that it does not have.
+    #[track_caller]
+    pub fn broadcast(self, axes: impl IntoIterator<Item = Axis>) -> Tensor<'g> {
+        let axes: Vec<_> = axes.into_iter().collect();
+        match self.shape().axes == axes {
+            true => self,
+            false => self.push(Op::Broadcast(axes)),
+        }
+    }
+
+    /// The axes in this order.
+    #[track_caller]
+    pub fn transpose<N: Into<AxisName>>(self, order: impl IntoIterator<Item = N>) -> Tensor<'g> {
+        let order = names(order);
+        match self.shape().names().eq(order.iter()) {
+            true => self,
+            false => self.push(Op::Transpose(order)),
+        }
+    }
+
+    /// The axis `from` called `to`.
+    #[track_caller]
+    pub fn rename(self, from: &str, to: &str) -> Tensor<'g> {
+        self.push(Op::Rename {
+            from: from.into(),
+            to: to.into(),
+        })
+    }
+
+    /// The axis `axis` as several, major first.
+    #[track_caller]
+    pub fn split<A: Into<Axis>>(self, axis: &str, into: impl IntoIterator<Item = A>) -> Tensor<'g> {
+        self.push(Op::Split {
+            axis: axis.into(),
+            into: into.into_iter().map(Into::into).collect(),
+        })
+    }
+
+    /// Adjacent axes as one.
+    #[track_caller]
+    pub fn merge<N: Into<AxisName>>(
+        self,
+        axes: impl IntoIterator<Item = N>,
+        into: &str,
+    ) -> Tensor<'g> {
+        self.push(Op::Merge {
+            axes: names(axes),
+            into: into.into(),
+        })
+    }
+
+    /// Elements `start` up to `limit` along `axis`.
+    #[track_caller]
+    pub fn slice(self, axis: &str, start: usize, limit: usize) -> Tensor<'g> {
+        self.slice_by(axis, start, limit, 1)
+    }
+
+    /// Every `stride`th element from `start` up to `limit` along `axis`.
+    #[track_caller]
+    pub fn slice_by(self, axis: &str, start: usize, limit: usize, stride: usize) -> Tensor<'g> {
+        self.push(Op::Slice {
+            axis: axis.into(),
+            start,
+            limit,
+            stride,
+        })
+    }
+
+    /// `low` elements of `value` before and `high` after, along `axis`.
+    #[track_caller]
+    pub fn pad(self, axis: &str, low: usize, high: usize, value: f64) -> Tensor<'g> {
+        self.pad_between(axis, low, high, 0, value)
+    }
+
+    /// [`Tensor::pad`] with `interior` elements between neighbours too.
+    #[track_caller]
+    pub fn pad_between(
+        self,
+        axis: &str,
+        low: usize,
+        high: usize,
+        interior: usize,
+        value: f64,
+    ) -> Tensor<'g> {
+        self.push(Op::Pad {
+            axis: axis.into(),
+            low,
+            high,
+            interior,
+            value,
+        })
+    }
+
+    /// The order along `axis` turned.
+    #[track_caller]
+    pub fn reverse(self, axis: &str) -> Tensor<'g> {
+        self.push(Op::Reverse(axis.into()))
+    }
+
+    /// `size` elements along `axis` from the computed `start` (`s32[]`).
+    #[track_caller]
+    pub fn dynamic_slice(self, axis: &str, start: Tensor<'g>, size: usize) -> Tensor<'g> {
+        let op = Op::DynamicSlice {
+            axis: axis.into(),
+            size,
+        };
+        self.builder
+            .push(op, &[self, start], Location::caller().into())
+    }
+
+    /// This with `block` written along `axis` at the computed `start` (`s32[]`).
+    #[track_caller]
+    pub fn dynamic_update(self, axis: &str, block: Tensor<'g>, start: Tensor<'g>) -> Tensor<'g> {
+        let op = Op::DynamicUpdate(axis.into());
+        self.builder
+            .push(op, &[self, block, start], Location::caller().into())
+    }
+
+    /// Rows of this table by `ids` along `axis`: the ids' axes, then the table's others.
+    #[track_caller]
+    pub fn gather(self, axis: &str, ids: Tensor<'g>) -> Tensor<'g> {
+        let op = Op::Gather(axis.into());
+        self.builder
+            .push(op, &[self, ids], Location::caller().into())
+    }
+
+    /// This table with `rows` added at `ids` along `axis`.
+    #[track_caller]
+    pub fn scatter_add(self, axis: &str, ids: Tensor<'g>, rows: Tensor<'g>) -> Tensor<'g> {
+        let op = Op::ScatterAdd(axis.into());
+        self.builder
+            .push(op, &[self, ids, rows], Location::caller().into())
+    }
+
+    /// `self` where this `pred` holds, else `other`; all broadcast to the largest.
+    #[track_caller]
+    pub fn select(self, then: Tensor<'g>, other: Tensor<'g>) -> Tensor<'g> {
+        let site = Location::caller().into();
+        let shapes = [self.shape(), then.shape(), other.shape()];
+        let axes = shapes
+            .iter()
+            .map(|shape| &shape.axes)
+            .max_by_key(|axes| axes.len());
+        let axes = axes.cloned().unwrap_or_default();
+        let operands = [self, then, other].map(|tensor| tensor.broadcast(axes.iter().cloned()));
+        self.builder.push(Op::Select, &operands, site)
+    }
+
+    /// Ones of `dtype` where the axis `name`, of `size`, counts to this tensor's whole number, zeros elsewhere. The new axis is last.
+    #[track_caller]
+    pub fn one_hot(self, name: &str, size: usize, dtype: DType) -> Tensor<'g> {
+        let mut shape = self.shape();
+        shape.axes.push(Axis::new(name, size));
+        let counted = self.builder.iota(name, shape);
+        self.eq(counted).cast(dtype)
+    }
+
+    /// Fixes that this lies on the mesh as an activation.
+    #[track_caller]
+    pub fn pin(self) -> Tensor<'g> {
+        self.push(Op::Pin(Pin::Activation))
+    }
+
+    /// Fixes that this lies on the mesh as the residual stream.
+    #[track_caller]
+    pub fn pin_residual(self) -> Tensor<'g> {
+        self.push(Op::Pin(Pin::Residual))
+    }
+
+    /// Fixes that this lies on the mesh as `pin` says.
+    #[track_caller]
+    pub(super) fn pin_as(self, pin: Pin) -> Tensor<'g> {
+        self.push(Op::Pin(pin))
+    }
+
+    /// Fixes that this lies on the mesh as a weight.
+    #[track_caller]
+    pub fn pin_weight(self) -> Tensor<'g> {
+        self.push(Op::Pin(Pin::Weight))
+    }
+
+    /// Keeps the compiler from moving computation across.
+    #[track_caller]
+    pub fn barrier(self) -> Tensor<'g> {
+        self.push(Op::Barrier)
+    }
+
+    /// Marks this to be saved for the backward pass under [`super::Remat::Names`].
+    #[track_caller]
+    pub fn tag(self, name: &str) -> Tensor<'g> {
+        self.push(Op::Tag(name.into()))
+    }
+
+    /// This, letting no gradient through.
+    #[track_caller]
+    pub fn detach(self) -> Tensor<'g> {
+        self.push(Op::Detach)
+    }
+}
+
+impl Builder {
+    /// One number of type `dtype` (for `pred`, whether it is not 0).
+    #[track_caller]
+    pub fn constant(&self, value: f64, dtype: DType) -> Tensor<'_> {
+        let literal = match dtype {
+            DType::Pred => Literal::Bool(value != 0.0),
+            dtype if dtype.is_float() => Literal::Float(value),
+            _ => Literal::Int(value as i64),
+        };
+        let op = Op::Constant {
+            value: literal,
+            shape: Shape::scalar(dtype),
+        };
+        self.push(op, &[], Location::caller().into())
+    }
+
+    /// A table of whole numbers along `axis`, `s32`.
+    #[track_caller]
+    pub fn table(&self, axis: &str, values: Vec<i64>) -> Tensor<'_> {
+        let shape = Shape::new(DType::S32, [(axis, values.len())]);
+        let op = Op::Constant {
+            value: Literal::Table(values),
+            shape,
+        };
+        self.push(op, &[], Location::caller().into())
+    }
+
+    /// `value` everywhere in a tensor of `shape`.
+    #[track_caller]
+    pub fn full(&self, value: f64, shape: Shape) -> Tensor<'_> {
+        self.constant(value, shape.dtype).broadcast(shape.axes)
+    }
+
+    /// The position along `axis` in a tensor of `shape`.
+    #[track_caller]
+    pub fn iota(&self, axis: &str, shape: Shape) -> Tensor<'_> {
+        let op = Op::Iota {
+            axis: axis.into(),
+            shape,
+        };
+        self.push(op, &[], Location::caller().into())
+    }
+
+    /// The tensors one after the other along `axis`.
+    #[track_caller]
+    pub fn concat<'g>(&'g self, axis: &str, parts: &[Tensor<'g>]) -> Tensor<'g> {
+        self.push(Op::Concat(axis.into()), parts, Location::caller().into())
+    }
+}

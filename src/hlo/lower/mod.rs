@@ -1,0 +1,292 @@
+//! Lowering: a checked graph becomes an HLO module. Names become positions here and nowhere else.
+//!
+//! - Every region becomes a computation; a loop becomes a `while` over a tuple (`loops`).
+//! - Each operation becomes one instruction or a few (`ops`); views by name (rename, tag, detach) become none.
+//! - Parameters, results and pins carry their sharding in both partitioners' terms (`emit`); inputs come in the order
+//!   of their roles, and outputs that replace a parameter take over its memory.
+//! - `op_name` is the scope path with the HLO opcode behind it.
+//!
+//! Ids are given out in one sweep, so that the same graph always gives the same bytes.
+
+mod emit;
+mod loops;
+mod ops;
+
+use std::collections::BTreeMap;
+
+use self::emit::{Computation, Ids};
+use super::program::{Port, Program, Signature};
+use super::proto::{
+    AliasEntryProto, HloComputationProto, HloInputOutputAliasProto, HloModuleProto,
+};
+use crate::graph::ir::ROOT;
+use crate::graph::{Checked, DType, NodeId, Op, Pin, RegionId, Role, Shape};
+use crate::sharding::{Kind, Mesh, Rules, Sharding, ShardingError, resolve, sdy_mesh};
+
+/// Where tensors lie: the mesh, and the rules that map axis names to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout<'a> {
+    /// The logical mesh.
+    pub mesh: &'a Mesh,
+    /// The rules for weights and activations.
+    pub rules: &'a Rules,
+}
+
+/// Lowers `graph` for the mesh of `layout`; the module is called `name`.
+///
+/// # Errors
+/// A tensor that the rules cannot place on the mesh, with the arithmetic.
+pub fn lower(graph: &Checked, name: &str, layout: Layout) -> Result<Program, ShardingError> {
+    let mut lowering = Lowering {
+        graph,
+        layout,
+        partitioned: layout.mesh.devices() > 1,
+        ids: Ids::default(),
+        computations: Vec::new(),
+        reducers: BTreeMap::new(),
+    };
+    lowering.entry(name)
+}
+
+struct Lowering<'a> {
+    graph: &'a Checked,
+    layout: Layout<'a>,
+    /// Whether there is more than one device, so that pins mean something.
+    partitioned: bool,
+    ids: Ids,
+    computations: Vec<HloComputationProto>,
+    /// Computations of two scalars, by opcode and type.
+    reducers: BTreeMap<(&'static str, DType), i64>,
+}
+
+/// The instruction that each node of a region became.
+type Values = Vec<Option<i64>>;
+
+impl Lowering<'_> {
+    fn entry(&mut self, name: &str) -> Result<Program, ShardingError> {
+        let graph = self.graph;
+        let mut computation = Computation::new("main".into(), &mut self.ids);
+        let mut values: Values = vec![None; graph.root().nodes.len()];
+        let mut parameters: Vec<_> = graph.parameters().collect();
+        parameters.sort_by_key(|(_, _, role)| *role);
+        let mut inputs = Vec::new();
+        for (number, &(id, name, role)) in parameters.iter().enumerate() {
+            let shape = graph.root().shape(id);
+            let sharding = self.place(kind_of(role), shape, name)?;
+            let (mesh, partitioned) = (self.layout.mesh, self.partitioned);
+            computation.set_scope(String::new());
+            let parameter =
+                computation.parameter(&mut self.ids, number, emit::array_shape(shape), |it| {
+                    it.name = instruction_name(name, it.id);
+                    it.metadata = Some(super::proto::OpMetadata {
+                        op_name: name.to_string(),
+                        ..Default::default()
+                    });
+                    if partitioned {
+                        emit::place(it, &sharding, mesh);
+                    }
+                });
+            values[id.index()] = Some(parameter);
+            inputs.push(Port {
+                name: name.to_string(),
+                role: role.name().to_string(),
+                shape: shape.clone(),
+                sharding,
+                aliases: None,
+            });
+        }
+        self.region(ROOT, &mut computation, &mut values)?;
+        let outputs = self.outputs(&inputs)?;
+        let mut results = Vec::new();
+        for (output, port) in graph.outputs.iter().zip(&outputs) {
+            let value = value_of(&values, output.node);
+            computation.set_scope(port.name.clone());
+            results.push(match self.partitioned {
+                true => computation.pinned(&mut self.ids, value, &port.sharding, self.layout.mesh),
+                false => value,
+            });
+        }
+        computation.set_scope(String::new());
+        let root = computation.tuple(&mut self.ids, &results);
+        if self.partitioned {
+            // PJRT lays outputs out by the root's own sharding; without it the two ends of an alias could differ.
+            let shardings = outputs.iter().map(|port| &port.sharding);
+            computation.set_tuple_sharding(root, shardings, self.layout.mesh);
+        }
+        let entry = computation.finish(root);
+        let module = self.module(name, entry, &outputs);
+        Ok(Program {
+            module,
+            signature: Signature {
+                mesh: self.layout.mesh.clone(),
+                inputs,
+                outputs,
+            },
+        })
+    }
+
+    /// The outputs' places: an update lies as what it replaces, anything else is whole on every device.
+    fn outputs(&self, inputs: &[Port]) -> Result<Vec<Port>, ShardingError> {
+        let outputs = self.graph.outputs.iter().map(|output| {
+            let shape = self.graph.root().shape(output.node);
+            let aliases = output
+                .replaces
+                .as_ref()
+                .and_then(|name| inputs.iter().position(|input| input.name == *name));
+            let (role, sharding) = match aliases {
+                Some(at) => (inputs[at].role.clone(), inputs[at].sharding.clone()),
+                // What is neither pinned nor an update (losses, counts) is a figure that every device shows.
+                None => (
+                    "metric".to_string(),
+                    match self.pin_of(ROOT, output.node) {
+                        Some(kind) => self.place(kind, shape, &output.name)?,
+                        None => Sharding::replicated(shape.rank()),
+                    },
+                ),
+            };
+            Ok(Port {
+                name: output.name.clone(),
+                role,
+                shape: shape.clone(),
+                sharding,
+                aliases,
+            })
+        });
+        outputs.collect()
+    }
+
+    fn module(
+        &mut self,
+        name: &str,
+        entry: HloComputationProto,
+        outputs: &[Port],
+    ) -> HloModuleProto {
+        let aliases = outputs.iter().enumerate().filter_map(|(at, output)| {
+            Some(AliasEntryProto {
+                output_shape_index: vec![at as i64],
+                parameter_number: output.aliases? as i64,
+                parameter_shape_index: Vec::new(),
+                kind: MAY_ALIAS,
+            })
+        });
+        let attributes = (self.partitioned)
+            .then(|| emit::attribute("xla.sdy.meshes", sdy_mesh(self.layout.mesh)));
+        let program_shape = entry.program_shape.clone();
+        let (entry_name, entry_id) = (entry.name.clone(), entry.id);
+        let mut computations = std::mem::take(&mut self.computations);
+        computations.push(entry);
+        HloModuleProto {
+            name: name.to_string(),
+            entry_computation_name: entry_name,
+            entry_computation_id: entry_id,
+            host_program_shape: program_shape,
+            computations,
+            input_output_alias: Some(HloInputOutputAliasProto {
+                entries: aliases.collect(),
+            }),
+            frontend_attributes: attributes,
+            ..HloModuleProto::default()
+        }
+    }
+
+    /// Lowers the nodes of `region` that have no value yet, in order.
+    fn region(
+        &mut self,
+        region: RegionId,
+        computation: &mut Computation,
+        values: &mut Values,
+    ) -> Result<(), ShardingError> {
+        let graph = self.graph;
+        let mut scope = None;
+        for (at, node) in graph.region(region).nodes.iter().enumerate() {
+            if values[at].is_some() {
+                continue;
+            }
+            if scope != Some(node.scope) {
+                computation.set_scope(graph.scopes.path(node.scope));
+                scope = Some(node.scope);
+            }
+            let operands: Vec<_> = node
+                .operands
+                .iter()
+                .map(|id| value_of(values, *id))
+                .collect();
+            let value = match &node.op {
+                Op::Loop(spec) => {
+                    scope = None;
+                    self.while_loop(spec, node, &operands, computation)?
+                }
+                _ => self.node(region, node, &operands, computation)?,
+            };
+            values[at] = Some(value);
+        }
+        Ok(())
+    }
+
+    /// Where a tensor of this kind lies. On one device there is nothing to place, whatever its axes are called.
+    fn place(&self, kind: Kind, shape: &Shape, name: &str) -> Result<Sharding, ShardingError> {
+        if !self.partitioned {
+            return Ok(Sharding::replicated(shape.rank()));
+        }
+        resolve(self.layout.rules, self.layout.mesh, kind, shape, name)
+    }
+
+    /// The rules by which `node` is pinned, if it is.
+    fn pin_of(&self, region: RegionId, node: NodeId) -> Option<Kind> {
+        match self.graph.region(region).node(node).op {
+            Op::Pin(pin) => Some(kind_of_pin(pin)),
+            _ => None,
+        }
+    }
+
+    /// The computation that combines two scalars with `opcode`.
+    fn reducer(&mut self, opcode: &'static str, dtype: DType) -> i64 {
+        if let Some(known) = self.reducers.get(&(opcode, dtype)) {
+            return *known;
+        }
+        let mut computation = Computation::new(format!("{opcode}.{dtype}"), &mut self.ids);
+        let shape = emit::array_shape(&Shape::scalar(dtype));
+        let left = computation.parameter(&mut self.ids, 0, shape.clone(), |_| {});
+        let right = computation.parameter(&mut self.ids, 1, shape.clone(), |_| {});
+        let root = computation.add(&mut self.ids, opcode, shape, &[left, right], |_| {});
+        let id = computation.id();
+        self.computations.push(computation.finish(root));
+        self.reducers.insert((opcode, dtype), id);
+        id
+    }
+}
+
+/// `Kind` of HloInputOutputAliasProto: the runtime may refuse the donation.
+const MAY_ALIAS: i32 = 1;
+
+fn kind_of(role: Role) -> Kind {
+    match role {
+        Role::Weight | Role::State => Kind::Weight,
+        Role::Step | Role::Seed | Role::Batch => Kind::Activation,
+    }
+}
+
+fn kind_of_pin(pin: Pin) -> Kind {
+    match pin {
+        Pin::Weight => Kind::Weight,
+        Pin::Activation => Kind::Activation,
+        Pin::Residual => Kind::Residual,
+    }
+}
+
+/// The value of a node; nodes only read earlier ones, so a checked graph always has it.
+fn value_of(values: &Values, id: NodeId) -> i64 {
+    values[id.index()].unwrap_or_default()
+}
+
+/// An HLO name for the model's own: `encoder/layer/q` becomes `encoder.layer.q.7`.
+fn instruction_name(path: &str, id: i64) -> String {
+    let clean = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '.'
+        }
+    };
+    format!("{}.{id}", path.chars().map(clean).collect::<String>())
+}

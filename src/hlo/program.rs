@@ -1,0 +1,119 @@
+//! What leaves the frontend: a module and its signature. Saved as `NAME.hlo.pb` and `NAME.json`, they need nothing else
+//! to be compiled and run.
+
+use prost::Message;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::proto::HloModuleProto;
+use crate::graph::Shape;
+use crate::sharding::{Mesh, Sharding};
+
+/// A lowered program.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The HLO.
+    pub module: HloModuleProto,
+    /// What goes in and comes out.
+    pub signature: Signature,
+}
+
+/// Every input and output by name, in order.
+#[derive(Clone, Debug)]
+pub struct Signature {
+    /// The mesh that the program is partitioned over.
+    pub mesh: Mesh,
+    /// The inputs.
+    pub inputs: Vec<Port>,
+    /// The outputs.
+    pub outputs: Vec<Port>,
+}
+
+/// One input or output.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// The model's name for it.
+    pub name: String,
+    /// Weight, state, step, seed, batch or metric.
+    pub role: String,
+    /// Its global shape.
+    pub shape: Shape,
+    /// Where its parts lie.
+    pub sharding: Sharding,
+    /// For an output, the number of the input whose memory it takes over.
+    pub aliases: Option<usize>,
+}
+
+/// A [`Port`] as the JSON file has it.
+#[derive(Serialize)]
+struct PortRecord<'a> {
+    name: &'a str,
+    role: &'a str,
+    dtype: &'static str,
+    axes: Vec<(&'a str, usize)>,
+    sharding: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aliases: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct SignatureRecord<'a> {
+    mesh: String,
+    inputs: Vec<PortRecord<'a>>,
+    outputs: Vec<PortRecord<'a>>,
+}
+
+impl Program {
+    /// The module as plugins take it.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.module.encode_to_vec()
+    }
+
+    /// `sha256:` and the hash of module and signature: equal for equal programs on every machine.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.bytes());
+        hash.update(self.signature.json());
+        let hex: String = hash
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("sha256:{hex}")
+    }
+
+    /// Number of instructions in all computations.
+    pub fn instructions(&self) -> usize {
+        let computations = self.module.computations.iter();
+        computations
+            .map(|computation| computation.instructions.len())
+            .sum()
+    }
+}
+
+impl Signature {
+    /// The signature as JSON, one port a line.
+    pub fn json(&self) -> String {
+        let record = |port| self.record(port);
+        let record = SignatureRecord {
+            mesh: self.mesh.to_string(),
+            inputs: self.inputs.iter().map(record).collect(),
+            outputs: self.outputs.iter().map(record).collect(),
+        };
+        // Plain strings and numbers: this cannot fail.
+        serde_json::to_string_pretty(&record).unwrap_or_default()
+    }
+
+    fn record<'a>(&self, port: &'a Port) -> PortRecord<'a> {
+        PortRecord {
+            name: &port.name,
+            role: &port.role,
+            dtype: port.shape.dtype.name(),
+            axes: (port.shape.axes.iter())
+                .map(|axis| (axis.name.as_str(), axis.size))
+                .collect(),
+            sharding: port.sharding.describe(&self.mesh, &port.shape),
+            aliases: port.aliases,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Reading a model's configuration from a Hugging Face `config.json`: keys that shape the model must be the family's,
+//! keys that only concern other uses (generation, labels, file formats) are passed over, and anything else is an error
+//! that names the nearest key.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// Keys that say nothing of the training graph: how the file was written, how text is generated, what labels are called.
+const PASSED_OVER: &[&str] = &[
+    "_name_or_path",
+    "add_cross_attention",
+    "architectures",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "classifier_dropout",
+    "cross_attention_hidden_size",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "early_stopping",
+    "encoder_no_repeat_ngram_size",
+    "eos_token_id",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "gradient_checkpointing",
+    "id2label",
+    "initializer_factor",
+    "initializer_range",
+    "is_decoder",
+    "is_encoder_decoder",
+    "label2id",
+    "length_penalty",
+    "max_length",
+    "min_length",
+    "model_type",
+    "n_positions",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_return_sequences",
+    "output_attentions",
+    "output_hidden_states",
+    "output_past",
+    "output_scores",
+    "pad_token_id",
+    "prefix",
+    "problem_type",
+    "pruned_heads",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "return_dict",
+    "return_dict_in_generate",
+    "sep_token_id",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tokenizer_class",
+    "top_k",
+    "top_p",
+    "torch_dtype",
+    "torchscript",
+    "transformers_version",
+    "typical_p",
+    "use_bfloat16",
+    "use_cache",
+    // Derived by transformers from `feed_forward_proj`, and written beside it.
+    "dense_act_fn",
+    "is_gated_act",
+];
+
+/// What is wrong with a `config.json`.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A key that neither the family nor anything else has.
+    #[error(
+        "the config has a key `{key}` that this model does not know; the nearest that it knows is `{nearest}`"
+    )]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The nearest known one.
+        nearest: String,
+    },
+    /// Not the JSON it should be.
+    #[error("the config does not fit the model: {0}")]
+    Invalid(#[from] serde_json::Error),
+}
+
+/// The configuration of a family whose keys are `known`, from the JSON object `config`.
+///
+/// # Errors
+/// An unknown key, a missing one, or a value of the wrong kind.
+pub fn read<C: DeserializeOwned>(
+    config: &Map<String, Value>,
+    known: &[&str],
+) -> Result<C, ConfigError> {
+    let mut kept = Map::new();
+    for (key, value) in config {
+        if known.contains(&key.as_str()) {
+            if !value.is_null() {
+                kept.insert(key.clone(), value.clone());
+            }
+        } else if !PASSED_OVER.contains(&key.as_str()) {
+            let all = known.iter().chain(PASSED_OVER);
+            let nearest = all.min_by_key(|name| strsim::damerau_levenshtein(name, key));
+            return Err(ConfigError::UnknownKey {
+                key: key.clone(),
+                nearest: nearest.map_or(String::new(), ToString::to_string),
+            });
+        }
+    }
+    Ok(serde_json::from_value(Value::Object(kept))?)
+}

@@ -1,0 +1,51 @@
+//! What every layer needs to know of the run that it is built for.
+
+use crate::graph::{Builder, Key, Policy, Remat, Tensor};
+
+/// The builder, the element types, what loops save, and where dropout has its masks from.
+#[derive(Clone, Copy)]
+pub struct Run<'g> {
+    /// Records the graph.
+    pub builder: &'g Builder,
+    /// Which element types are computed in.
+    pub policy: Policy,
+    /// What loops over layers save for the backward pass.
+    pub remat: Remat,
+    /// The key of this step's randomness; `None` leaves dropout out.
+    pub key: Option<Key<'g>>,
+}
+
+impl<'g> Run<'g> {
+    /// A run without dropout.
+    pub fn new(builder: &'g Builder, policy: Policy) -> Self {
+        Run {
+            builder,
+            policy,
+            remat: Remat::Full,
+            key: None,
+        }
+    }
+
+    /// The same run with keys of its own, as for one layer of a loop; `index` is `s32[]`.
+    #[track_caller]
+    pub fn at(self, index: Tensor<'g>) -> Self {
+        Run {
+            key: self.key.map(|key| key.fold(index)),
+            ..self
+        }
+    }
+
+    /// `tensor` with elements dropped at `rate` by the stream `name` of the current scope.
+    #[track_caller]
+    pub fn dropout(self, tensor: Tensor<'g>, rate: f64, name: &str) -> Tensor<'g> {
+        match self.key {
+            Some(key) if rate > 0.0 => {
+                let builder = self.builder;
+                builder.scope(name, || {
+                    builder.dropout(tensor, rate, key.stream("dropout"))
+                })
+            }
+            _ => tensor,
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! T5 (Raffel et al. 2020), as ProtT5 uses it (Elnaggar et al. 2021): an encoder and a decoder of pre-norm blocks with
+//! relative-position biases, no biases in linear layers, and no scaling of attention scores.
+//!
+//! Reference: `T5ForConditionalGeneration` of Hugging Face transformers. Config keys are its `config.json`'s.
+//!
+//! ```text
+//! ribosome compile prot-t5-xl --on v3-1024
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::layers::{
+    self, Activation, Heads, Sight, attention, cross_entropy, feed_forward, rms_norm,
+};
+use super::relative_bias::{Buckets, relative_bias};
+use super::run::Run;
+use crate::graph::{Axis, DType, Init, LoopOptions, Shape, Tensor};
+
+/// The sizes and switches of a T5 model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// The residual stream's size (`embed`).
+    pub d_model: usize,
+    /// The size of a head (`kv`); heads x kv need not be `d_model`.
+    pub d_kv: usize,
+    /// Hidden units of a feed-forward layer (`mlp`).
+    pub d_ff: usize,
+    /// Encoder layers.
+    pub num_layers: usize,
+    /// Decoder layers.
+    pub num_decoder_layers: usize,
+    /// Heads.
+    pub num_heads: usize,
+    /// Buckets of the relative-position bias.
+    #[serde(default = "buckets")]
+    pub relative_attention_num_buckets: usize,
+    /// Distances from here on share a bucket.
+    #[serde(default = "max_distance")]
+    pub relative_attention_max_distance: usize,
+    /// How often an element is dropped in training.
+    #[serde(default = "dropout")]
+    pub dropout_rate: f64,
+    /// What norms add to the variance.
+    #[serde(default = "epsilon")]
+    pub layer_norm_epsilon: f64,
+    /// The function of the feed-forward layers.
+    #[serde(default = "relu")]
+    pub feed_forward_proj: Activation,
+    /// Whether the output layer is the embedding (then its input is scaled by `d_model`^-1/2) or has weights of its own.
+    #[serde(default = "yes")]
+    pub tie_word_embeddings: bool,
+    /// The id that pads rows.
+    #[serde(default)]
+    pub pad_token_id: i32,
+    /// The id that the decoder's input starts with.
+    #[serde(default)]
+    pub decoder_start_token_id: i32,
+}
+
+// The values that Hugging Face's T5Config has where config.json says nothing.
+fn buckets() -> usize {
+    32
+}
+fn max_distance() -> usize {
+    128
+}
+fn dropout() -> f64 {
+    0.1
+}
+fn epsilon() -> f64 {
+    1e-6
+}
+fn relu() -> Activation {
+    Activation::Relu
+}
+fn yes() -> bool {
+    true
+}
+
+/// What a stack of layers gives.
+#[derive(Clone, Copy)]
+pub struct Encoded<'g> {
+    /// The last layer's result after the final norm, `[batch, length, embed]`.
+    pub last: Tensor<'g>,
+    /// Each layer's input, `[layers, batch, length, embed]`, if asked for.
+    pub inputs: Option<Tensor<'g>>,
+}
+
+/// The two stacks.
+#[derive(Clone, Copy, PartialEq)]
+enum Stack {
+    Encoder,
+    Decoder,
+}
+
+impl Config {
+    /// The shared embedding, `[vocab, embed]`.
+    fn embedding<'g>(&self, run: Run<'g>) -> Tensor<'g> {
+        let axes = [("vocab", self.vocab_size), ("embed", self.d_model)];
+        run.builder.scope("shared", || {
+            run.builder.weight("embedding", axes, Init::Normal(1.0))
+        })
+    }
+
+    fn heads(&self) -> Heads {
+        // Queries start small since scores are not scaled: (d_model x d_kv)^-1/2, as in the original's initializer.
+        let query_init = ((self.d_model * self.d_kv) as f64).powf(-0.5);
+        Heads {
+            heads: self.num_heads,
+            kv: self.d_kv,
+            query_init,
+        }
+    }
+
+    /// Encodes `ids` (`s32[batch, length]`), of which `mask` (`pred`, the same axes) are real. With `inputs` each
+    /// layer's input comes too.
+    pub fn encode<'g>(
+        &self,
+        run: Run<'g>,
+        ids: Tensor<'g>,
+        mask: Tensor<'g>,
+        inputs: bool,
+    ) -> Encoded<'g> {
+        let builder = run.builder;
+        let mask = mask.rename("length", "keys");
+        builder.scope("encoder", || {
+            self.stack(run, Stack::Encoder, ids, inputs, |run, x, bias| {
+                let look = self.sight(Some(bias), Some(mask));
+                let x = self.residual(run, "attention", x, |normed| {
+                    attention(run, normed, normed, self.heads(), look)
+                });
+                self.mlp(run, x)
+            })
+        })
+    }
+
+    /// Decodes `ids` (`s32[batch, length]`) with sight of the `encoded` positions in `encoded_mask`. `mask` says which
+    /// of `ids` are real; without it all are.
+    pub fn decode<'g>(
+        &self,
+        run: Run<'g>,
+        ids: Tensor<'g>,
+        mask: Option<Tensor<'g>>,
+        encoded: Tensor<'g>,
+        encoded_mask: Tensor<'g>,
+    ) -> Encoded<'g> {
+        let builder = run.builder;
+        let cross_mask = encoded_mask.rename("length", "keys");
+        builder.scope("decoder", || {
+            let mut seen = layers::causal(run, ids.size("length"));
+            if let Some(mask) = mask {
+                let mask = mask.rename("length", "keys");
+                let axes = [("batch", ids.size("batch"))].map(Axis::from);
+                let axes: Vec<_> = axes.into_iter().chain(seen.shape().axes).collect();
+                seen = seen.broadcast(axes.clone()).and(mask.broadcast(axes));
+            }
+            self.stack(run, Stack::Decoder, ids, false, |run, y, bias| {
+                let look = self.sight(Some(bias), Some(seen));
+                let y = self.residual(run, "attention", y, |normed| {
+                    attention(run, normed, normed, self.heads(), look)
+                });
+                let across = self.sight(None, Some(cross_mask));
+                let y = self.residual(run, "cross_attention", y, |normed| {
+                    attention(run, normed, encoded, self.heads(), across)
+                });
+                self.mlp(run, y)
+            })
+        })
+    }
+
+    /// Embedding, loop over layers and final norm of one stack.
+    fn stack<'g>(
+        &self,
+        run: Run<'g>,
+        stack: Stack,
+        ids: Tensor<'g>,
+        inputs: bool,
+        layer: impl FnOnce(Run<'g>, Tensor<'g>, Tensor<'g>) -> Tensor<'g>,
+    ) -> Encoded<'g> {
+        let builder = run.builder;
+        let embedded = self.shared(run, |table| layers::embed(run, table, ids));
+        let embedded = run.dropout(embedded, self.dropout_rate, "embedded");
+        let buckets = Buckets {
+            count: self.relative_attention_num_buckets,
+            max_distance: self.relative_attention_max_distance,
+            bidirectional: stack == Stack::Encoder,
+        };
+        let init = (self.d_model as f64).powf(-0.5);
+        let bias = relative_bias(run, buckets, ids.size("length"), self.num_heads, init);
+        let count = match stack {
+            Stack::Encoder => self.num_layers,
+            Stack::Decoder => self.num_decoder_layers,
+        };
+        let results = builder.scope("layer", || {
+            let options = LoopOptions {
+                remat: run.remat,
+                stack_weights: true,
+                ..LoopOptions::default()
+            };
+            let body = builder.open_loop(Axis::new("layers", count), options);
+            let x = body.carry(embedded);
+            let next = layer(run.at(body.index()), x, bias);
+            body.set_next(0, next);
+            if inputs {
+                body.emit(x);
+            }
+            body.close()
+        });
+        let normed = rms_norm(run, "final_norm", results[0], self.layer_norm_epsilon);
+        Encoded {
+            // Every decoder layer and the logits read all positions: they are gathered once, here.
+            last: run.dropout(normed, self.dropout_rate, "final").pin(),
+            inputs: inputs.then(|| results[1]),
+        }
+    }
+
+    /// Uses the shared embedding, whose scope is not the caller's.
+    fn shared<'g, T>(&self, run: Run<'g>, body: impl FnOnce(Tensor<'g>) -> T) -> T {
+        let table = run.builder.at_root_scope(|| self.embedding(run));
+        body(table)
+    }
+
+    fn sight<'g>(&self, bias: Option<Tensor<'g>>, mask: Option<Tensor<'g>>) -> Sight<'g> {
+        Sight {
+            bias,
+            mask,
+            dropout: self.dropout_rate,
+        }
+    }
+
+    /// `x + dropout(block(norm(x)))`, in the scope `name`. The sum is what `names` rematerialisation saves: it is small, and
+    /// making it again would repeat the block's sum over devices.
+    fn residual<'g>(
+        &self,
+        run: Run<'g>,
+        name: &str,
+        x: Tensor<'g>,
+        block: impl FnOnce(Tensor<'g>) -> Tensor<'g>,
+    ) -> Tensor<'g> {
+        run.builder.scope(name, || {
+            let normed = rms_norm(run, "norm", x, self.layer_norm_epsilon);
+            (x + run.dropout(block(normed), self.dropout_rate, "residual"))
+                .pin_residual()
+                .tag("residual")
+        })
+    }
+
+    fn mlp<'g>(&self, run: Run<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        self.residual(run, "mlp", x, |normed| {
+            feed_forward(
+                run,
+                normed,
+                self.d_ff,
+                self.feed_forward_proj,
+                self.dropout_rate,
+            )
+        })
+    }
+
+    /// The logits `[batch, length, vocab]` of the decoder's result, in the exact type.
+    pub fn logits<'g>(&self, run: Run<'g>, decoded: Tensor<'g>) -> Tensor<'g> {
+        let builder = run.builder;
+        let (dtype, exact) = (run.policy.compute(), run.policy.exact());
+        builder.scope("logits", || {
+            let logits = match self.tie_word_embeddings {
+                true => self.shared(run, |table| {
+                    let scaled = decoded * (self.d_model as f64).powf(-0.5);
+                    scaled.dot_as(table.cast(dtype), ["embed"], exact)
+                }),
+                false => {
+                    let axes = [("embed", self.d_model), ("vocab", self.vocab_size)];
+                    let head = builder.at_root_scope(|| {
+                        builder.scope("lm_head", || {
+                            builder.weight("kernel", axes, Init::Normal(1.0))
+                        })
+                    });
+                    decoded.dot_as(head.cast(dtype), ["embed"], exact)
+                }
+            };
+            logits.pin()
+        })
+    }
+
+    /// The decoder's input for `labels` (`s32[batch, length]`): the start id, then all labels but the last; labels
+    /// below 0 (ignored ones) become the pad id.
+    pub fn decoder_input<'g>(&self, labels: Tensor<'g>) -> Tensor<'g> {
+        let length = labels.size("length");
+        let zero = labels.constant(0.0);
+        let known = labels
+            .lt(zero)
+            .select(labels.constant(f64::from(self.pad_token_id)), labels);
+        match length {
+            0 | 1 => labels
+                .constant(f64::from(self.decoder_start_token_id))
+                .broadcast(labels.shape().axes),
+            _ => known.slice("length", 0, length - 1).pad(
+                "length",
+                1,
+                0,
+                f64::from(self.decoder_start_token_id),
+            ),
+        }
+    }
+
+    /// The loss of restoring `labels` from `ids`, both `s32[batch, length]`: the sum over the labels that are `counted`
+    /// and their number.
+    pub fn loss<'g>(
+        &self,
+        run: Run<'g>,
+        ids: Tensor<'g>,
+        labels: Tensor<'g>,
+        counted: Tensor<'g>,
+    ) -> (Tensor<'g>, Tensor<'g>) {
+        let mask = ids.ne(ids.constant(f64::from(self.pad_token_id)));
+        let encoded = self.encode(run, ids, mask, false).last;
+        let decoded = self
+            .decode(run, self.decoder_input(labels), None, encoded, mask)
+            .last;
+        let logits = self.logits(run, decoded);
+        run.builder
+            .scope("loss", || cross_entropy(logits, labels, counted))
+    }
+
+    /// The number of weights.
+    pub fn parameters(&self) -> usize {
+        let builder = crate::graph::Builder::new();
+        let run = Run::new(&builder, crate::graph::Policy::F32);
+        let shape = Shape::new(DType::S32, [("batch", 1), ("length", 2)]);
+        let ids = builder.input("ids", crate::graph::Role::Batch, shape);
+        let counted = ids.ge(ids.constant(0.0));
+        self.loss(run, ids, ids, counted);
+        builder
+            .weights()
+            .iter()
+            .map(|weight| weight.shape.elements())
+            .sum()
+    }
+}

@@ -1,0 +1,138 @@
+//! What to change when a program does not fit the device's memory, with the numbers.
+
+use super::job::workload;
+use super::memory::MemoryReport;
+use super::table::size;
+use crate::sharding::Mesh;
+use crate::train::recipe::{Recipe, RematName};
+
+/// The ways out, the cheapest first; each line starts with what to type.
+pub fn advice(recipe: &Recipe, mesh: &Mesh, memory: &MemoryReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    let kept = memory.kept();
+    if let Some(capacity) = memory.capacity
+        && kept >= capacity
+    {
+        let devices = mesh.devices() as u64 * (kept / capacity + 1);
+        lines.push(format!(
+            "--on a target of at least {devices} devices: weights and optimizer state alone take {} of {} a device",
+            size(kept),
+            size(capacity)
+        ));
+        return lines;
+    }
+    if recipe.remat != RematName::Full {
+        let now = match recipe.remat {
+            RematName::Full => "full",
+            RematName::Dots => "dots",
+            RematName::Names => "names",
+            RematName::None => "none",
+        };
+        lines.push(format!(
+            "--remat full: the backward pass computes a layer again instead of keeping its results (now: {now})"
+        ));
+    }
+    let data = mesh.size("data").unwrap_or(1);
+    let (batch, parts) = (recipe.batch, recipe.microbatches);
+    // Rows that a device works on at one time.
+    let rows = batch / data / parts;
+    if let Some(factor) = smallest_factor(rows) {
+        let (parts, fewer) = (parts * factor, rows / factor);
+        lines.push(format!(
+            "--microbatches {parts}: a device works on {fewer} of its {} rows at a time, now on {rows}",
+            batch / data
+        ));
+        lines.push(format!(
+            "--batch {}: a device has {fewer} rows at a time, now {rows}",
+            batch / factor
+        ));
+    }
+    if let Some(wider) = wider_model(recipe, mesh) {
+        let (data, model) = (
+            wider.size("data").unwrap_or(1),
+            wider.size("model").unwrap_or(1),
+        );
+        lines.push(format!(
+            "--mesh {wider}: a device computes 1/{model} of each layer, now 1/{}, on {} rows, now {rows}",
+            mesh.size("model").unwrap_or(1),
+            batch / data / parts
+        ));
+    }
+    lines.push(format!(
+        "--on a target with more devices than {}, or with more memory each",
+        mesh.devices()
+    ));
+    lines
+}
+
+fn smallest_factor(number: usize) -> Option<usize> {
+    (2..=number).find(|&factor| number.is_multiple_of(factor))
+}
+
+/// The mesh with the next larger `model` axis that divides the model and the devices.
+fn wider_model(recipe: &Recipe, mesh: &Mesh) -> Option<Mesh> {
+    let work = workload(recipe, 0);
+    let (devices, now) = (mesh.devices(), mesh.size("model")?);
+    if mesh.axes().len() != 2 {
+        return None;
+    }
+    let wider = (now + 1..=devices).find(|&model| {
+        let data = devices / model;
+        devices.is_multiple_of(model)
+            && work.heads.is_multiple_of(model)
+            && work.mlp.is_multiple_of(model)
+            && (recipe.batch / recipe.microbatches).is_multiple_of(data)
+    })?;
+    Mesh::new([("data", devices / wider), ("model", wider)]).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(kept: u64) -> MemoryReport {
+        MemoryReport {
+            weights: kept,
+            optimizer_state: 0,
+            batch: 0,
+            arguments: None,
+            outputs: None,
+            aliased: None,
+            temporaries: None,
+            code: None,
+            peak: None,
+            capacity: Some(16_624_107_520),
+            fits: false,
+        }
+    }
+
+    #[test]
+    fn advice_has_the_numbers() {
+        let recipe = Recipe::preset("prot-t5-xl").unwrap();
+        let recipe = recipe.set("remat", "none").unwrap();
+        let mesh = Mesh::parse("data=256,model=4").unwrap();
+        assert_eq!(
+            advice(&recipe, &mesh, &memory(1 << 30)),
+            [
+                "--remat full: the backward pass computes a layer again instead of keeping its results (now: none)",
+                "--microbatches 2: a device works on 8 of its 16 rows at a time, now on 16",
+                "--batch 2048: a device has 8 rows at a time, now 16",
+                "--mesh data=128,model=8: a device computes 1/8 of each layer, now 1/4, on 32 rows, now 16",
+                "--on a target with more devices than 1024, or with more memory each",
+            ]
+        );
+    }
+
+    #[test]
+    fn weights_that_do_not_fit_need_more_devices() {
+        let recipe = Recipe::preset("prot-t5-xxl").unwrap();
+        let mesh = Mesh::parse("data=2,model=4").unwrap();
+        assert_eq!(
+            advice(&recipe, &mesh, &memory(40 << 30)),
+            [
+                "--on a target of at least 24 devices: weights and optimizer state alone take 40.00 GiB of 15.48 GiB \
+                 a device"
+            ]
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! What can go wrong between a recipe and a compiled program.
+
+use crate::graph::GraphError;
+use crate::runtime;
+use crate::sharding::ShardingError;
+use crate::train::step::StepError;
+
+/// An error of one of the stages.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The step cannot be built.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// The step's graph is not well formed, which no recipe should be able to cause.
+    #[error("the graph of the step is not well formed ({} mistakes); the first: {first}", rest + 1)]
+    Graph {
+        /// The first mistake.
+        first: Box<GraphError>,
+        /// How many more there are.
+        rest: usize,
+    },
+    /// The target, the mesh and the model do not fit together.
+    #[error(transparent)]
+    Sharding(#[from] ShardingError),
+    /// The plugin cannot be had, or refused.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    /// The plugin's devices are not those that the target's name means.
+    #[error("{target} has {expected} devices, but the plugin describes {found}")]
+    Devices {
+        /// The target's name.
+        target: String,
+        /// Devices by the target's name.
+        expected: usize,
+        /// Devices by the plugin.
+        found: usize,
+    },
+    /// There is no TPU to ask.
+    #[error(
+        "no TPU is attached to this machine (neither {} is there); to compile for one without it, name it, as in --on v3-8",
+        looked_for.join(" nor ")
+    )]
+    NoTpu {
+        /// The device files that a machine with a TPU has one of.
+        looked_for: &'static [&'static str],
+    },
+    /// The plugin's optimized program cannot be read.
+    #[error("the optimized program that the plugin gives cannot be read: {0}")]
+    Optimized(String),
+}
+
+impl Error {
+    /// The mistakes that the checker found, as one error.
+    pub(super) fn graph(mut mistakes: Vec<GraphError>) -> Self {
+        let first = Box::new(mistakes.swap_remove(0));
+        Error::Graph {
+            first,
+            rest: mistakes.len(),
+        }
+    }
+
+    /// Whether what was asked for cannot be, as opposed to having failed.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Error::Step(StepError::Microbatches { .. } | StepError::Empty(_)) => true,
+            Error::Step(StepError::Graph(_)) => true,
+            Error::Sharding(_) => true,
+            Error::Graph { .. }
+            | Error::Runtime(_)
+            | Error::Devices { .. }
+            | Error::NoTpu { .. }
+            | Error::Optimized(_) => false,
+        }
+    }
+}

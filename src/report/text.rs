@@ -1,0 +1,215 @@
+//! A [`CompileReport`] as people read it.
+
+use std::fmt::Write;
+
+use super::compile::CompileReport;
+use super::table::{count, size, table, time};
+
+/// Rows of the ledger of collectives that are shown; the JSON has all.
+const SHOWN: usize = 12;
+
+impl CompileReport {
+    /// The whole report as text.
+    pub fn text(&self) -> String {
+        let parts = [
+            self.head(),
+            self.memory_text(),
+            self.time_text(),
+            self.forecast_text(),
+            self.collectives_text(),
+            self.warnings
+                .iter()
+                .map(|it| format!("warning: {it}\n"))
+                .collect(),
+            self.advice_text(),
+        ];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join("\n")
+    }
+
+    fn head(&self) -> String {
+        let row = |name: &str, value: String| vec![name.to_string(), value];
+        let mesh = match &self.mesh_reason {
+            Some(reason) => reason.clone(),
+            None => format!("mesh {}: given", self.mesh.0),
+        };
+        let plugin = match &self.plugin.version {
+            Some(version) => format!("{} {version}", self.plugin.name),
+            None => self.plugin.name.clone(),
+        };
+        let rows = [
+            row(
+                "model",
+                format!("{} with {} parameters", self.model, count(self.parameters)),
+            ),
+            row(
+                "batch",
+                format!(
+                    "{} rows of {}: {} tokens a step",
+                    count(self.global_batch as u64),
+                    self.length,
+                    count(self.tokens_per_step as u64)
+                ),
+            ),
+            row("target", self.target.mapping.clone()),
+            row("mesh", mesh.trim_start_matches("mesh ").to_string()),
+            row(
+                "compiler",
+                format!("{plugin} (PJRT {}), {}", self.plugin.pjrt, self.partitioner),
+            ),
+            row("program", self.fingerprint.clone()),
+        ];
+        table(&[], &rows, &[])
+    }
+
+    fn memory_text(&self) -> String {
+        let memory = &self.memory;
+        let kept = memory.kept() + memory.batch;
+        let mut rows = vec![
+            ("weights", Some(memory.weights)),
+            ("optimizer state", Some(memory.optimizer_state)),
+            ("batch and counters", Some(memory.batch)),
+            (
+                "padding of these",
+                memory.arguments.map(|it| it.saturating_sub(kept)),
+            ),
+            ("temporaries", memory.temporaries),
+            ("code", memory.code),
+        ];
+        rows.retain(|(_, bytes)| bytes.is_some());
+        let share = |bytes: u64| match memory.capacity {
+            Some(capacity) => format!("{:.1} %", 100.0 * bytes as f64 / capacity as f64),
+            None => String::new(),
+        };
+        let mut rows: Vec<_> = rows
+            .into_iter()
+            .map(|(name, bytes)| {
+                let bytes = bytes.unwrap_or_default();
+                vec![name.to_string(), size(bytes), share(bytes)]
+            })
+            .collect();
+        if let Some(peak) = memory.peak {
+            rows.push(vec![
+                "peak at one time".to_string(),
+                size(peak),
+                share(peak),
+            ]);
+        }
+        let mut text = "memory of a device\n".to_string();
+        text += &table(&[], &rows, &[1, 2]);
+        let _ = match (memory.peak, memory.capacity) {
+            (Some(peak), Some(capacity)) if memory.fits => writeln!(
+                text,
+                "  fits {}, with {} to spare",
+                size(capacity),
+                size(capacity - peak)
+            ),
+            (Some(peak), Some(capacity)) => writeln!(
+                text,
+                "  does not fit {}: {} too much",
+                size(capacity),
+                size(peak - capacity)
+            ),
+            (None, Some(capacity)) => writeln!(
+                text,
+                "  does not fit {}; the compiler says:\n  {}",
+                size(capacity),
+                self.refused.as_deref().unwrap_or_default()
+            ),
+            (None, None) => writeln!(
+                text,
+                "  does not fit; the compiler says:\n  {}",
+                self.refused.as_deref().unwrap_or_default()
+            ),
+            (Some(_), None) => writeln!(text, "  how much the device has is not known"),
+        };
+        text
+    }
+
+    fn time_text(&self) -> String {
+        let stages: Vec<_> = (self.seconds.0.iter())
+            .map(|(name, seconds)| format!("{name} {}", time(*seconds)))
+            .collect();
+        format!(
+            "how long it took\n  {}\n  {} instructions, {} of HLO\n",
+            stages.join(", "),
+            count(self.hlo.instructions as u64),
+            size(self.hlo.bytes as u64)
+        )
+    }
+
+    fn forecast_text(&self) -> String {
+        let Some(forecast) = &self.forecast else {
+            return String::new();
+        };
+        let mut text = format!(
+            "a step, by the compiler's own estimate\n  {} a step: {} of computation ({} cycles) and {} on the links, not overlapped\n  \
+             {} tokens/s, {:.1} % of the chips' peak for {:.3e} flops of the model\n",
+            time(forecast.step_seconds),
+            time(forecast.compute_seconds),
+            count(forecast.cycles),
+            time(forecast.collective_seconds),
+            count((self.tokens_per_step as f64 / forecast.step_seconds) as u64),
+            100.0 * forecast.mfu,
+            self.flops.model_per_step as f64,
+        );
+        if let Some(done) = self.flops.hardware_per_device {
+            let model = self.flops.model_per_step as f64 / self.target.devices as f64;
+            let _ = writeln!(
+                text,
+                "  {:.3e} flops a device, {:.2} times the model's: what is computed again, or on several devices",
+                done as f64,
+                done as f64 / model
+            );
+        }
+        if forecast.crosses_slices {
+            text += "  the network between slices is slower than the links that this counts with\n";
+        }
+        if !forecast.unknown_trips.is_empty() {
+            let _ = writeln!(
+                text,
+                "  too low: {} loops whose number of rounds is not known count once",
+                forecast.unknown_trips.len()
+            );
+        }
+        text
+    }
+
+    fn collectives_text(&self) -> String {
+        let Some(all) = self.collectives.as_ref().filter(|all| !all.is_empty()) else {
+            return String::new();
+        };
+        let rows: Vec<_> = (all.iter().take(SHOWN))
+            .map(|row| {
+                vec![
+                    row.kind.clone(),
+                    match row.axes.is_empty() {
+                        true => "-".to_string(),
+                        false => row.axes.join("+"),
+                    },
+                    size(row.bytes),
+                    count(row.count),
+                    row.scope.clone(),
+                ]
+            })
+            .collect();
+        let total: u64 = all.iter().map(|row| row.bytes).sum();
+        let mut text = format!("between devices: {} a step and device\n", size(total));
+        text += &table(&["kind", "over", "bytes", "times", "for"], &rows, &[2, 3]);
+        if all.len() > SHOWN {
+            let _ = writeln!(
+                text,
+                "  and {} more rows; --json has all",
+                all.len() - SHOWN
+            );
+        }
+        text
+    }
+
+    fn advice_text(&self) -> String {
+        if self.advice.is_empty() {
+            return String::new();
+        }
+        format!("what to change\n  {}\n", self.advice.join("\n  "))
+    }
+}

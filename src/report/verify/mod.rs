@@ -1,0 +1,238 @@
+//! Runs a numeric reference (a case made by an independent implementation) and says how far each tensor is.
+//!
+//! A case is one safetensors file with `weight.*`, `input.*`, `output.*` and `grad.*` tensors and a JSON `meta` that names
+//! its kind and configuration. Each kind has a file here that builds the same computation in the DSL and gives its tensors
+//! by the case's names. Everything that the case has must be computed, within the tolerance.
+
+mod case;
+mod optimizer;
+mod t5;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ndarray::ArrayD;
+use serde::Serialize;
+
+pub use case::{Case, CaseError};
+
+use crate::graph::{Graph, GraphError};
+use crate::hlo::{Layout, lower};
+use crate::models::hf_config::ConfigError;
+use crate::models::weights::WeightsError;
+use crate::runtime::{Client, HostArray, Session};
+use crate::sharding::{Mesh, Rules, ShardingError};
+
+/// How far tensors may be. The figures are the references' own: they were shown to catch deliberate mistakes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Tolerance {
+    /// For outputs, the largest absolute difference.
+    pub outputs: f64,
+    /// For gradients, the largest absolute difference as a part of the case's largest gradient.
+    pub gradients: f64,
+    /// For whole numbers.
+    pub integers: f64,
+}
+
+/// The tolerance of every case.
+pub const TOLERANCE: Tolerance = Tolerance {
+    outputs: 3e-5,
+    gradients: 1e-5,
+    integers: 0.0,
+};
+
+/// One tensor's distance from the reference.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// The case's name for it.
+    pub name: String,
+    /// The largest absolute difference.
+    pub max_abs: f64,
+    /// The largest difference as a part of the reference's largest value.
+    pub max_rel: f64,
+    /// Whether it is within the tolerance.
+    pub ok: bool,
+}
+
+/// What came of a case.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verified {
+    /// The case's name.
+    pub case: String,
+    /// The tolerance.
+    pub tolerance: Tolerance,
+    /// Every tensor that the case has a reference for.
+    pub tensors: Vec<Difference>,
+    /// Whether all are within the tolerance.
+    pub ok: bool,
+}
+
+/// Why a case could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The file is no case.
+    #[error(transparent)]
+    Case(#[from] CaseError),
+    /// A kind of case that ribosome does not have.
+    #[error("{case} is of kind `{kind}`, which ribosome does not have; it has {}", KINDS.join(", "))]
+    UnknownKind {
+        /// The case.
+        case: String,
+        /// Its kind.
+        kind: String,
+    },
+    /// A configuration that cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Weights that do not fit.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A mistake in the graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// Several mistakes in the graph.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Check(Vec<GraphError>),
+    /// A tensor that cannot be placed.
+    #[error(transparent)]
+    Sharding(#[from] ShardingError),
+    /// The runtime's own.
+    #[error(transparent)]
+    Runtime(#[from] crate::runtime::Error),
+}
+
+/// The kinds of case.
+const KINDS: &[&str] = &[
+    "T5ForConditionalGeneration",
+    "T5EncoderModel",
+    "T5Buckets",
+    "Optimizer (adafactor)",
+];
+
+/// Tensors by name.
+type Tensors = BTreeMap<String, ArrayD<f32>>;
+
+/// Runs the case in the file `path` on one device of `client`.
+///
+/// # Errors
+/// A file that is no case, a kind that is not known, or what building and running gives.
+pub fn verify(path: &Path, client: &Client) -> Result<Verified, VerifyError> {
+    let case = Case::read(path)?;
+    let computed = match case.kind.as_str() {
+        "T5ForConditionalGeneration" => t5::conditional(&case, client)?,
+        "T5EncoderModel" => t5::encoder(&case, client)?,
+        "T5Buckets" => t5::buckets(&case)?,
+        "Optimizer" if case.argument("name") == Some("adafactor") => {
+            optimizer::adafactor(&case, client)?
+        }
+        kind => {
+            let name = case
+                .argument("name")
+                .map_or(kind.to_string(), |name| format!("{kind} ({name})"));
+            return Err(VerifyError::UnknownKind {
+                case: case.name.clone(),
+                kind: name,
+            });
+        }
+    };
+    Ok(compare(&case, &computed))
+}
+
+fn compare(case: &Case, computed: &Tensors) -> Verified {
+    let largest = |tensor: &ArrayD<f32>| {
+        tensor
+            .iter()
+            .fold(0f64, |most, v| most.max(f64::from(v.abs())))
+    };
+    let gradients = case
+        .tensors
+        .iter()
+        .filter(|(name, _)| name.starts_with("grad."));
+    let largest_gradient = gradients
+        .map(|(_, tensor)| largest(tensor))
+        .fold(0.0, f64::max);
+    let checked = case
+        .tensors
+        .iter()
+        .filter(|(name, _)| name.starts_with("output.") || name.starts_with("grad."));
+    let tensors: Vec<_> = checked
+        .map(|(name, expected)| {
+            let distance = match computed.get(name) {
+                Some(found) if found.shape() == expected.shape() => distance(found, expected),
+                // Not computed, or of other sizes: as far as can be.
+                _ => f64::INFINITY,
+            };
+            let allowed = if name.starts_with("grad.") {
+                TOLERANCE.gradients * largest_gradient
+            } else if case.integers.contains(name) {
+                TOLERANCE.integers
+            } else {
+                TOLERANCE.outputs
+            };
+            Difference {
+                name: name.clone(),
+                max_abs: distance,
+                max_rel: distance / largest(expected).max(f64::MIN_POSITIVE),
+                ok: distance <= allowed,
+            }
+        })
+        .collect();
+    Verified {
+        case: case.name.clone(),
+        tolerance: TOLERANCE,
+        ok: !tensors.is_empty() && tensors.iter().all(|tensor| tensor.ok),
+        tensors,
+    }
+}
+
+/// The largest absolute difference; infinite where one side is not a number.
+fn distance(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> f64 {
+    let pairs = found.iter().zip(expected);
+    pairs.fold(0.0, |most, (a, b)| {
+        let apart = (f64::from(*a) - f64::from(*b)).abs();
+        if apart.is_nan() {
+            f64::INFINITY
+        } else {
+            apart.max(most)
+        }
+    })
+}
+
+/// A graph compiled for one device.
+fn session(graph: Graph, client: &Client) -> Result<Session, VerifyError> {
+    let graph = graph.compact().check().map_err(VerifyError::Check)?;
+    let mesh = Mesh::new([("data", 1), ("model", 1)])?;
+    let layout = Layout {
+        mesh: &mesh,
+        rules: &Rules::standard(),
+    };
+    let program = lower(&graph, "verify", layout)?;
+    Ok(Session::new(client, &program, true)?)
+}
+
+/// Runs `session` on `inputs` converted to what it takes; those that it does not take are left out.
+fn evaluate(session: &Session, inputs: &Tensors) -> Result<Tensors, VerifyError> {
+    let mut arrays = BTreeMap::new();
+    for port in &session.signature().inputs {
+        if let Some(tensor) = inputs.get(&port.name) {
+            let values: Vec<_> = tensor.iter().map(|value| f64::from(*value)).collect();
+            arrays.insert(
+                port.name.clone(),
+                HostArray::from_f64(port.shape.clone(), &values)?,
+            );
+        }
+    }
+    let outputs = session.evaluate(&arrays)?;
+    let tensors = outputs.into_iter().map(|(name, array)| {
+        let values = array
+            .to_f64()
+            .into_iter()
+            .map(|value| value as f32)
+            .collect();
+        let dims = array.shape().dims();
+        // As many values as the shape has elements, so this always fits.
+        let tensor = ArrayD::from_shape_vec(dims.as_slice(), values).unwrap_or_default();
+        (name, tensor)
+    });
+    Ok(tensors.collect())
+}

@@ -1,0 +1,165 @@
+//! Buffers: arrays in a device's memory.
+
+use super::api::slice;
+use super::client::Client;
+use super::event::Event;
+use super::ffi::{
+    self, BufferDestroyArgs, BufferDimensionsArgs, BufferElementTypeArgs, BufferIsDeletedArgs,
+    BufferOnDeviceSizeArgs, BufferToHostBufferArgs, Handle, MemoryLayout, Struct, TiledLayout,
+};
+use crate::graph::DType;
+use crate::runtime::error::{Error, Result};
+
+/// An array on one device; its memory is freed when this is dropped. An execution that the buffer was donated to takes
+/// its memory over, and later uses give [`Error::Donated`].
+pub struct Buffer {
+    client: Client,
+    pub(super) buffer: Handle,
+}
+
+// SAFETY: PJRT buffers may be used from any thread.
+unsafe impl Send for Buffer {}
+// SAFETY: as above.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    pub(super) fn new(client: Client, buffer: Handle) -> Buffer {
+        Buffer { client, buffer }
+    }
+
+    /// The element type.
+    ///
+    /// # Errors
+    /// A type that this crate has no name for.
+    pub fn dtype(&self) -> Result<DType> {
+        let mut args = BufferElementTypeArgs {
+            buffer: self.buffer,
+            ..BufferElementTypeArgs::new()
+        };
+        self.client.inner.plugin.call(&mut args)?;
+        DType::ELEMENTS
+            .into_iter()
+            .find(|&dtype| type_number(dtype) == Some(args.element_type))
+            .ok_or_else(|| {
+                Error::Invalid(format!(
+                    "the buffer holds elements of PJRT type {}, which is not known here",
+                    args.element_type
+                ))
+            })
+    }
+
+    /// The sizes, major first.
+    pub fn dims(&self) -> Result<Vec<usize>> {
+        let mut args = BufferDimensionsArgs {
+            buffer: self.buffer,
+            ..BufferDimensionsArgs::new()
+        };
+        self.client.inner.plugin.call(&mut args)?;
+        // SAFETY: the sizes live as long as the buffer.
+        Ok(unsafe { slice(args.dims, args.num_dims) }
+            .iter()
+            .map(|&dim| dim as usize)
+            .collect())
+    }
+
+    /// Bytes of device memory the buffer takes, with the device's padding.
+    pub fn device_bytes(&self) -> Result<usize> {
+        self.alive()?;
+        let mut args = BufferOnDeviceSizeArgs {
+            buffer: self.buffer,
+            ..BufferOnDeviceSizeArgs::new()
+        };
+        self.client.inner.plugin.call(&mut args)?;
+        Ok(args.size)
+    }
+
+    /// Whether an execution has taken the buffer's memory over.
+    pub fn is_donated(&self) -> Result<bool> {
+        let mut args = BufferIsDeletedArgs {
+            buffer: self.buffer,
+            ..BufferIsDeletedArgs::new()
+        };
+        self.client.inner.plugin.call(&mut args)?;
+        Ok(args.is_deleted)
+    }
+
+    /// The array's bytes, row-major and in native byte order whatever the device's layout; waits until they are there.
+    pub fn to_host(&self) -> Result<Vec<u8>> {
+        self.alive()?;
+        let dims = self.dims()?;
+        let minor_to_major: Vec<i64> = (0..dims.len() as i64).rev().collect();
+        let layout = MemoryLayout {
+            tiled: TiledLayout {
+                minor_to_major: minor_to_major.as_ptr(),
+                minor_to_major_size: minor_to_major.len(),
+                ..TiledLayout::new()
+            },
+            kind: ffi::LAYOUT_TILED,
+            ..MemoryLayout::new()
+        };
+        let mut bytes = vec![0u8; dims.iter().product::<usize>() * self.dtype()?.bytes()];
+        if bytes.is_empty() {
+            return Ok(bytes);
+        }
+        let plugin = self.client.inner.plugin;
+        let mut args = BufferToHostBufferArgs {
+            buffer: self.buffer,
+            host_layout: &layout,
+            dst: bytes.as_mut_ptr().cast(),
+            dst_size: bytes.len(),
+            ..BufferToHostBufferArgs::new()
+        };
+        plugin.call(&mut args)?;
+        // `bytes` is written until this event: it must be waited for before anything can return.
+        Event::new(plugin, args.event).wait()?;
+        Ok(bytes)
+    }
+
+    /// An error where the buffer was donated.
+    pub(super) fn alive(&self) -> Result<()> {
+        if self.is_donated()? {
+            Err(Error::Donated(format!("a buffer of {}", self.describe())))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// `f32[8, 4]`, as far as the plugin tells.
+    pub(super) fn describe(&self) -> String {
+        match (self.dtype(), self.dims()) {
+            (Ok(dtype), Ok(dims)) => format!("{dtype}{dims:?}"),
+            _ => "unknown shape".to_string(),
+        }
+    }
+
+    /// The client the buffer belongs to.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let buffer = self.buffer;
+        self.client
+            .inner
+            .plugin
+            .call_quietly(&mut BufferDestroyArgs {
+                buffer,
+                ..BufferDestroyArgs::new()
+            });
+    }
+}
+
+/// PJRT's number for an element type (`PJRT_Buffer_Type`).
+pub(super) fn type_number(dtype: DType) -> Option<i32> {
+    Some(match dtype {
+        DType::Pred => 1,
+        DType::S32 => 4,
+        DType::U32 => 8,
+        DType::F32 => 11,
+        DType::F64 => 12,
+        DType::BF16 => 13,
+        DType::Tuple => return None,
+    })
+}

@@ -1,0 +1,40 @@
+//! Events: when work that a plugin queued is done, and whether it went well.
+
+use super::api::Plugin;
+use super::ffi::{EventAwaitArgs, EventDestroyArgs, Handle, Struct};
+use crate::runtime::error::Result;
+
+/// An event of a plugin; freed when dropped.
+pub(super) struct Event {
+    plugin: Plugin,
+    event: Handle,
+}
+
+impl Event {
+    /// Takes over an event that a call gave (null where the plugin had nothing to wait for).
+    pub(super) fn new(plugin: Plugin, event: Handle) -> Event {
+        Event { plugin, event }
+    }
+
+    /// Blocks until the work is done; its error, if it failed.
+    pub(super) fn wait(self) -> Result<()> {
+        if self.event.is_null() {
+            return Ok(());
+        }
+        self.plugin.call(&mut EventAwaitArgs {
+            event: self.event,
+            ..EventAwaitArgs::new()
+        })
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        if !self.event.is_null() {
+            self.plugin.call_quietly(&mut EventDestroyArgs {
+                event: self.event,
+                ..EventDestroyArgs::new()
+            });
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Where plugins come from: a path that the user gave, this crate's cache, Python's site-packages, or the pinned wheel,
+//! which is fetched with pip. In that order.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `RIBOSOME_CPU_PLUGIN`, `RIBOSOME_TPU_PLUGIN`, `RIBOSOME_CUDA_PLUGIN` | the library itself |
+//! | `RIBOSOME_CACHE` | the cache folder (else `ribosome` in the user's cache folder) |
+//! | `RIBOSOME_WHEELS` | a folder with the wheels, to install from instead of pip |
+//! | `RIBOSOME_NO_FETCH` | anything but empty or `0`: never fetch |
+//! | `RIBOSOME_PYTHON` | the Python to ask (else `python3`) |
+
+mod install;
+mod pip;
+mod wheel;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+pub use wheel::Wheel;
+
+use super::error::{Error, Result};
+use super::pjrt::Plugin;
+
+/// What a plugin drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Platform {
+    /// The host's processors, as any number of virtual devices.
+    Cpu,
+    /// Cloud TPUs, attached or only described.
+    Tpu,
+    /// NVIDIA GPUs.
+    Cuda,
+}
+
+impl Platform {
+    /// Every platform.
+    pub const ALL: [Platform; 3] = [Platform::Cpu, Platform::Tpu, Platform::Cuda];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Platform::Cpu => "cpu",
+            Platform::Tpu => "tpu",
+            Platform::Cuda => "cuda",
+        }
+    }
+
+    /// The environment variable that names the library.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Platform::Cpu => "RIBOSOME_CPU_PLUGIN",
+            Platform::Tpu => "RIBOSOME_TPU_PLUGIN",
+            Platform::Cuda => "RIBOSOME_CUDA_PLUGIN",
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Platform {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Platform> {
+        Platform::ALL
+            .into_iter()
+            .find(|platform| platform.name() == text)
+            .ok_or_else(|| {
+                Error::Invalid(format!(
+                    "there is no platform `{text}`; there are cpu, tpu and cuda"
+                ))
+            })
+    }
+}
+
+/// What a TPU plugin is loaded for. libtpu reads its settings when it is loaded, so a process decides once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Compiling for described machines, on a host that need not have a device.
+    Compile,
+    /// Running on the attached devices.
+    Run,
+}
+
+/// What lets libtpu compile on a host without TPUs: no search for the cloud's metadata server (which takes minutes
+/// where there is none), no lock against a second process, a made-up one-host machine to describe itself with, and no
+/// log lines but errors. On a real pod these would be wrong, so they are set for [`Purpose::Compile`] only, and
+/// each only where the user has not set it.
+const TPU_WITHOUT_A_TPU: [(&str, &str); 8] = [
+    ("TPU_SKIP_MDS_QUERY", "1"),
+    ("ALLOW_MULTIPLE_LIBTPU_LOAD", "1"),
+    ("TPU_ACCELERATOR_TYPE", "v3-8"),
+    ("TPU_WORKER_HOSTNAMES", "localhost"),
+    ("TPU_WORKER_ID", "0"),
+    ("TPU_MIN_LOG_LEVEL", "3"),
+    ("TPU_STDERR_LOG_LEVEL", "3"),
+    ("TF_CPP_MIN_LOG_LEVEL", "3"),
+];
+
+/// Less talk on stderr from the plugins that print warnings there.
+const QUIET: [(&str, &str); 1] = [("TF_CPP_MIN_LOG_LEVEL", "3")];
+
+/// Where a found plugin comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A path given by the caller, such as a flag.
+    Given,
+    /// A path in the environment variable.
+    Environment,
+    /// This crate's cache.
+    Cache,
+    /// A Python package installed beside.
+    SitePackages,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::Given => "the given path",
+            Source::Environment => "the environment",
+            Source::Cache => "ribosome's cache",
+            Source::SitePackages => "Python's site-packages",
+        })
+    }
+}
+
+/// A plugin's library on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The platform.
+    pub platform: Platform,
+    /// The library.
+    pub library: PathBuf,
+    /// Where it was found.
+    pub source: Source,
+    /// The package's name and version, where known.
+    pub package: Option<(String, String)>,
+}
+
+impl Found {
+    /// Loads the library.
+    ///
+    /// # Errors
+    /// Those of [`Plugin::load`].
+    pub fn load(&self, purpose: Purpose) -> Result<Plugin> {
+        let environment: &[(&str, &str)] = match (self.platform, purpose) {
+            (Platform::Tpu, Purpose::Compile) => &TPU_WITHOUT_A_TPU,
+            (Platform::Tpu, Purpose::Run) => &[],
+            (Platform::Cpu | Platform::Cuda, _) => &QUIET,
+        };
+        Plugin::load(&self.library, environment)
+    }
+}
+
+/// Finds the plugin of `platform` as this process's environment says, fetches it if need be, and loads it.
+///
+/// # Errors
+/// Those of [`Settings::from_environment`], [`Settings::find_or_fetch`] and [`Found::load`].
+pub fn open(platform: Platform, purpose: Purpose) -> Result<Plugin> {
+    Settings::from_environment()?
+        .find_or_fetch(platform)?
+        .load(purpose)
+}
+
+/// How to find and fetch plugins.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Libraries given by the user, with where each was given.
+    pub paths: BTreeMap<Platform, (PathBuf, Source)>,
+    /// The cache folder.
+    pub cache: PathBuf,
+    /// A folder with wheels to install from instead of pip.
+    pub wheels: Option<PathBuf>,
+    /// Whether a missing plugin is fetched.
+    pub fetch: bool,
+    /// The Python to ask for site-packages and pip.
+    pub python: PathBuf,
+    /// Wheels to install instead of the pinned ones ([`Wheel::pinned`]).
+    pub other_wheels: BTreeMap<Platform, Wheel>,
+}
+
+impl Settings {
+    /// The settings of this process's environment (see the module's table).
+    ///
+    /// # Errors
+    /// Where neither `RIBOSOME_CACHE` nor the user's home tells where to keep plugins.
+    pub fn from_environment() -> Result<Settings> {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let cache = match variable("RIBOSOME_CACHE") {
+            Some(folder) => PathBuf::from(folder),
+            None => dirs::cache_dir()
+                .map(|folder| folder.join("ribosome"))
+                .ok_or_else(|| {
+                    Error::Invalid(
+                        "there is no cache folder for plugins; set RIBOSOME_CACHE or HOME"
+                            .to_string(),
+                    )
+                })?,
+        };
+        let paths = Platform::ALL
+            .into_iter()
+            .filter_map(|platform| {
+                let path = PathBuf::from(variable(platform.variable())?);
+                Some((platform, (path, Source::Environment)))
+            })
+            .collect();
+        Ok(Settings {
+            paths,
+            cache,
+            wheels: variable("RIBOSOME_WHEELS").map(PathBuf::from),
+            fetch: variable("RIBOSOME_NO_FETCH").is_none_or(|value| value == "0"),
+            python: variable("RIBOSOME_PYTHON")
+                .map_or_else(|| PathBuf::from("python3"), PathBuf::from),
+            other_wheels: BTreeMap::new(),
+        })
+    }
+
+    /// With the library of `platform` at `path`, which goes before everything else.
+    pub fn with_path(mut self, platform: Platform, path: impl Into<PathBuf>) -> Settings {
+        self.paths.insert(platform, (path.into(), Source::Given));
+        self
+    }
+
+    /// The plugin of `platform` if it is on this machine; fetches nothing.
+    ///
+    /// # Errors
+    /// [`Error::BadPath`] where a given path is no file: it is not passed over in silence.
+    pub fn find(&self, platform: Platform) -> Result<Option<Found>> {
+        let wheel = &self.wheel(platform);
+        if let Some((path, source)) = self.paths.get(&platform) {
+            if !path.is_file() {
+                let from = match source {
+                    Source::Environment => platform.variable().to_string(),
+                    other => other.to_string(),
+                };
+                return Err(Error::BadPath {
+                    platform,
+                    path: path.clone(),
+                    from,
+                });
+            }
+            let (library, source) = (path.clone(), source.clone());
+            return Ok(Some(Found {
+                platform,
+                library,
+                source,
+                package: None,
+            }));
+        }
+        if let Some(library) = install::installed(&self.plugins(), wheel) {
+            return Ok(Some(self.cached(platform, library)));
+        }
+        Ok(pip::site_packages(&self.python).iter().find_map(|folder| {
+            let library = folder.join(&wheel.library);
+            let version = version_beside(folder, &wheel.distribution());
+            library.is_file().then(|| Found {
+                platform,
+                library,
+                source: Source::SitePackages,
+                package: version.map(|version| (wheel.name.clone(), version)),
+            })
+        }))
+    }
+
+    /// The plugin of `platform`, fetched if it is not on this machine and fetching is allowed.
+    ///
+    /// # Errors
+    /// Those of [`Settings::find`] and [`Settings::install`]; [`Error::NoPlugin`] where fetching is not allowed.
+    pub fn find_or_fetch(&self, platform: Platform) -> Result<Found> {
+        match self.find(platform)? {
+            Some(found) => Ok(found),
+            None if self.fetch => self.install(platform),
+            None => Err(Error::NoPlugin {
+                platform,
+                reason: "none is on this machine, and RIBOSOME_NO_FETCH says not to fetch one"
+                    .to_string(),
+            }),
+        }
+    }
+
+    /// Installs the pinned wheel of `platform` into the cache, unless it is there whole. Any number of processes may do
+    /// this at once: one installs, the others wait and find it.
+    ///
+    /// # Errors
+    /// [`Error::NoPlugin`] where the wheel cannot be had (no Python, no pip, no network, no such wheel for this
+    /// machine), [`Error::BadWheel`] where it is cut off, not the pinned one or damaged, [`Error::Io`] otherwise.
+    pub fn install(&self, platform: Platform) -> Result<Found> {
+        let wheel = &self.wheel(platform);
+        if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+            return Err(Error::NoPlugin {
+                platform,
+                reason: format!(
+                    "the wheel {} is for linux on x86_64; set {} to a library for this machine",
+                    wheel.file,
+                    platform.variable()
+                ),
+            });
+        }
+        let library = install::install(&self.plugins(), wheel, |folder| match &self.wheels {
+            Some(wheels) => wheel_in(wheels, platform, wheel),
+            None => pip::download(&self.python, platform, wheel, folder),
+        })?;
+        Ok(self.cached(platform, library))
+    }
+
+    /// The wheel to install for `platform`.
+    pub fn wheel(&self, platform: Platform) -> Wheel {
+        let other = self.other_wheels.get(&platform);
+        other.cloned().unwrap_or_else(|| Wheel::pinned(platform))
+    }
+
+    fn cached(&self, platform: Platform, library: PathBuf) -> Found {
+        let wheel = self.wheel(platform);
+        let package = Some((wheel.name, wheel.version));
+        Found {
+            platform,
+            library,
+            source: Source::Cache,
+            package,
+        }
+    }
+
+    fn plugins(&self) -> PathBuf {
+        self.cache.join("plugins")
+    }
+}
+
+/// The wheel in a folder that the user gave.
+fn wheel_in(folder: &Path, platform: Platform, wheel: &Wheel) -> Result<PathBuf> {
+    let path = folder.join(&wheel.file);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Error::NoPlugin {
+        platform,
+        reason: format!(
+            "{} (RIBOSOME_WHEELS) has no {}",
+            folder.display(),
+            wheel.file
+        ),
+    })
+}
+
+/// The version of an installed Python package, by the name of its `.dist-info` folder.
+fn version_beside(site_packages: &Path, distribution: &str) -> Option<String> {
+    let mut versions: Vec<String> = std::fs::read_dir(site_packages)
+        .ok()?
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            let version = name
+                .strip_prefix(distribution)?
+                .strip_prefix('-')?
+                .strip_suffix(".dist-info")?;
+            Some(version.to_string())
+        })
+        .collect();
+    versions.sort();
+    versions.pop()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! Placement: which device each position of the mesh is, so that neighbours on the mesh are neighbours on the links.
+//!
+//! The last mesh axis is taken to be the busiest, since it is the one that activations are reduced over. So from the last axis
+//! to the first, each takes the most compact box that is left of the torus: first the cores of a chip, then chips in a box whose
+//! edges are as short as can be, walked to and fro so that one step along the axis is one hop. The first axis crosses
+//! slices, whose links are the slowest.
+
+use super::error::ShardingError;
+use super::mesh::Mesh;
+use super::topology::Topology;
+
+/// A position or a size in a slice: core, x, y, z.
+type Place = [usize; 4];
+
+/// One mesh axis's share of the torus.
+struct Share {
+    /// Position of the axis in the mesh.
+    axis: usize,
+    /// How many places it has along each dimension.
+    sizes: Place,
+    /// How far apart they are: the sizes of all shares inside this one.
+    strides: Place,
+}
+
+/// For each position of the mesh, row-major (that is, for each partition), the index of its device in the order of
+/// device ids. [`Topology::expected_devices`] lists that order; the ids themselves come from the plugin.
+pub fn device_order(topology: &Topology, mesh: &Mesh) -> Result<Vec<usize>, ShardingError> {
+    mesh.check_devices(topology.devices())?;
+    let across = crossing_axis(topology, mesh)?;
+    let mut sizes = mesh.sizes();
+    sizes[across] /= topology.slices();
+
+    let torus = torus(topology);
+    let mut left = torus;
+    let mut strides = [1; 4];
+    let mut shares = Vec::new();
+    for axis in (0..sizes.len()).rev() {
+        let share = compact_box(sizes[axis], left).ok_or_else(|| ShardingError::Placement {
+            mesh: mesh.to_string(),
+            topology: topology.to_string(),
+            reason: format!(
+                "{}={} of a slice does not fit what is left of its torus",
+                mesh.axes()[axis].name,
+                sizes[axis]
+            ),
+        })?;
+        shares.push(Share {
+            axis,
+            sizes: share,
+            strides,
+        });
+        for dim in 0..4 {
+            left[dim] /= share[dim];
+            strides[dim] *= share[dim];
+        }
+    }
+
+    let index = |position: usize| {
+        let mut at = mesh.coordinates(position);
+        let slice = at[across] / sizes[across];
+        at[across] %= sizes[across];
+        let mut place = [0; 4];
+        for share in &shares {
+            let step = walk(at[share.axis], share.sizes);
+            for dim in 0..4 {
+                place[dim] += step[dim] * share.strides[dim];
+            }
+        }
+        let [core, x, y, z] = place;
+        let [cores, width, height, _] = torus;
+        slice * topology.devices_per_slice() + ((z * height + y) * width + x) * cores + core
+    };
+    Ok((0..mesh.devices()).map(index).collect())
+}
+
+/// The mesh axis that crosses slices: the first that splits anything. It must split into whole slices.
+fn crossing_axis(topology: &Topology, mesh: &Mesh) -> Result<usize, ShardingError> {
+    let first = mesh
+        .axes()
+        .iter()
+        .position(|axis| axis.size > 1)
+        .unwrap_or(0);
+    let axis = &mesh.axes()[first];
+    if axis.size.is_multiple_of(topology.slices()) {
+        return Ok(first);
+    }
+    Err(ShardingError::Placement {
+        mesh: mesh.to_string(),
+        topology: topology.to_string(),
+        reason: format!(
+            "{}={} over {} slices leaves {}, so axes inside it would cross the slow network between slices; \
+             make it a multiple of {}",
+            axis.name,
+            axis.size,
+            topology.slices(),
+            axis.size % topology.slices(),
+            topology.slices(),
+        ),
+    })
+}
+
+/// The sizes of a slice.
+fn torus(topology: &Topology) -> Place {
+    let shape = topology.shape();
+    let depth = shape.get(2).copied().unwrap_or(1);
+    let cores = topology.hardware().devices_per_chip;
+    [cores, shape[0], shape[1], depth]
+}
+
+/// The box of `volume` places in what is `left`: as many cores as divide it, then the chips with the shortest edges; among equal
+/// ones the box that leaves the most compact rest. It always exists when the mesh has as many devices as the torus, since
+/// then both have the same prime factors.
+fn compact_box(volume: usize, left: Place) -> Option<Place> {
+    let cores = (1..=left[0])
+        .rev()
+        .find(|&cores| left[0].is_multiple_of(cores) && volume.is_multiple_of(cores))?;
+    let chips = volume / cores;
+    let common = |chips: usize, size: usize| {
+        (1..=size.min(chips))
+            .filter(move |&edge| chips.is_multiple_of(edge) && size.is_multiple_of(edge))
+    };
+    common(chips, left[1])
+        .flat_map(|x| common(chips / x, left[2]).map(move |y| [cores, x, y, chips / x / y]))
+        .filter(|[_, _, _, z]| left[3].is_multiple_of(*z))
+        .min_by_key(|&[_, x, y, z]| {
+            let rest = left[1] / x + left[2] / y + left[3] / z;
+            (x + y + z, rest, [x, y, z])
+        })
+}
+
+/// Step `step` of a walk through a box that visits every place once: the cores of a chip in turn, then the next chip, to
+/// and fro along x, then y, then z, so that one step is never more than one hop.
+fn walk(step: usize, sizes: Place) -> Place {
+    let mut place = [0; 4];
+    let mut rest = step;
+    for dim in 0..4 {
+        let digit = rest % sizes[dim];
+        rest /= sizes[dim];
+        // `rest` counts the rows walked so far; every other one is walked backwards. Cores have no direction.
+        place[dim] = match dim {
+            1.. if rest % 2 == 1 => sizes[dim] - 1 - digit,
+            _ => digit,
+        };
+    }
+    place
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::sharding::hardware::Generation;
+    use crate::sharding::target::Target;
+    use crate::sharding::topology::DeviceAt;
+
+    use super::*;
+
+    fn topology(text: &str) -> Topology {
+        match text.parse().unwrap() {
+            Target::Tpu(topology) => topology,
+            other => panic!("{other} is no TPU"),
+        }
+    }
+
+    /// The devices along the last mesh axis, for the first position of the others.
+    fn first_line(target: &str, mesh: &str) -> Vec<DeviceAt> {
+        let (topology, mesh) = (topology(target), Mesh::parse(mesh).unwrap());
+        let devices = topology.expected_devices();
+        let last = mesh.axes().last().unwrap().size;
+        let order = device_order(&topology, &mesh).unwrap();
+        order[..last]
+            .iter()
+            .map(|&index| devices[index].clone())
+            .collect()
+    }
+
+    /// Hops between two chips of a slice, around the torus if that is shorter.
+    fn hops(topology: &Topology, a: &DeviceAt, b: &DeviceAt) -> usize {
+        let mut hops = 0;
+        for (dim, &size) in topology.shape().iter().enumerate() {
+            let apart = a.coords[dim].abs_diff(b.coords[dim]);
+            hops += apart.min(size - apart);
+        }
+        hops
+    }
+
+    #[test]
+    fn both_cores_of_a_chip_come_first_then_a_compact_box() {
+        let line = first_line("v3-1024", "data=256,model=4");
+        let places: Vec<([usize; 3], usize)> = line.iter().map(|at| (at.coords, at.core)).collect();
+        assert_eq!(
+            places,
+            [
+                ([0, 0, 0], 0),
+                ([0, 0, 0], 1),
+                ([0, 1, 0], 0),
+                ([0, 1, 0], 1)
+            ]
+        );
+        // 16 cores are 8 chips: 2x4 of them, not a row of 8.
+        let line = first_line("v3-1024", "data=64,model=16");
+        assert!(line.iter().all(|at| at.coords[0] < 2 && at.coords[1] < 4));
+        // 8 chips of a 3-D torus are a cube.
+        let line = first_line("v4-1024", "data=64,model=8");
+        assert!(line.iter().all(|at| at.coords.iter().all(|&at| at < 2)));
+    }
+
+    #[test]
+    fn the_first_axis_crosses_slices() {
+        let topology = topology("4xv6e-256");
+        let mesh = Mesh::parse("data=256,model=4").unwrap();
+        let devices = topology.expected_devices();
+        let order = device_order(&topology, &mesh).unwrap();
+        for (position, &index) in order.iter().enumerate() {
+            assert_eq!(devices[index].slice, mesh.coordinates(position)[0] / 64);
+        }
+        // An axis of size 1 in front changes nothing.
+        let longer = Mesh::parse("stage=1,data=256,model=4").unwrap();
+        assert_eq!(device_order(&topology, &longer).unwrap(), order);
+    }
+
+    #[test]
+    fn refuses_a_mesh_whose_inner_axis_would_cross_slices() {
+        let mesh = Mesh::parse("data=2,model=512").unwrap();
+        let message = device_order(&topology("4xv6e-256"), &mesh)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("data=2 over 4 slices leaves 2"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn refuses_a_mesh_of_another_size() {
+        let mesh = Mesh::parse("data=2,model=8").unwrap();
+        let message = device_order(&topology("v6e-256"), &mesh)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("2 x 8 = 16 devices, but the target has 256"),
+            "{message}"
+        );
+    }
+
+    /// A topology, and a mesh of its devices made by dealing their prime factors to three axes.
+    fn placed() -> impl Strategy<Value = (Topology, Mesh)> {
+        let generation = prop::sample::select(Generation::ALL.to_vec());
+        let sizes = prop::collection::vec(prop::sample::select(vec![2usize, 4, 6, 8]), 3);
+        (
+            generation,
+            sizes,
+            1usize..=3,
+            prop::collection::vec(0usize..3, 24),
+        )
+            .prop_map(|(generation, sizes, slices, homes)| {
+                let rank = generation.hardware().torus_rank;
+                let topology = Topology::new(generation, &sizes[..rank]).unwrap();
+                let topology = topology.with_slices(slices).unwrap();
+                let mut axes = [slices, 1, 1];
+                let (mut rest, mut prime, mut homes) =
+                    (topology.devices_per_slice(), 2, homes.iter());
+                while rest > 1 {
+                    if rest % prime == 0 {
+                        axes[*homes.next().unwrap()] *= prime;
+                        rest /= prime;
+                    } else {
+                        prime += 1;
+                    }
+                }
+                let named = ["data", "expert", "model"].into_iter().zip(axes);
+                (topology, Mesh::new(named).unwrap())
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn an_order_is_a_permutation((topology, mesh) in placed()) {
+            let mut order = device_order(&topology, &mesh).unwrap();
+            order.sort_unstable();
+            prop_assert_eq!(order, (0..topology.devices()).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn neighbours_on_the_last_axis_are_neighbours_on_the_links((topology, mesh) in placed()) {
+            let last = mesh.axes().last().unwrap().size;
+            // The first axis that splits crosses slices; only the others are held to the links.
+            prop_assume!(topology.slices() == 1 || mesh.axes()[0].size > 1);
+            let devices = topology.expected_devices();
+            let order = device_order(&topology, &mesh).unwrap();
+            for line in order.chunks(last) {
+                for pair in line.windows(2) {
+                    let (a, b) = (&devices[pair[0]], &devices[pair[1]]);
+                    prop_assert_eq!(a.slice, b.slice);
+                    prop_assert!(hops(&topology, a, b) <= 1, "{:?} {:?}", a, b);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Training: what is learned (objective), how (optimizer, schedule), the step as one graph, and the loop that runs it.
+
+pub mod checkpoint;
+pub mod objective;
+pub mod optimizer;
+pub mod progress;
+pub mod recipe;
+pub mod run;
+pub mod schedule;
+pub mod step;
+pub mod trainer;

@@ -1,0 +1,69 @@
+//! What a model is trained to do, as a graph from clean tokens to a loss. Noise is a pure function of (seed, step,
+//! position), made on the devices: the batch carries clean tokens alone.
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::{DType, Key, Tensor};
+use crate::models::{Run, t5};
+
+/// ProtT5's denoising (Elnaggar et al. 2021; T5's `iid_15_r10s90_f`): single tokens are corrupted independently, most
+/// by one sentinel and some by a random token, and the whole original sequence is the target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Denoise {
+    /// How likely a token is corrupted.
+    pub noise_density: f64,
+    /// How likely a corrupted token becomes a random one and not the sentinel.
+    pub random_probability: f64,
+    /// The id that stands for corrupted tokens: `<extra_id_0>`, the last of the vocabulary.
+    pub sentinel: i32,
+    /// Random tokens are drawn from this id up to the vocabulary's end, sentinels among them, as T5's code does.
+    pub first_random: i32,
+}
+
+impl Default for Denoise {
+    fn default() -> Self {
+        Denoise {
+            noise_density: 0.15,
+            random_probability: 0.1,
+            sentinel: 127,
+            first_random: 3,
+        }
+    }
+}
+
+/// `</s>`, which ends every sequence and is never corrupted.
+const END: f64 = 1.0;
+
+impl Denoise {
+    /// `tokens` (`s32[batch, length]`) with noise by `key`; padding and `</s>` stay.
+    pub fn corrupt<'g>(&self, tokens: Tensor<'g>, key: Key<'g>, vocab: usize) -> Tensor<'g> {
+        let builder = tokens.builder();
+        builder.scope("corrupt", || {
+            let axes = tokens.shape().axes;
+            let noised = key.stream("noise").chance(self.noise_density, &axes);
+            let noised = noised.and(tokens.gt(tokens.constant(END)));
+            let random = key.stream("random").chance(self.random_probability, &axes);
+            let first = f64::from(self.first_random);
+            let drawn = key
+                .stream("draw")
+                .below(vocab - self.first_random as usize, &axes)
+                + first;
+            let sentinel = builder.constant(f64::from(self.sentinel), DType::S32);
+            noised.select(random.select(drawn, sentinel), tokens)
+        })
+    }
+
+    /// The loss of restoring `tokens`: its sum over all that is no padding, and how many those are.
+    pub fn loss<'g>(
+        &self,
+        run: Run<'g>,
+        model: &t5::Config,
+        tokens: Tensor<'g>,
+        key: Key<'g>,
+    ) -> (Tensor<'g>, Tensor<'g>) {
+        let corrupted = self.corrupt(tokens, key, model.vocab_size);
+        let counted = tokens.ne(tokens.constant(f64::from(model.pad_token_id)));
+        model.loss(run, corrupted, tokens, counted)
+    }
+}

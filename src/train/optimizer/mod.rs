@@ -1,0 +1,72 @@
+//! Optimizers as graphs: each takes a weight, its gradient and the learning rate, declares its state as inputs of the
+//! step, and gives the next weight. A weight that stacks layers counts as one weight a layer.
+
+mod adafactor;
+mod momentum;
+mod view;
+
+use serde::{Deserialize, Serialize};
+
+pub use adafactor::Adafactor;
+pub use momentum::Momentum;
+pub use view::View;
+
+use crate::graph::{Builder, DType, Role, Shape, Tensor, Weight};
+
+/// Which optimizer, with its settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case")]
+pub enum Optimizer {
+    /// Factored second moments (Shazeer and Stern 2018).
+    Adafactor(Adafactor),
+    /// Stochastic gradient descent with momentum (Polyak 1964).
+    Momentum(Momentum),
+}
+
+/// One weight's part in a step.
+#[derive(Clone, Copy)]
+pub struct Update<'a, 'g> {
+    /// Records the graph.
+    pub builder: &'g Builder,
+    /// What is updated.
+    pub weight: &'a Weight,
+    /// Its value.
+    pub value: Tensor<'g>,
+    /// Its gradient.
+    pub gradient: Tensor<'g>,
+    /// The learning rate, `f32[]`.
+    pub rate: Tensor<'g>,
+    /// The number of this step from 1, `f32[]`.
+    pub step: Tensor<'g>,
+}
+
+impl Optimizer {
+    /// The weight's next value; its state goes into and out of the step by itself.
+    pub fn apply<'g>(&self, update: Update<'_, 'g>) -> Tensor<'g> {
+        match self {
+            Optimizer::Adafactor(settings) => settings.apply(update),
+            Optimizer::Momentum(settings) => settings.apply(update),
+        }
+    }
+}
+
+impl<'g> Update<'_, 'g> {
+    /// The state `kind` of this weight, of `shape`; it starts as zeros.
+    fn state(&self, kind: &str, shape: Shape) -> Tensor<'g> {
+        self.builder.input(
+            &self.state_name(kind),
+            Role::State,
+            shape.with_dtype(DType::F32),
+        )
+    }
+
+    /// Gives the state `kind` its next value.
+    fn set_state(&self, kind: &str, next: Tensor<'g>) {
+        self.builder
+            .update(&self.state_name(kind), next.pin_weight());
+    }
+
+    fn state_name(&self, kind: &str) -> String {
+        format!("{kind}/{}", self.weight.name)
+    }
+}

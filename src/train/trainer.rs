@@ -1,0 +1,435 @@
+//! A run on devices: the step compiled for a mesh, the weights and optimizer state that it turns into the next ones, and
+//! the data it reads. A step is a pure function of (recipe, data, step number, state), so a run that goes on from a
+//! checkpoint is the run that never stopped.
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::checkpoint::{self, About, Checkpoint, CheckpointError, FORMAT};
+use super::recipe::Recipe;
+use super::step::{self, StepError, names};
+use crate::data::{Dataset, DatasetError, entropy};
+use crate::graph::{DType, Graph, GraphError, Role, Shape};
+use crate::hlo::{Layout, Program, Signature, lower};
+use crate::runtime::{self, Client, DeviceArrays, HostArray, Session};
+use crate::sharding::{Mesh, Rules, ShardingError};
+
+/// What a run consists of.
+#[derive(Clone, Copy)]
+pub struct Setup<'a> {
+    /// Everything that decides the run.
+    pub recipe: &'a Recipe,
+    /// How the devices are arranged.
+    pub mesh: &'a Mesh,
+    /// The devices.
+    pub client: &'a Client,
+    /// Whether Shardy partitions the programs (else GSPMD).
+    pub shardy: bool,
+    /// What is learned from.
+    pub data: &'a Dataset,
+}
+
+/// What one step did; as JSON, a line of `train --json` and of `log.jsonl`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct StepReport {
+    /// The step's number, from 1.
+    pub step: u64,
+    /// The mean loss of the batch's tokens, in nats.
+    pub loss: f64,
+    /// The norm of all gradients before clipping.
+    pub grad_norm: f64,
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// Tokens of encoder and decoder, padding left out, by `seconds`.
+    pub tokens_per_second: f64,
+    /// Wall-clock time from making the batch to having the loss.
+    pub seconds: f64,
+}
+
+/// What can go wrong in a run.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The step cannot be built.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// The graph of the first weights cannot be built, or a graph is not well formed.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Graph(Vec<GraphError>),
+    /// The mesh does not fit the model.
+    #[error(transparent)]
+    Sharding(#[from] ShardingError),
+    /// A plugin refused.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    /// The data set does not give such batches.
+    #[error(transparent)]
+    Data(#[from] DatasetError),
+    /// A checkpoint cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The data or the noise has ids that the embedding has no row for.
+    #[error(
+        "{what} goes up to id {highest}, and the model has {vocab} embeddings; set model.vocab_size to at least {}",
+        highest + 1
+    )]
+    Vocabulary {
+        /// Where the id comes from.
+        what: String,
+        /// The highest id.
+        highest: i32,
+        /// Rows of the embedding.
+        vocab: usize,
+    },
+    /// More steps than the step's counter holds.
+    #[error("a run has at most {max} steps, and {0} were asked for", max = i32::MAX)]
+    TooManySteps(u64),
+    /// The loss is no number any more.
+    #[error(
+        "step {step} gave a loss of {loss} with a gradient norm of {grad_norm} at a learning rate of {learning_rate}; \
+         nothing was saved after it. A lower schedule.rate or clip_norm=1.0 may help, from the last checkpoint or anew"
+    )]
+    NotFinite {
+        /// The step's number, from 1.
+        step: u64,
+        /// The loss.
+        loss: f64,
+        /// The gradients' norm.
+        grad_norm: f64,
+        /// The learning rate.
+        learning_rate: f64,
+    },
+    /// An earlier step failed, and took the weights with it.
+    #[error(
+        "the run holds no weights: step {0} failed, and what it worked on is gone; go on from a checkpoint"
+    )]
+    NoState(u64),
+    /// The log cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Log {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+}
+
+/// A run.
+pub struct Trainer<'a> {
+    setup: Setup<'a>,
+    session: Session,
+    program: String,
+    data: String,
+    /// Weights and optimizer state by name; empty after a step that failed.
+    state: DeviceArrays,
+    done: u64,
+}
+
+impl<'a> Trainer<'a> {
+    /// A new run: the first weights are made on the devices, from the recipe's seed.
+    ///
+    /// # Errors
+    /// A recipe, a mesh or data that do not fit each other, or the plugin's own.
+    pub fn start(setup: Setup<'a>) -> Result<Self, TrainError> {
+        let (step, program) = lowered(setup)?;
+        let graph = step::initial(&step).map_err(|error| TrainError::Graph(vec![error]))?;
+        let initial = lower_graph(&graph, "initial", setup.mesh)?;
+        let initial = Session::new(setup.client, &initial, setup.shardy)?;
+        let seed = initial.put(names::SEED, &HostArray::scalar(setup.recipe.seed))?;
+        let mut trainer = Trainer::compile(setup, &program)?;
+        trainer.state = initial.run(&DeviceArrays::from([(names::SEED.to_string(), seed)]))?;
+        Ok(trainer)
+    }
+
+    /// The run that wrote `checkpoint`, from there on. It may be on another mesh: values are then the same within
+    /// rounding, and on the same mesh bit for bit.
+    ///
+    /// # Errors
+    /// As [`Trainer::start`], and a checkpoint of another model or optimizer, or a damaged one.
+    pub fn resume(setup: Setup<'a>, checkpoint: &Checkpoint) -> Result<Self, TrainError> {
+        let (_, program) = lowered(setup)?;
+        let tensors = kept(&program.signature);
+        // Before the compiler has its minute.
+        checkpoint.check(&tensors)?;
+        let mut trainer = Trainer::compile(setup, &program)?;
+        for (name, shape) in tensors {
+            let array = checkpoint.read(&name, &shape)?;
+            let array = trainer.session.put(&name, &array)?;
+            trainer.state.insert(name, array);
+        }
+        trainer.done = checkpoint.about().steps_done;
+        Ok(trainer)
+    }
+
+    /// The run without weights.
+    fn compile(setup: Setup<'a>, program: &Program) -> Result<Self, TrainError> {
+        Ok(Trainer {
+            setup,
+            session: Session::new(setup.client, program, setup.shardy)?,
+            program: program.fingerprint(),
+            data: setup.data.fingerprint(),
+            state: DeviceArrays::new(),
+            done: 0,
+        })
+    }
+
+    /// How many steps are done.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// What the run consists of.
+    pub fn setup(&self) -> Setup<'a> {
+        self.setup
+    }
+
+    /// The compiled step.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Weights and optimizer state by name, with their shapes, in the program's order.
+    pub fn tensors(&self) -> Vec<(String, Shape)> {
+        kept(self.session.signature())
+    }
+
+    /// Brings one weight or one piece of optimizer state to the host.
+    ///
+    /// # Errors
+    /// A name that is none, or the plugin's own.
+    pub fn fetch(&self, name: &str) -> runtime::Result<HostArray> {
+        let Some(array) = self.state.get(name) else {
+            return Err(runtime::Error::Invalid(format!(
+                "the run holds no tensor `{name}`"
+            )));
+        };
+        array.fetch(self.setup.mesh)
+    }
+
+    /// Does the next step.
+    ///
+    /// # Errors
+    /// A loss that is no number, or the plugin's own. The weights are gone then; the last checkpoint is as it was.
+    pub fn step(&mut self) -> Result<StepReport, TrainError> {
+        if self.state.is_empty() {
+            return Err(TrainError::NoState(self.done + 1));
+        }
+        let started = Instant::now();
+        let Setup { recipe, data, .. } = self.setup;
+        let batch = data.batch(
+            u64::from(recipe.seed),
+            self.done,
+            recipe.batch,
+            recipe.length,
+        )?;
+        let axes = [("batch", recipe.batch), ("length", recipe.length)];
+        let tokens: Vec<i32> = batch.tokens.into_iter().collect();
+        let tokens = HostArray::from_values(Shape::new(DType::S32, axes), &tokens)?;
+        // The counter fits: a recipe has at most i32::MAX steps.
+        let counter = HostArray::scalar(self.done as i32);
+        let seed = HostArray::scalar(recipe.seed);
+        let mut given = DeviceArrays::new();
+        for (name, array) in [
+            (names::STEP, &counter),
+            (names::SEED, &seed),
+            (names::TOKENS, &tokens),
+        ] {
+            given.insert(name.to_string(), self.session.put(name, array)?);
+        }
+        // From here on the state is the program's, which updates it in place.
+        given.append(&mut self.state);
+        let mut outputs = self.session.run(&given)?;
+        let mut metric = |name: &str| -> Result<f64, TrainError> {
+            let Some(array) = outputs.remove(name) else {
+                let message = format!("the program gave no `{name}`");
+                return Err(runtime::Error::Invalid(message).into());
+            };
+            let values = array.fetch(self.setup.mesh)?.to_f64();
+            Ok(values.first().copied().unwrap_or(f64::NAN))
+        };
+        let loss = metric(names::LOSS)?;
+        let grad_norm = metric(names::GRADIENT_NORM)?;
+        let learning_rate = metric(names::LEARNING_RATE)?;
+        let step = self.done + 1;
+        if !(loss.is_finite() && grad_norm.is_finite()) {
+            return Err(TrainError::NotFinite {
+                step,
+                loss,
+                grad_norm,
+                learning_rate,
+            });
+        }
+        self.state = outputs;
+        self.done = step;
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(StepReport {
+            step,
+            loss,
+            grad_norm,
+            learning_rate,
+            tokens_per_second: 2.0 * batch.token_count as f64 / seconds,
+            seconds,
+        })
+    }
+
+    /// Writes the run's checkpoint, from which [`Trainer::resume`] goes on.
+    ///
+    /// # Errors
+    /// As [`checkpoint::save`]; what stood at `path` before stays, and the run can go on.
+    pub fn save(&self, path: &Path) -> Result<(), TrainError> {
+        if self.state.is_empty() {
+            return Err(TrainError::NoState(self.done + 1));
+        }
+        checkpoint::save(path, &self.about(), &self.tensors(), |name| {
+            self.fetch(name)
+        })?;
+        Ok(())
+    }
+
+    fn about(&self) -> About {
+        About {
+            format: FORMAT,
+            steps_done: self.done,
+            seed: self.setup.recipe.seed,
+            mesh: self.setup.mesh.to_string(),
+            program: self.program.clone(),
+            data: self.data.clone(),
+            // A recipe is plain numbers and words, which TOML has for all of them.
+            recipe: toml::to_string(self.setup.recipe).unwrap_or_default(),
+        }
+    }
+
+    /// What makes this run, going on from `checkpoint`, another than the one that wrote it: a line each, none if it is the
+    /// same bit for bit.
+    pub fn differences(&self, checkpoint: &Checkpoint) -> Vec<String> {
+        let (before, now) = (checkpoint.about(), self.about());
+        let mut lines = recipe_differences(&before.recipe, &now.recipe);
+        if before.mesh != now.mesh {
+            lines.push(format!(
+                "mesh: {} before, {} now; sums come out the same within rounding",
+                before.mesh, now.mesh
+            ));
+        }
+        if lines.is_empty() && before.program != now.program {
+            lines.push("the step's program is another: it was lowered by another ribosome".into());
+        }
+        if before.data != now.data {
+            lines.push(format!(
+                "the data set is another: {} before, {} now; to repeat the run, give the files it had",
+                before.data, now.data
+            ));
+        }
+        lines
+    }
+
+    /// The loss, in nats, of guessing every token by how often it comes, as the data set has it: what a model reaches
+    /// that does not look at its input.
+    ///
+    /// # Errors
+    /// Rows too short for a protein.
+    pub fn constant_guess(&self) -> Result<f64, TrainError> {
+        let Setup { recipe, data, .. } = self.setup;
+        Ok(entropy(&data.residue_frequencies(recipe.length)?))
+    }
+}
+
+/// The step as a graph and as a program.
+fn lowered(setup: Setup) -> Result<(step::Step, Program), TrainError> {
+    let recipe = setup.recipe;
+    check_vocabulary(recipe, setup.data)?;
+    if recipe.steps > i32::MAX as u64 {
+        return Err(TrainError::TooManySteps(recipe.steps));
+    }
+    let step = recipe.step().build()?;
+    let program = lower_graph(&step.graph, "step", setup.mesh)?;
+    Ok((step, program))
+}
+
+fn lower_graph(graph: &Graph, name: &str, mesh: &Mesh) -> Result<Program, TrainError> {
+    let graph = graph.clone().check().map_err(TrainError::Graph)?;
+    let rules = Rules::standard();
+    Ok(lower(
+        &graph,
+        name,
+        Layout {
+            mesh,
+            rules: &rules,
+        },
+    )?)
+}
+
+/// What a run keeps from step to step: weights and optimizer state by name, with their shapes.
+fn kept(signature: &Signature) -> Vec<(String, Shape)> {
+    let kept = |role: &str| role == Role::Weight.name() || role == Role::State.name();
+    (signature.inputs.iter().filter(|port| kept(&port.role)))
+        .map(|port| (port.name.clone(), port.shape.clone()))
+        .collect()
+}
+
+/// An id without a row would silently take another's.
+fn check_vocabulary(recipe: &Recipe, data: &Dataset) -> Result<(), TrainError> {
+    let vocab = recipe.model.vocab_size;
+    let vocabulary = data.vocabulary();
+    let uses = [
+        (
+            format!("the vocabulary {}", vocabulary.name),
+            vocabulary.residue_ids().end - 1,
+        ),
+        ("objective.sentinel".into(), recipe.objective.sentinel),
+        (
+            "objective.first_random".into(),
+            recipe.objective.first_random,
+        ),
+    ];
+    match uses.into_iter().find(|(_, id)| *id as usize >= vocab) {
+        None => Ok(()),
+        Some((what, highest)) => Err(TrainError::Vocabulary {
+            what,
+            highest,
+            vocab,
+        }),
+    }
+}
+
+/// The recipe's keys that have other values now, but for those that change no number.
+fn recipe_differences(before: &str, now: &str) -> Vec<String> {
+    const FREE: [&str; 4] = ["name", "target", "mesh", "steps"];
+    let flat = |text: &str| {
+        let mut keys = std::collections::BTreeMap::new();
+        if let Ok(table) = text.parse::<toml::Table>() {
+            flatten("", &toml::Value::Table(table), &mut keys);
+        }
+        keys
+    };
+    let (before, now) = (flat(before), flat(now));
+    let names: std::collections::BTreeSet<_> = before.keys().chain(now.keys()).collect();
+    let absent = "nothing".to_string();
+    names
+        .into_iter()
+        .filter(|name| !FREE.contains(&name.as_str()))
+        .filter_map(|name| {
+            let (old, new) = (before.get(name), now.get(name));
+            let (a, b) = (old.unwrap_or(&absent), new.unwrap_or(&absent));
+            (old != new).then(|| format!("{name}: {a} before, {b} now"))
+        })
+        .collect()
+}
+
+fn flatten(
+    prefix: &str,
+    value: &toml::Value,
+    keys: &mut std::collections::BTreeMap<String, String>,
+) {
+    match value {
+        toml::Value::Table(table) => {
+            for (key, value) in table {
+                let dot = if prefix.is_empty() { "" } else { "." };
+                flatten(&format!("{prefix}{dot}{key}"), value, keys);
+            }
+        }
+        value => {
+            keys.insert(prefix.to_string(), value.to_string());
+        }
+    }
+}

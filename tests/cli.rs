@@ -1,0 +1,384 @@
+//! The command as people run it: what it prints, what it writes, and its exit status. Printed text is held by
+//! snapshots in `tests/snapshots` (`INSTA_UPDATE=always cargo test --test cli` blesses them).
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use assert_cmd::cargo::cargo_bin_cmd;
+use insta::assert_snapshot;
+use serde_json::Value;
+
+fn ribosome(args: &str) -> Command {
+    let mut command = cargo_bin_cmd!("ribosome");
+    command.args(args.split_whitespace());
+    command
+}
+
+/// What a successful command prints on stdout.
+fn stdout(args: &str) -> String {
+    let output = ribosome(args).output().expect("it starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ribosome {args}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// What a failing command prints on stderr. It must end with `status`, and print nothing on stdout.
+fn refused(mut command: Command, status: i32) -> String {
+    let output = command.output().expect("it starts");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(status), "{errors}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    errors
+}
+
+fn usage(args: &str) -> String {
+    refused(ribosome(args), 2)
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
+}
+
+/// The number at `path` of a report.
+fn number(report: &Value, path: &str) -> f64 {
+    let value = report.pointer(path);
+    let number = value.and_then(Value::as_f64);
+    number.unwrap_or_else(|| panic!("no number at {path}: {value:?}"))
+}
+
+#[test]
+fn models_are_listed() {
+    assert_snapshot!(stdout("models"));
+}
+
+#[test]
+fn a_model_prints_its_weights() {
+    assert_snapshot!(stdout("models prot-t5-tiny"));
+    let model = json(&stdout("models prot-t5-tiny --json"));
+    let weights = model["weights"].as_array().expect("weights");
+    let sum: f64 = weights.iter().map(|one| number(one, "/elements")).sum();
+    assert_eq!(sum, number(&model, "/parameters"));
+    assert_eq!(model["config"]["d_model"], 64);
+}
+
+#[test]
+fn targets_are_listed() {
+    assert_snapshot!(stdout("targets"));
+    let targets = json(&stdout("targets v4-1024 4xv6e-256 --json"));
+    let of = |at: usize, key: &str| number(&targets["targets"][at], key);
+    let counts = ["/chips", "/cores", "/devices"];
+    assert_eq!(counts.map(|key| of(0, key)), [512.0, 1024.0, 512.0]);
+    assert_eq!(counts.map(|key| of(1, key)), [1024.0, 1024.0, 1024.0]);
+}
+
+#[test]
+fn a_lowered_step_says_where_everything_lies() {
+    assert_snapshot!(stdout("lower prot-t5-tiny --on cpu:8 --emit sharding"));
+    assert_snapshot!(stdout(
+        "lower prot-t5-tiny --on cpu:8 --mesh data=2,model=4 --set optimizer.name=momentum --emit sharding"
+    ));
+}
+
+#[test]
+fn lowering_twice_gives_the_same_bytes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let text = || stdout("lower prot-t5-tiny --on cpu:8 --emit hlo");
+    let first = text();
+    assert!(first.starts_with("HloModule prot_t5_tiny"));
+    assert_eq!(first, text());
+    let graph = || stdout("lower prot-t5-tiny --on cpu:8 --emit graph");
+    assert_eq!(graph(), graph());
+    let files = |name: &str| {
+        let module = dir.path().join(format!("{name}.hlo.pb"));
+        let command = "lower prot-t5-tiny --on cpu:8 --emit proto -o";
+        let output = stdout(&format!("{command} {}", module.display()));
+        assert_eq!(output, "");
+        let signature = dir.path().join(format!("{name}.json"));
+        [module, signature].map(|file| fs::read(file).expect("a file"))
+    };
+    assert_eq!(files("first"), files("second"));
+    // The JSON report's fingerprint is of these very bytes, wherever they are written.
+    let report = |args: &str| json(&stdout(&format!("lower prot-t5-tiny --on {args} --json")));
+    let plain = report("cpu:8");
+    assert_eq!(plain["fingerprint"], report("cpu:8")["fingerprint"]);
+    let other = report("cpu:8 --mesh data=4,model=2");
+    assert_ne!(plain["fingerprint"], other["fingerprint"]);
+}
+
+#[test]
+fn compile_for_the_cpu_reports_memory() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("new").join("run");
+    let command =
+        "compile prot-t5-tiny --on cpu:8 --mesh data=4,model=2 --set model.layers=1 --json --out";
+    let report = json(&stdout(&format!("{command} {}", out.display())));
+    assert_eq!(report["target"]["name"], "cpu:8");
+    assert_eq!(report["target"]["chips"], Value::Null);
+    assert_eq!(report["target"]["devices"], 8);
+    assert_eq!(
+        serde_json::to_string(&report["mesh"]).unwrap(),
+        r#"{"data":4,"model":2}"#
+    );
+    assert_eq!(report["mesh_reason"], Value::Null);
+    assert_eq!(report["memory"]["fits"], true);
+    assert_eq!(report["forecast"], Value::Null);
+    // What the shardings say is what the compiler takes in.
+    let kept = [
+        "/memory/weights",
+        "/memory/optimizer_state",
+        "/memory/batch",
+    ];
+    let kept: f64 = kept.iter().map(|key| number(&report, key)).sum();
+    assert_eq!(kept, number(&report, "/memory/arguments"));
+    assert!(number(&report, "/memory/temporaries") > 0.0);
+    for stage in [
+        "build", "check", "place", "lower", "load", "compile", "analyse",
+    ] {
+        assert!(number(&report, &format!("/seconds/{stage}")) >= 0.0);
+    }
+    let read = |name: &str| fs::read(out.join(name)).unwrap_or_else(|_| panic!("no {name}"));
+    assert_eq!(
+        json(&String::from_utf8(read("report.json")).unwrap()),
+        report
+    );
+    assert_eq!(
+        read("prot-t5-tiny.hlo.pb").len() as f64,
+        number(&report, "/hlo/bytes")
+    );
+    assert_eq!(
+        json(&String::from_utf8(read("prot-t5-tiny.json")).unwrap())["mesh"],
+        "data=4,model=2"
+    );
+}
+
+#[test]
+fn compile_for_a_tpu_forecasts_a_step() {
+    let report = json(&stdout("compile prot-t5-tiny --on v3-8 --json"));
+    assert_eq!(report["model"], "prot-t5-tiny");
+    assert!(
+        report["fingerprint"]
+            .as_str()
+            .unwrap()
+            .starts_with("sha256:")
+    );
+    assert_eq!(report["target"]["topology"], "v3:2x2");
+    let counts =
+        ["chips", "cores", "devices"].map(|key| number(&report["target"], &format!("/{key}")));
+    assert_eq!(counts, [4.0, 8.0, 8.0]);
+    assert!(
+        report["mesh_reason"]
+            .as_str()
+            .unwrap()
+            .contains("fewest bytes")
+    );
+    assert_eq!(number(&report, "/parameters"), 337_152.0);
+    assert_eq!(number(&report, "/global_batch"), 32.0);
+    assert_eq!(number(&report, "/tokens_per_step"), 4096.0);
+    // The capacity is the plugin's own figure for a v3 core.
+    assert_eq!(
+        number(&report, "/memory/capacity"),
+        16_624_123_904.0 - 16.0 * 1024.0
+    );
+    assert_eq!(report["memory"]["fits"], true);
+    assert!(number(&report, "/memory/peak") > number(&report, "/memory/weights"));
+    assert!(number(&report, "/memory/code") > 0.0);
+    // The step's donated weights and state come out in place.
+    assert!(number(&report, "/memory/aliased") > number(&report, "/memory/weights"));
+    let (model, hardware) = (
+        number(&report, "/flops/model_per_step"),
+        number(&report, "/flops/hardware_per_device"),
+    );
+    // With full rematerialisation the hardware does all of the model's products and more, but not twice as many.
+    assert!(
+        8.0 * hardware > model && 8.0 * hardware < 2.0 * model,
+        "{model} {hardware}"
+    );
+    let seconds = ["compute_seconds", "collective_seconds", "step_seconds"]
+        .map(|key| number(&report, &format!("/forecast/{key}")));
+    assert!((number(&report, "/forecast/cycles") / 940e6 / seconds[0] - 1.0).abs() < 1e-6);
+    assert!((seconds[0] + seconds[1] - seconds[2]).abs() < 1e-12);
+    let mfu = number(&report, "/forecast/mfu");
+    assert!(mfu > 0.0 && mfu < 1.0, "{mfu}");
+    let rows = report["collectives"].as_array().expect("collectives");
+    assert!(
+        rows.iter()
+            .any(|row| row["kind"] == "all-reduce" && row["axes"][0] == "data")
+    );
+    assert!(
+        rows.iter()
+            .any(|row| row["scope"].as_str().unwrap().contains("encoder/layer/mlp"))
+    );
+    let version = report["plugin"]["version"].as_str();
+    assert!(
+        version.is_none_or(|version| version.starts_with("0.0.")),
+        "{version:?}"
+    );
+    assert!(report["plugin"]["pjrt"].as_str().unwrap().starts_with("0."));
+}
+
+#[test]
+fn a_program_that_does_not_fit_ends_with_3_and_advice() {
+    // 8192 rows of 512 a core of 8 GB, with nothing computed again.
+    let args = "compile prot-t5-tiny --on v2-8 --batch 65536 --length 512 --remat none --set optimizer.name=momentum";
+    let output = ribosome(&format!("{args} --json"))
+        .output()
+        .expect("it starts");
+    assert_eq!(
+        output.status.code(),
+        Some(3),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let report = json(&String::from_utf8(output.stdout).expect("text"));
+    assert_eq!(report["memory"]["fits"], false);
+    assert_eq!(report["memory"]["peak"], Value::Null);
+    assert_eq!(report["forecast"], Value::Null);
+    assert!(report["refused"].as_str().unwrap().contains("E1000"));
+    let advice: Vec<_> = report["advice"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line.as_str().unwrap())
+        .collect();
+    assert!(advice[0].starts_with("--remat full"), "{advice:?}");
+    assert!(
+        advice[1].starts_with("--microbatches 2: a device works on 4096 of its 8192 rows"),
+        "{advice:?}"
+    );
+}
+
+#[test]
+fn an_unknown_model_gives_the_nearest_names() {
+    assert_snapshot!(usage("compile prot-t5-xll --on v3-8"));
+}
+
+#[test]
+fn a_mesh_must_multiply_to_the_devices() {
+    assert_snapshot!(usage(
+        "compile prot-t5-tiny --on v3-8 --mesh data=8,model=2"
+    ));
+    assert_snapshot!(usage(
+        "lower prot-t5-tiny --on cpu:8 --mesh data=eight,model=1"
+    ));
+    assert_snapshot!(usage("lower prot-t5-tiny --on cpu:8 --mesh data=8"));
+}
+
+#[test]
+fn an_axis_must_divide() {
+    assert_snapshot!(usage(
+        "lower prot-t5-tiny --on cpu:8 --mesh data=2,model=4 --set model.num_heads=6"
+    ));
+}
+
+#[test]
+fn a_batch_must_divide() {
+    assert_snapshot!(usage("lower prot-t5-tiny --on cpu:8 --microbatches 3"));
+    assert_snapshot!(usage(
+        "lower prot-t5-tiny --on cpu:8 --mesh data=8,model=1 --batch 12"
+    ));
+    assert_snapshot!(usage(
+        "lower prot-t5-tiny --on cpu:8 --batch 9 --set model.num_heads=6"
+    ));
+    assert_snapshot!(usage("lower prot-t5-tiny --on cpu:8 --batch 0"));
+}
+
+#[test]
+fn an_unknown_target_gives_the_nearest_names() {
+    assert_snapshot!(usage("compile prot-t5-tiny --on v9-8"));
+    assert_snapshot!(usage("compile prot-t5-tiny --on v3-1000"));
+}
+
+#[test]
+fn a_change_must_be_one_of_the_recipe_s_keys() {
+    assert_snapshot!(usage("lower prot-t5-tiny --set stesp=3"));
+    assert_snapshot!(usage("lower prot-t5-tiny --set steps=many"));
+    assert_snapshot!(usage("lower prot-t5-tiny --set steps"));
+}
+
+#[test]
+fn a_recipe_file_that_is_not_there_has_failed() {
+    assert_snapshot!(refused(ribosome("lower nowhere.toml"), 1));
+}
+
+#[test]
+fn without_a_plugin_there_is_one_command_to_run() {
+    let cache = tempfile::tempdir().expect("a folder");
+    let mut command = ribosome("compile prot-t5-tiny --on v3-8");
+    command
+        .env("RIBOSOME_CACHE", cache.path())
+        .env("RIBOSOME_NO_FETCH", "1")
+        .env("RIBOSOME_PYTHON", cache.path().join("no-python"))
+        .env_remove("RIBOSOME_TPU_PLUGIN");
+    assert_snapshot!(refused(command, 1));
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_found_before_compiling() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let folder = file.path().join("run");
+    for command in [
+        "compile prot-t5-tiny --on v3-8",
+        "lower prot-t5-tiny --on cpu:8",
+    ] {
+        let mut command = ribosome(command);
+        command.arg("--out").arg(&folder);
+        let message = refused(command, 1);
+        let expected = format!("error: cannot write into the folder {}: ", folder.display());
+        assert!(message.starts_with(&expected), "{message}");
+    }
+}
+
+#[test]
+fn a_full_stdout_is_an_error_and_a_closed_one_is_not() {
+    let full = Path::new("/dev/full");
+    if full.exists() {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("ribosome"));
+        command.arg("models");
+        command.stdout(
+            fs::File::options()
+                .write(true)
+                .open(full)
+                .expect("/dev/full"),
+        );
+        let output = command.output().expect("it starts");
+        assert_eq!(output.status.code(), Some(1));
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            message.starts_with("error: cannot write to stdout: "),
+            "{message}"
+        );
+    }
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("ribosome"));
+    let output = command
+        .arg("targets")
+        .stdout(writer)
+        .output()
+        .expect("it starts");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn every_subcommand_has_help_with_an_example() {
+    let help = stdout("--help");
+    let commands = help.split("Commands:").nth(1).expect("commands");
+    let names: Vec<_> = (commands.lines())
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        // Descriptions go on in lines that stand further in.
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|name| !name.is_empty() && *name != "help")
+        .collect();
+    assert!(
+        names.contains(&"compile") && names.contains(&"doctor"),
+        "{names:?}"
+    );
+    for name in names {
+        let help = stdout(&format!("{name} --help"));
+        let example = format!("Example: ribosome {name}");
+        assert!(help.contains(&example), "no `{example}` in {help}");
+    }
+}

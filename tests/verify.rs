@@ -1,0 +1,57 @@
+//! The numeric references, and that a wrong number is seen.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use ribosome::report::verify::verify;
+
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/numeric");
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|it| it == "safetensors"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_reference_is_met() {
+    let client = common::cpu(1);
+    let cases = cases();
+    assert!(cases.len() >= 10, "only {} cases", cases.len());
+    for case in cases {
+        let verified =
+            verify(&case, &client).unwrap_or_else(|error| panic!("{}: {error}", case.display()));
+        let far: Vec<_> = verified
+            .tensors
+            .iter()
+            .filter(|tensor| !tensor.ok)
+            .collect();
+        assert!(verified.ok, "{}: {far:#?}", verified.case);
+    }
+}
+
+/// One weight moved by a thousandth must be seen, or the comparison shows nothing.
+#[test]
+fn a_wrong_weight_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = cases()
+        .into_iter()
+        .find(|path| path.ends_with("t5_relu_tied.safetensors"))
+        .unwrap();
+    let mut bytes = std::fs::read(source).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let json: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let weight = &json["weight.encoder.block.1.layer.1.DenseReluDense.wo.weight"];
+    let start = 8 + header + weight["data_offsets"][0].as_u64().unwrap() as usize;
+    let value = f32::from_le_bytes(bytes[start..start + 4].try_into().unwrap());
+    bytes[start..start + 4].copy_from_slice(&(value + 1e-3).to_le_bytes());
+    let path = folder.path().join("moved.safetensors");
+    std::fs::write(&path, bytes).unwrap();
+    let verified = verify(&path, &common::cpu(1)).unwrap();
+    assert!(!verified.ok);
+}
