@@ -35,15 +35,91 @@ pub fn softmax<'g>(scores: Tensor<'g>, axis: &str) -> Tensor<'g> {
     powers / powers.sum([axis])
 }
 
-/// Sizes of one attention layer.
+/// Layer norm (Ba et al. 2016) with scale and bias, in the exact type: `[.., embed]` to the same.
+pub fn layer_norm<'g>(run: Run<'g>, name: &str, x: Tensor<'g>, epsilon: f64) -> Tensor<'g> {
+    let builder = run.builder;
+    builder.scope(name, || {
+        let axes = [("embed", x.size("embed"))];
+        let scale = builder.weight("scale", axes, Init::Ones);
+        let bias = builder.weight("bias", axes, Init::Zeros);
+        let exact = run.policy.exact();
+        let centered = x.cast(exact) - x.cast(exact).mean(["embed"]);
+        let variance = (centered * centered).mean(["embed"]);
+        let normed = centered * (variance + epsilon).rsqrt();
+        (normed * scale.cast(exact) + bias.cast(exact)).cast(run.policy.compute())
+    })
+}
+
+/// How the result of a linear layer lies on the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Where the compiler puts it.
+    Free,
+    /// As an activation: heads and hidden units split.
+    Activation,
+    /// As the residual stream.
+    Residual,
+}
+
+/// The weights of a linear layer: how they start, and whether there is a bias.
+#[derive(Clone, Copy, Debug)]
+pub struct Dense {
+    /// The deviation of the kernel's first values.
+    pub init: f64,
+    /// Whether a bias, from zeros, is added.
+    pub biased: bool,
+}
+
+/// A linear layer in the scope `name`: `x` times `kernel` over the axes `inputs`, plus `bias` if there is one. The
+/// kernel's axes are `inputs` (sizes from `x`), then `outputs`.
+pub fn linear<'g>(
+    run: Run<'g>,
+    name: &str,
+    x: Tensor<'g>,
+    inputs: &[&str],
+    outputs: &[(&str, usize)],
+    dense: Dense,
+    place: Place,
+) -> Tensor<'g> {
+    let builder = run.builder;
+    let dtype = run.policy.compute();
+    builder.scope(name, || {
+        let axes = inputs.iter().map(|name| (*name, x.size(name)));
+        let axes = axes.chain(outputs.iter().copied());
+        let kernel = builder.weight("kernel", axes, Init::Normal(dense.init));
+        let product = x.dot(kernel.cast(dtype), inputs.iter().copied());
+        let product = match place {
+            Place::Free => product,
+            Place::Activation => product.pin(),
+            Place::Residual => product.pin_residual(),
+        };
+        match dense.biased {
+            true => {
+                let bias = builder.weight("bias", outputs.iter().copied(), Init::Zeros);
+                product + bias.cast(dtype)
+            }
+            false => product,
+        }
+    })
+}
+
+/// Sizes and first values of one attention layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads {
     /// How many heads.
     pub heads: usize,
     /// The size of each head's queries, keys and values.
     pub kv: usize,
+    /// What scores are multiplied by; 1 where queries start small instead (T5).
+    pub scale: f64,
+    /// Whether the four linear layers have biases.
+    pub biased: bool,
     /// The deviation of the query weights' first values; families scale queries differently.
     pub query_init: f64,
+    /// That of the keys' and values'.
+    pub init: f64,
+    /// That of the output's.
+    pub output_init: f64,
 }
 
 /// What attention sees of the other positions.
@@ -57,8 +133,8 @@ pub struct Sight<'g> {
     pub dropout: f64,
 }
 
-/// Multi-head attention without biases or scaling of the scores (T5): `x` `[batch, length, embed]` looks at `context`
-/// `[batch, length', embed]`; gives `[batch, length, embed]`.
+/// Multi-head attention: `x` `[batch, length, embed]` looks at `context` `[batch, length', embed]`; gives
+/// `[batch, length, embed]`.
 pub fn attention<'g>(
     run: Run<'g>,
     x: Tensor<'g>,
@@ -67,25 +143,51 @@ pub fn attention<'g>(
     sight: Sight<'g>,
 ) -> Tensor<'g> {
     let builder = run.builder;
-    let dtype = run.policy.compute();
     let (embed, Heads { heads, kv, .. }) = (x.size("embed"), shape);
-    let fan_in = (embed as f64).powf(-0.5);
+    let biased = shape.biased;
     let project = |name: &str, of: Tensor<'g>, init: f64| {
-        builder.scope(name, || {
-            let axes = [("embed", embed), ("heads", heads), ("kv", kv)];
-            let weight = builder.weight("kernel", axes, Init::Normal(init));
-            of.dot(weight.cast(dtype), ["embed"]).pin()
-        })
+        let outputs = [("heads", heads), ("kv", kv)];
+        let dense = Dense { init, biased };
+        linear(
+            run,
+            name,
+            of,
+            &["embed"],
+            &outputs,
+            dense,
+            Place::Activation,
+        )
     };
     let query = project("q", x, shape.query_init);
-    let key = project("k", context, fan_in).rename("length", "keys");
-    let value = project("v", context, fan_in).rename("length", "keys");
+    let key = project("k", context, shape.init).rename("length", "keys");
+    let value = project("v", context, shape.init).rename("length", "keys");
     // Scores and their mix stay split by heads; left free, the gradient of the residual stream (split by positions)
     // would pull them over to its own split and back.
-    let mut scores = builder.scope("scores", || {
-        query.dot_as(key, ["kv"], run.policy.exact()).pin()
+    let scores = builder.scope("scores", || {
+        let scores = query.dot_as(key, ["kv"], run.policy.exact()).pin();
+        match shape.scale {
+            1.0 => scores,
+            scale => scores * scale,
+        }
     });
-    let weights = builder.scope("softmax", || {
+    let weights = attention_weights(run, scores, sight);
+    let mixed = builder.scope("mix", || weights.dot(value, ["keys"]).pin());
+    let (init, outputs) = (shape.output_init, [("embed", embed)]);
+    let dense = Dense { init, biased };
+    linear(
+        run,
+        "o",
+        mixed,
+        &["heads", "kv"],
+        &outputs,
+        dense,
+        Place::Residual,
+    )
+}
+
+/// What share of each key a query takes, from `scores` `[batch, heads, length, keys]`.
+pub fn attention_weights<'g>(run: Run<'g>, mut scores: Tensor<'g>, sight: Sight<'g>) -> Tensor<'g> {
+    run.builder.scope("softmax", || {
         if let Some(bias) = sight.bias {
             scores = scores + bias.cast(run.policy.exact());
         }
@@ -96,60 +198,82 @@ pub fn attention<'g>(
                 .select(scores, scores.constant(f64::from(f32::MIN)));
         }
         run.dropout(softmax(scores, "keys"), sight.dropout, "weights")
-            .cast(dtype)
-    });
-    let mixed = builder.scope("mix", || weights.dot(value, ["keys"]).pin());
-    builder.scope("o", || {
-        let axes = [("heads", heads), ("kv", kv), ("embed", embed)];
-        let init = Init::Normal(((heads * kv) as f64).powf(-0.5));
-        let weight = builder.weight("kernel", axes, init);
-        mixed
-            .dot(weight.cast(dtype), ["heads", "kv"])
-            .pin_residual()
+            .cast(run.policy.compute())
     })
 }
 
-/// Functions between the two products of a feed-forward layer.
+/// Functions between the two products of a feed-forward layer, as Hugging Face calls them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Activation {
     /// max(x, 0).
     Relu,
-    /// The gaussian error linear unit in its tanh form (Hendrycks and Gimpel 2016), times a second projection.
+    /// The gaussian error linear unit (Hendrycks and Gimpel 2016), with the error function itself.
+    Gelu,
+    /// The same in its tanh form.
+    #[serde(rename = "gelu_new")]
+    GeluNew,
+    /// The tanh form times a second projection.
     GatedGelu,
 }
 
-/// A feed-forward layer without biases: `[.., embed]` to the same, by way of `mlp` hidden units.
-pub fn feed_forward<'g>(
-    run: Run<'g>,
-    x: Tensor<'g>,
-    mlp: usize,
-    activation: Activation,
-    dropout: f64,
-) -> Tensor<'g> {
-    let builder = run.builder;
-    let dtype = run.policy.compute();
-    let embed = x.size("embed");
-    let project = |name: &str| {
-        builder.scope(name, || {
-            let init = Init::Normal((embed as f64).powf(-0.5));
-            let weight = builder.weight("kernel", [("embed", embed), ("mlp", mlp)], init);
-            x.dot(weight.cast(dtype), ["embed"]).pin()
-        })
-    };
-    let hidden = match activation {
-        Activation::Relu => {
-            let hidden = project("wi");
-            hidden.maximum(hidden.constant(0.0))
+impl Activation {
+    /// The function of `x`; of a gated one, that of the gate.
+    pub fn of(self, x: Tensor<'_>) -> Tensor<'_> {
+        match self {
+            Activation::Relu => x.maximum(x.constant(0.0)),
+            Activation::Gelu => gelu(x),
+            Activation::GeluNew | Activation::GatedGelu => gelu_tanh(x),
         }
-        Activation::GatedGelu => gelu_tanh(project("wi_0")) * project("wi_1"),
+    }
+}
+
+/// Sizes and first values of a feed-forward layer.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedForward {
+    /// Hidden units.
+    pub mlp: usize,
+    /// The function between the two products.
+    pub activation: Activation,
+    /// How often a hidden unit is dropped.
+    pub dropout: f64,
+    /// Whether the two linear layers have biases.
+    pub biased: bool,
+    /// The deviation of the first weights' first values.
+    pub init: f64,
+    /// That of the second's.
+    pub output_init: f64,
+}
+
+/// A feed-forward layer: `[.., embed]` to the same, by way of `mlp` hidden units.
+pub fn feed_forward<'g>(run: Run<'g>, x: Tensor<'g>, shape: FeedForward) -> Tensor<'g> {
+    let (embed, biased) = (x.size("embed"), shape.biased);
+    let project = |name: &str| {
+        let (init, outputs) = (shape.init, [("mlp", shape.mlp)]);
+        let dense = Dense { init, biased };
+        linear(run, name, x, &["embed"], &outputs, dense, Place::Activation)
     };
-    let hidden = run.dropout(hidden, dropout, "hidden");
-    builder.scope("wo", || {
-        let init = Init::Normal((mlp as f64).powf(-0.5));
-        let weight = builder.weight("kernel", [("mlp", mlp), ("embed", embed)], init);
-        hidden.dot(weight.cast(dtype), ["mlp"]).pin_residual()
-    })
+    let hidden = match shape.activation {
+        Activation::GatedGelu => gelu_tanh(project("wi_0")) * project("wi_1"),
+        activation => activation.of(project("wi")),
+    };
+    let hidden = run.dropout(hidden, shape.dropout, "hidden");
+    let (init, outputs) = (shape.output_init, [("embed", embed)]);
+    let dense = Dense { init, biased };
+    linear(
+        run,
+        "wo",
+        hidden,
+        &["mlp"],
+        &outputs,
+        dense,
+        Place::Residual,
+    )
+}
+
+/// The gaussian error linear unit.
+pub fn gelu(x: Tensor<'_>) -> Tensor<'_> {
+    x * 0.5 * ((x * std::f64::consts::FRAC_1_SQRT_2).erf() + 1.0)
 }
 
 /// The tanh form of the gaussian error linear unit.

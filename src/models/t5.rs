@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::layers::{
-    self, Activation, Heads, Sight, attention, cross_entropy, feed_forward, rms_norm,
+    self, Activation, FeedForward, Heads, Sight, attention, cross_entropy, feed_forward, rms_norm,
 };
 use super::relative_bias::{Buckets, relative_bias};
 use super::run::Run;
@@ -111,7 +111,11 @@ impl Config {
         Heads {
             heads: self.num_heads,
             kv: self.d_kv,
+            scale: 1.0,
+            biased: false,
             query_init,
+            init: (self.d_model as f64).powf(-0.5),
+            output_init: ((self.num_heads * self.d_kv) as f64).powf(-0.5),
         }
     }
 
@@ -250,13 +254,15 @@ impl Config {
 
     fn mlp<'g>(&self, run: Run<'g>, x: Tensor<'g>) -> Tensor<'g> {
         self.residual(run, "mlp", x, |normed| {
-            feed_forward(
-                run,
-                normed,
-                self.d_ff,
-                self.feed_forward_proj,
-                self.dropout_rate,
-            )
+            let shape = FeedForward {
+                mlp: self.d_ff,
+                activation: self.feed_forward_proj,
+                dropout: self.dropout_rate,
+                biased: false,
+                init: (self.d_model as f64).powf(-0.5),
+                output_init: (self.d_ff as f64).powf(-0.5),
+            };
+            feed_forward(run, normed, shape)
         })
     }
 

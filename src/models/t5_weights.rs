@@ -84,8 +84,8 @@ impl Config {
                 table.push(entry(&ours, block(sublayer, "layer_norm"), Kept::Same));
             }
             let kernels: &[&str] = match self.feed_forward_proj {
-                Activation::Relu => &["wi", "wo"],
                 Activation::GatedGelu => &["wi_0", "wi_1", "wo"],
+                _ => &["wi", "wo"],
             };
             for name in kernels {
                 table.push(entry(

@@ -19,6 +19,13 @@ pub enum Kept {
         /// How many axes come in.
         inputs: usize,
     },
+    /// All of ribosome's axes joined into one, as the bias of heads.
+    Flat,
+    /// As ribosome has it, behind this many axes of size 1.
+    Behind {
+        /// How many axes of size 1.
+        ones: usize,
+    },
 }
 
 /// One weight's name and layout in the file.
@@ -58,6 +65,8 @@ impl Entry {
     fn file_dims(&self, own: &[usize]) -> Vec<usize> {
         match self.kept {
             Kept::Same => own.to_vec(),
+            Kept::Flat => vec![own.iter().product()],
+            Kept::Behind { ones } => [vec![1; ones], own.to_vec()].concat(),
             Kept::Linear { inputs } => {
                 let (ins, outs) = own.split_at(inputs);
                 vec![outs.iter().product(), ins.iter().product()]
@@ -68,8 +77,8 @@ impl Entry {
     /// One layer's weight from the file's tensor.
     fn read(&self, own: &[usize], tensor: ArrayD<f32>) -> Option<ArrayD<f32>> {
         let tensor = match self.kept {
-            Kept::Same => tensor,
             Kept::Linear { .. } => tensor.reversed_axes(),
+            _ => tensor,
         };
         tensor
             .as_standard_layout()
@@ -82,12 +91,12 @@ impl Entry {
     fn write(&self, own: &[usize], weight: ArrayD<f32>) -> Option<ArrayD<f32>> {
         let mut dims = self.file_dims(own);
         match self.kept {
-            Kept::Same => weight.into_shape_with_order(IxDyn(&dims)).ok(),
             Kept::Linear { .. } => {
                 dims.reverse();
                 let matrix = weight.into_shape_with_order(IxDyn(&dims)).ok()?;
                 Some(matrix.reversed_axes().as_standard_layout().into_owned())
             }
+            _ => weight.into_shape_with_order(IxDyn(&dims)).ok(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! by the case's names. Everything that the case has must be computed, within the tolerance.
 
 mod case;
+mod model;
 mod optimizer;
 mod t5;
 

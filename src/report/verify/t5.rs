@@ -1,12 +1,13 @@
 //! T5's cases: the whole model, an encoder alone, and the table of buckets.
 
-use ndarray::{ArrayD, Axis as Dimension, concatenate};
+use ndarray::ArrayD;
 
-use super::{Case, Tensors, VerifyError, evaluate, session};
-use crate::graph::{Builder, DType, Policy, Role, Shape, Tensor};
+use super::model::{compute, differentiate, hidden_states, input, join_hidden_states, real};
+use super::{Case, Tensors, VerifyError};
+use crate::graph::{Builder, DType, Policy, Role, Shape};
 use crate::models::relative_bias::Buckets;
-use crate::models::t5::{Config, Encoded};
-use crate::models::{Run, layers, weights};
+use crate::models::t5::Config;
+use crate::models::{Run, layers};
 use crate::runtime::Client;
 
 /// The model with loss and gradients.
@@ -29,13 +30,15 @@ pub(super) fn conditional(case: &Case, client: &Client) -> Result<Tensors, Verif
     let logits = config.logits(run, decoded);
     let counted = labels.ge(labels.constant(0.0));
     let (sum, count) = layers::cross_entropy(logits, labels, counted);
-    hidden_states(&builder, encoded);
+    if let Some(inputs) = encoded.inputs {
+        hidden_states(&builder, inputs, encoded.last);
+    }
     builder.output("output.encoder_last_hidden_state", encoded.last);
     builder.output("output.decoder_input_ids", decoder_ids);
     builder.output("output.decoder_last_hidden_state", decoded);
     builder.output("output.logits", logits);
     differentiate(&builder, sum / count);
-    let mut computed = compute(case, client, &config, builder)?;
+    let mut computed = compute(case, client, &config.hugging_face(), builder)?;
     join_hidden_states(&mut computed, "output.encoder_hidden_states");
     Ok(computed)
 }
@@ -61,7 +64,7 @@ pub(super) fn encoder(case: &Case, client: &Client) -> Result<Tensors, VerifyErr
     builder.output("output.mean_pooled", seen.sum(["length"]) / count);
     let loss = (seen * probe).sum_all() / (kept.sum_all() * config.d_model as f64);
     differentiate(&builder, loss);
-    compute(case, client, &config, builder)
+    compute(case, client, &config.hugging_face(), builder)
 }
 
 /// The table of buckets by relative position, and as a matrix of queries and keys.
@@ -96,73 +99,5 @@ pub(super) fn buckets(case: &Case) -> Result<Tensors, VerifyError> {
         };
         computed.insert(name.clone(), table);
     }
-    Ok(computed)
-}
-
-/// An `s32[batch, length]` input of the case's sizes.
-fn input<'g>(builder: &'g Builder, case: &Case, name: &str) -> Result<Tensor<'g>, VerifyError> {
-    let tensor = case.tensor(&format!("input.{name}"))?;
-    let axes = ["batch", "length"]
-        .into_iter()
-        .zip(tensor.shape().iter().copied());
-    Ok(builder.input(name, Role::Batch, Shape::new(DType::S32, axes)))
-}
-
-fn real(mask: Tensor<'_>) -> Tensor<'_> {
-    mask.ne(mask.constant(0.0))
-}
-
-fn hidden_states<'g>(builder: &'g Builder, encoded: Encoded<'g>) {
-    if let Some(inputs) = encoded.inputs {
-        builder.output("layer_inputs", inputs);
-        builder.output("layer_last", encoded.last);
-    }
-}
-
-/// Hugging Face lists every layer's input and then the normed result.
-fn join_hidden_states(computed: &mut Tensors, name: &str) {
-    if let (Some(inputs), Some(last)) = (
-        computed.remove("layer_inputs"),
-        computed.remove("layer_last"),
-    ) {
-        let last = last.insert_axis(Dimension(0));
-        if let Ok(all) = concatenate(Dimension(0), &[inputs.view(), last.view()]) {
-            computed.insert(name.to_string(), all);
-        }
-    }
-}
-
-/// Adds the loss and every weight's gradient to the outputs.
-fn differentiate<'g>(builder: &'g Builder, loss: Tensor<'g>) {
-    let weights = builder.weights();
-    let values: Vec<_> = weights.iter().map(|weight| builder.whole(weight)).collect();
-    builder.output("output.loss", loss);
-    for (weight, gradient) in weights.iter().zip(builder.gradients(loss, &values)) {
-        builder.output(&format!("gradient/{}", weight.name), gradient);
-    }
-}
-
-/// Runs the graph on the case's weights and inputs; gradients come back by the case's names.
-fn compute(
-    case: &Case,
-    client: &Client,
-    config: &Config,
-    builder: Builder,
-) -> Result<Tensors, VerifyError> {
-    let declared = builder.weights();
-    let table = config.hugging_face();
-    let mut inputs = case.below("input.");
-    inputs.extend(weights::import(&table, &declared, case.below("weight."))?);
-    let session = session(builder.finish()?, client)?;
-    let mut computed = evaluate(&session, &inputs)?;
-    let gradients = declared.iter().filter_map(|weight| {
-        let gradient = computed.remove(&format!("gradient/{}", weight.name))?;
-        Some((weight.name.clone(), gradient))
-    });
-    let gradients = weights::export(&table, &declared, &gradients.collect())?;
-    let named = gradients
-        .into_iter()
-        .map(|(name, gradient)| (format!("grad.{name}"), gradient));
-    computed.extend(named);
     Ok(computed)
 }
