@@ -66,7 +66,7 @@ fn proteins_encode_and_batch() {
     let batch = data.batch(0, 0, 8, 64).unwrap();
     assert_eq!(batch.tokens.dim(), (8, 64));
     assert!(batch.token_count > 8 * 50);
-    let frequencies = data.residue_frequencies(512).unwrap();
+    let frequencies = data.frequencies(512, |_| true).unwrap();
     // The one U reads as X, and no other protein has a rare residue.
     assert!(frequencies[23] > 0.0 && frequencies[24..].iter().all(|&f| f == 0.0));
     // Leucine is the most frequent residue of proteins; 20 residues and `</s>` bound the entropy.

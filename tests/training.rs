@@ -48,7 +48,7 @@ fn step_config(settings: &[(&str, &str)]) -> StepConfig {
     StepConfig {
         optimizer: Optimizer::Momentum(Momentum::default()),
         schedule: Schedule::Constant { rate: 0.1 },
-        ..recipe.step()
+        ..recipe.step().unwrap()
     }
 }
 

@@ -93,7 +93,7 @@ impl WhatArgs {
     }
 }
 
-/// `recipe` with one `key=value`. `model.layers` is both stacks of an encoder-decoder.
+/// `recipe` with one `key=value`. `model.layers` is every stack of the model.
 fn set(recipe: Recipe, change: &str) -> Result<Recipe> {
     let Some((key, value)) = change.split_once('=') else {
         let message = format!("--set {change}: write it like --set optimizer.name=momentum");
@@ -101,8 +101,10 @@ fn set(recipe: Recipe, change: &str) -> Result<Recipe> {
     };
     let (key, value) = (key.trim(), value.trim());
     if key == "model.layers" {
-        let recipe = recipe.set("model.num_layers", value)?;
-        return Ok(recipe.set("model.num_decoder_layers", value)?);
+        let keys = recipe.model.layer_keys().iter();
+        return keys.copied().try_fold(recipe.clone(), |recipe, key| {
+            Ok(recipe.set(&format!("model.{key}"), value)?)
+        });
     }
     Ok(recipe.set(key, value)?)
 }
@@ -132,8 +134,7 @@ mod tests {
     #[test]
     fn a_change_reaches_the_recipe() {
         let recipe = tiny("model.layers=3").unwrap();
-        let layers = (recipe.model.num_layers, recipe.model.num_decoder_layers);
-        assert_eq!(layers, (3, 3));
+        assert_eq!(recipe.model.outline().residual_blocks, 3 * 2 + 3 * 3);
         assert_eq!(tiny("steps = 5").unwrap().steps, 5);
     }
 

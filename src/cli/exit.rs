@@ -79,8 +79,10 @@ fn status_of(cause: &(dyn std::error::Error + 'static)) -> Option<Status> {
     }
     if let Some(error) = cause.downcast_ref::<RecipeError>() {
         return Some(match error {
-            RecipeError::UnknownModel { .. } | RecipeError::Invalid { .. } => Status::Usage,
-            RecipeError::Unreadable { .. } => Status::Failed,
+            RecipeError::UnknownModel { .. }
+            | RecipeError::Phase { .. }
+            | RecipeError::Invalid { .. } => Status::Usage,
+            RecipeError::Unreadable { .. } | RecipeError::Vocabulary(_) => Status::Failed,
         });
     }
     if let Some(error) = cause.downcast_ref::<report::Error>() {

@@ -42,7 +42,7 @@ impl Args {
                     json!({
                         "name": preset.name,
                         "about": preset.about,
-                        "parameters": preset.config.parameters(),
+                        "parameters": preset.model.parameters(),
                     })
                 })
                 .collect();
@@ -52,7 +52,7 @@ impl Args {
             .map(|preset| {
                 vec![
                     preset.name.to_string(),
-                    count(preset.config.parameters() as u64),
+                    count(preset.model.parameters() as u64),
                     preset.about.to_string(),
                 ]
             })
@@ -62,7 +62,7 @@ impl Args {
 
     fn one(&self, name: &str) -> Result<()> {
         let recipe = Recipe::load(name)?;
-        let step = recipe.step().build().map_err(Error::from)?;
+        let step = recipe.step()?.build().map_err(Error::from)?;
         let parameters: usize = (step.weights.iter())
             .map(|weight| weight.shape.elements())
             .sum();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use ribosome::data::{Dataset, PROT_T5};
+use ribosome::data::Dataset;
 use ribosome::report::table::count;
 use ribosome::report::{self, Machine};
 use ribosome::runtime::Settings;
@@ -71,7 +71,7 @@ impl Args {
             return Err(Usage(message).into());
         }
         let checkpoint = self.checkpoint()?;
-        let data = Dataset::from_fasta(&self.data, &PROT_T5)?;
+        let data = Dataset::from_fasta(&self.data, &job.recipe.tokens()?)?;
         let machine = Machine::open(&job.target, &Settings::from_environment()?)?;
         let client = (machine.client()).context("the target has no devices on this machine")?;
         let parameters = job.recipe.model.parameters() as u64;

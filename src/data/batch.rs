@@ -7,7 +7,8 @@
 //! at any step of any data set, and going on from step `s` needs nothing but `s`.
 //!
 //! Rows are cut and padded as published for ProtT5: a protein longer than the row loses its end, so that its first
-//! residues and `</s>` fill the row; a shorter one is followed by padding. One protein per row: nothing is packed.
+//! residues and `</s>` fill the row; a shorter one is followed by padding (XLNet: behind padding). One protein per row; what
+//! packs several into a row, or goes on from row to row, is in [`super::rows`].
 
 use std::path::Path;
 
@@ -21,7 +22,7 @@ use super::vocab::{VocabError, Vocabulary};
 /// Encoded proteins.
 #[derive(Debug)]
 pub struct Dataset {
-    vocabulary: &'static Vocabulary,
+    vocabulary: Vocabulary,
     /// The residues of all proteins, one id per byte, without the tokens around a protein.
     residues: Vec<u8>,
     /// Where each protein ends in `residues`.
@@ -79,7 +80,7 @@ impl Dataset {
     /// Reads and encodes every protein of `files` (FASTA, plain or gzip), in order.
     pub fn from_fasta<P: AsRef<Path>>(
         files: &[P],
-        vocabulary: &'static Vocabulary,
+        vocabulary: &Vocabulary,
     ) -> Result<Self, DatasetError> {
         let mut data = Dataset::new(vocabulary);
         for path in files {
@@ -101,9 +102,9 @@ impl Dataset {
     }
 
     /// A data set without proteins.
-    pub fn new(vocabulary: &'static Vocabulary) -> Self {
+    pub fn new(vocabulary: &Vocabulary) -> Self {
         Dataset {
-            vocabulary,
+            vocabulary: vocabulary.clone(),
             residues: Vec::new(),
             ends: Vec::new(),
         }
@@ -137,7 +138,7 @@ impl Dataset {
     /// equal batches. Names of proteins and of files do not count.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
-        hash.update(self.vocabulary.name);
+        hash.update(self.vocabulary.name.as_bytes());
         let mut start = 0;
         for &end in &self.ends {
             // The length parts one protein from the next.
@@ -152,8 +153,8 @@ impl Dataset {
     }
 
     /// The vocabulary of the ids.
-    pub fn vocabulary(&self) -> &'static Vocabulary {
-        self.vocabulary
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
     }
 
     /// The batch of training step `step` (from 0): `batch` proteins as rows of `length` tokens. The same arguments give
@@ -173,12 +174,14 @@ impl Dataset {
         let mut token_count = 0;
         for (row, mut cells) in tokens.outer_iter_mut().enumerate() {
             let draw = u128::from(step) * batch as u128 + row as u128;
-            for (cell, id) in cells
-                .iter_mut()
-                .zip(self.row(self.protein(seed, draw), length))
-            {
+            let ids: Vec<i32> = self.row(self.protein(seed, draw), length).collect();
+            let skipped = match self.vocabulary.pads_left {
+                true => length - ids.len(),
+                false => 0,
+            };
+            token_count += ids.len();
+            for (cell, id) in cells.iter_mut().skip(skipped).zip(ids) {
                 *cell = id;
-                token_count += 1;
             }
         }
         Ok(Batch {
@@ -187,31 +190,45 @@ impl Dataset {
         })
     }
 
-    /// How often each id is a target when every protein comes once in rows of `length` tokens, padding left out: one
-    /// fraction per id of the vocabulary, with sum 1.
-    pub fn residue_frequencies(&self, length: usize) -> Result<Vec<f64>, DatasetError> {
+    /// How often each id comes among those that are `counted`, when every protein comes once in rows of `length` tokens
+    /// and padding is left out: one fraction per id of the vocabulary, with sum 1.
+    ///
+    /// # Errors
+    /// An empty data set, or rows too short for a residue.
+    pub fn frequencies(
+        &self,
+        length: usize,
+        counted: impl Fn(i32) -> bool,
+    ) -> Result<Vec<f64>, DatasetError> {
         self.check(length)?;
         let mut counts = vec![0u64; self.vocabulary.size()];
         for protein in 0..self.len() {
-            for id in self.row(protein, length) {
+            for id in self.row(protein, length).filter(|id| counted(*id)) {
                 counts[id as usize] += 1;
             }
         }
-        let all: u64 = counts.iter().sum();
+        let all = counts.iter().sum::<u64>().max(1);
         Ok(counts.into_iter().map(|n| n as f64 / all as f64).collect())
     }
 
     /// The index of the protein of draw number `draw`.
-    fn protein(&self, seed: u64, draw: u128) -> usize {
+    pub(super) fn protein(&self, seed: u64, draw: u128) -> usize {
         let proteins = self.len() as u128;
         let (epoch, place) = (draw / proteins, draw % proteins);
         let key = splitmix64(seed ^ splitmix64(epoch as u64));
         permute(key, place as u64, self.len() as u64) as usize
     }
 
+    /// How many tokens a whole protein is, with those around it.
+    pub(super) fn tokens_of(&self, protein: usize) -> usize {
+        let Vocabulary { prefix, suffix, .. } = &self.vocabulary;
+        let start = protein.checked_sub(1).map_or(0, |before| self.ends[before]);
+        prefix.len() + self.ends[protein] - start + suffix.len()
+    }
+
     /// The tokens of a protein in a row of `length`, without padding.
-    fn row(&self, protein: usize, length: usize) -> impl Iterator<Item = i32> {
-        let Vocabulary { prefix, suffix, .. } = self.vocabulary;
+    pub(super) fn row(&self, protein: usize, length: usize) -> impl Iterator<Item = i32> {
+        let Vocabulary { prefix, suffix, .. } = &self.vocabulary;
         let start = protein.checked_sub(1).map_or(0, |before| self.ends[before]);
         let residues = &self.residues[start..self.ends[protein]];
         let kept = residues.len().min(length - prefix.len() - suffix.len());
@@ -224,7 +241,7 @@ impl Dataset {
     }
 
     /// Refuses an empty data set and a length without room for one residue.
-    fn check(&self, length: usize) -> Result<(), DatasetError> {
+    pub(super) fn check(&self, length: usize) -> Result<(), DatasetError> {
         let around = self.vocabulary.prefix.len() + self.vocabulary.suffix.len();
         if self.is_empty() {
             return Err(DatasetError::Empty);
@@ -248,7 +265,7 @@ pub fn entropy(frequencies: &[f64]) -> f64 {
 
 /// The splitmix64 generator's output function after one step (Steele, Lea and Flood, OOPSLA 2014): a bijection of the
 /// 64-bit integers that scatters its argument.
-fn splitmix64(x: u64) -> u64 {
+pub(super) fn splitmix64(x: u64) -> u64 {
     let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -260,7 +277,7 @@ fn splitmix64(x: u64) -> u64 {
 /// A balanced Feistel network permutes the smallest range of 4^k numbers that holds `count`; an image outside
 /// `0..count` is sent on until it comes back inside (cycle walking: Black and Rogaway, CT-RSA 2002), which takes fewer
 /// than four turns on average.
-fn permute(key: u64, index: u64, count: u64) -> u64 {
+pub(super) fn permute(key: u64, index: u64, count: u64) -> u64 {
     const ROUNDS: u64 = 6;
     let bits = u64::BITS - (count - 1).leading_zeros();
     let half = bits.div_ceil(2).max(1);
@@ -283,7 +300,7 @@ fn permute(key: u64, index: u64, count: u64) -> u64 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::vocab::PROT_T5;
+    use super::super::vocabularies::{PROT_T5, PROT_XLNET};
     use super::*;
 
     fn dataset(proteins: &[&str]) -> Dataset {
@@ -318,6 +335,15 @@ mod tests {
         assert_eq!(rows(3).tokens.as_slice().unwrap(), [19, 14, 1]);
         assert_eq!(rows(2).tokens.as_slice().unwrap(), [19, 1]);
         assert_eq!(rows(2).token_count, 2);
+    }
+
+    #[test]
+    fn xlnet_pads_in_front() {
+        let mut data = Dataset::new(&PROT_XLNET);
+        data.push(b"LA").unwrap();
+        let batch = data.batch(0, 0, 1, 6).unwrap();
+        assert_eq!(batch.tokens.as_slice().unwrap(), [5, 5, 17, 18, 4, 3]);
+        assert_eq!(batch.token_count, 4);
     }
 
     #[test]
@@ -359,14 +385,14 @@ mod tests {
     #[test]
     fn frequencies_count_every_target_once() {
         let data = dataset(&["AAL", "AU"]);
-        let f = data.residue_frequencies(10).unwrap();
+        let f = data.frequencies(10, |_| true).unwrap();
         assert_eq!(f.len(), 128);
         assert_eq!(
             (f[3], f[4], f[23], f[1], f[0]),
             (3.0 / 7.0, 1.0 / 7.0, 1.0 / 7.0, 2.0 / 7.0, 0.0)
         );
         // Cut to two tokens, each protein is an A and its end.
-        let cut = data.residue_frequencies(2).unwrap();
+        let cut = data.frequencies(2, |_| true).unwrap();
         assert_eq!((cut[3], cut[1]), (0.5, 0.5));
         assert!((entropy(&cut) - 2f64.ln()).abs() < 1e-15);
         assert!((entropy(&[0.05; 20]) - 20f64.ln()).abs() < 1e-12);
@@ -400,7 +426,7 @@ mod tests {
         let empty = dataset(&[]);
         assert!(matches!(empty.batch(0, 0, 1, 8), Err(DatasetError::Empty)));
         assert!(matches!(
-            empty.residue_frequencies(8),
+            empty.frequencies(8, |_| true),
             Err(DatasetError::Empty)
         ));
         let no_files: [&str; 0] = [];

@@ -1,7 +1,7 @@
-//! Vocabularies: the letter-to-id tables of the published models, one constant table per family.
+//! A vocabulary: which id each residue letter has, and which tokens stand around a protein.
 //!
 //! Every table has the same layout: named tokens from id 0, then one id per residue letter, then (T5 only) the
-//! `<extra_id_k>` tokens in descending order of k. A family is one more [`Vocabulary`] constant.
+//! `<extra_id_k>` tokens in descending order of k. The published tables are constants in [`super::vocabularies`].
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,48 +9,31 @@ use std::ops::Range;
 use thiserror::Error;
 
 /// The tokens of one model family and how a protein is written in them.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
     /// The family, for messages.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Names of the tokens in front of the residues: ids from 0.
-    pub specials: &'static [&'static str],
+    pub specials: Cow<'static, [Cow<'static, str>]>,
     /// Letters with an id of their own, in order of their ids, which follow the specials.
-    pub residues: &'static [u8],
+    pub residues: Cow<'static, [u8]>,
     /// Number of `<extra_id_k>` tokens after the residues, the last one being `<extra_id_0>`.
     pub extra_ids: usize,
     /// Letters that are read as another token (rare and ambiguous residues), with its id.
-    pub replaced: &'static [(u8, i32)],
+    pub replaced: Cow<'static, [(u8, i32)]>,
     /// Tokens put in front of a protein.
-    pub prefix: &'static [i32],
+    pub prefix: Cow<'static, [i32]>,
     /// Tokens put behind a protein.
-    pub suffix: &'static [i32],
+    pub suffix: Cow<'static, [i32]>,
     /// The id that fills a row up to its length.
     pub pad: i32,
+    /// Whether padding stands in front of a protein (XLNet) and not behind it.
+    pub pads_left: bool,
     /// The id of what the vocabulary does not know.
     pub unknown: i32,
     /// The id that hides a residue in the denoising objective.
     pub mask: i32,
 }
-
-/// All four ProtT5 models: 128 ids, `</s>` behind the protein and nothing in front of it, one mask id for all masked
-/// places (`<extra_id_0>`, the last id). U, Z, O and B are read as X, as the model cards say, so the ids 24 to 27 that
-/// the SentencePiece model has for them never come out of [`Vocabulary::encode`]. It has no J.
-///
-/// Source: Rostlab/prot_t5_xl_uniref50 (its SentencePiece model and card), and the answers of the authors in the
-/// issues 42, 137, 147 and 158 of agemagician/ProtTrans.
-pub static PROT_T5: Vocabulary = Vocabulary {
-    name: "prot-t5",
-    specials: &["<pad>", "</s>", "<unk>"],
-    residues: b"ALGVSREDTIPKFQNYMHWCXBOUZ",
-    extra_ids: 100,
-    replaced: &[(b'U', 23), (b'Z', 23), (b'O', 23), (b'B', 23)],
-    prefix: &[],
-    suffix: &[1],
-    pad: 0,
-    unknown: 2,
-    mask: 127,
-};
 
 /// A letter or an id that a vocabulary does not have.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -67,7 +50,7 @@ pub enum VocabError {
         /// Its place in the protein, from 1.
         position: usize,
         /// The name of the vocabulary.
-        vocabulary: &'static str,
+        vocabulary: String,
         /// Every letter that the vocabulary reads, in alphabetical order.
         letters: String,
     },
@@ -79,7 +62,7 @@ pub enum VocabError {
         /// Its place among the tokens, from 1.
         position: usize,
         /// The name of the vocabulary.
-        vocabulary: &'static str,
+        vocabulary: String,
         /// The number of ids.
         size: usize,
     },
@@ -97,6 +80,14 @@ impl Vocabulary {
         first..first + self.residues.len() as i32
     }
 
+    /// The ids of residues that proteins are written in, which random replacements are drawn from: without those of
+    /// letters that are read as another, which stand last.
+    pub fn written_ids(&self) -> Range<i32> {
+        let written = |letter: &&u8| !self.replaced.iter().any(|(from, _)| from == *letter);
+        let first = self.specials.len() as i32;
+        first..first + self.residues.iter().filter(written).count() as i32
+    }
+
     /// The id that an upper case residue letter is read as.
     pub fn id(&self, letter: u8) -> Option<i32> {
         if let Some(&(_, id)) = self.replaced.iter().find(|&&(from, _)| from == letter) {
@@ -110,7 +101,7 @@ impl Vocabulary {
     pub fn token(&self, id: i32) -> Option<Cow<'static, str>> {
         let place = usize::try_from(id).ok()?;
         if let Some(name) = self.specials.get(place) {
-            return Some(Cow::Borrowed(name));
+            return Some(name.clone());
         }
         let place = place - self.specials.len();
         if let Some(&letter) = self.residues.get(place) {
@@ -127,7 +118,7 @@ impl Vocabulary {
             self.id(letter).ok_or_else(|| VocabError::Letter {
                 letter,
                 position: place + 1,
-                vocabulary: self.name,
+                vocabulary: self.name.to_string(),
                 letters: self.letters(),
             })
         };
@@ -137,7 +128,7 @@ impl Vocabulary {
     /// The ids of a whole protein, with the tokens that the family puts around it: for ProtT5 `</s>` at the end.
     pub fn encode(&self, sequence: &[u8]) -> Result<Vec<i32>, VocabError> {
         let residues = self.encode_residues(sequence)?;
-        Ok([self.prefix, &residues, self.suffix].concat())
+        Ok([&self.prefix[..], &residues, &self.suffix].concat())
     }
 
     /// The text of `ids`: letters as they are, other tokens by name, without padding and without the tokens that
@@ -148,7 +139,7 @@ impl Vocabulary {
             let token = self.token(*id).ok_or_else(|| VocabError::Id {
                 id: *id,
                 position: place + 1,
-                vocabulary: self.name,
+                vocabulary: self.name.to_string(),
                 size: self.size(),
             })?;
             if *id != self.pad && !self.prefix.contains(id) && !self.suffix.contains(id) {
@@ -169,21 +160,7 @@ impl Vocabulary {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
-
-    /// ProtBert's table, to show that a family with another layout is one constant.
-    static PROT_BERT: Vocabulary = Vocabulary {
-        name: "prot-bert",
-        specials: &["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
-        residues: b"LAGVESIKRDTPNQFYMHCWXUBZO",
-        extra_ids: 0,
-        replaced: &[(b'U', 25), (b'Z', 25), (b'O', 25), (b'B', 25)],
-        prefix: &[2],
-        suffix: &[3],
-        pad: 0,
-        unknown: 1,
-        mask: 4,
-    };
+    use super::super::vocabularies::{PROT_BERT, PROT_T5};
 
     #[test]
     fn prot_t5_has_the_published_ids() {
@@ -233,26 +210,6 @@ mod tests {
         assert_eq!(v.token(v.mask).as_deref(), Some("<extra_id_0>"));
         assert_eq!(v.token(v.pad).as_deref(), Some("<pad>"));
         assert_eq!(v.token(v.unknown).as_deref(), Some("<unk>"));
-    }
-
-    #[test]
-    fn tables_are_consistent() {
-        for v in [&PROT_T5, &PROT_BERT] {
-            let mut letters = v.residues.to_vec();
-            letters.sort_unstable();
-            letters.dedup();
-            assert_eq!(
-                letters.len(),
-                v.residues.len(),
-                "a letter twice in {}",
-                v.name
-            );
-            for &(letter, id) in v.replaced {
-                assert_eq!(v.token(id).as_deref(), Some("X"), "{letter} of {}", v.name);
-            }
-            // Datasets keep an id in one byte.
-            assert!(v.size() <= 256);
-        }
     }
 
     #[test]

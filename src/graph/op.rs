@@ -15,6 +15,8 @@ pub enum Role {
     Weight,
     /// Optimizer state of a weight; donated and sharded as its weight.
     State,
+    /// What the model remembers of the batches before (Transformer-XL); donated, updated by the step, sharded as an activation.
+    Memory,
     /// The step counter, one `s32`.
     Step,
     /// The seed of all randomness, one `u32`.
@@ -25,9 +27,10 @@ pub enum Role {
 
 impl Role {
     /// Every role, in the order in which a program takes its inputs.
-    pub const ALL: [Role; 5] = [
+    pub const ALL: [Role; 6] = [
         Role::Weight,
         Role::State,
+        Role::Memory,
         Role::Step,
         Role::Seed,
         Role::Batch,
@@ -38,6 +41,7 @@ impl Role {
         match self {
             Role::Weight => "weight",
             Role::State => "state",
+            Role::Memory => "memory",
             Role::Step => "step",
             Role::Seed => "seed",
             Role::Batch => "batch",

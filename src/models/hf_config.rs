@@ -87,6 +87,11 @@ pub enum ConfigError {
         /// The nearest known one.
         nearest: String,
     },
+    /// A kind of model that is none of ours.
+    #[error(
+        "the config is of a model of type `{0}`; ribosome has albert, bert, electra, megatron-bert, t5, transfo-xl and xlnet"
+    )]
+    UnknownModel(String),
     /// Not the JSON it should be.
     #[error("the config does not fit the model: {0}")]
     Invalid(#[from] serde_json::Error),

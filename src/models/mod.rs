@@ -2,6 +2,7 @@
 
 pub mod hf_config;
 pub mod layers;
+pub mod model;
 pub mod presets;
 pub mod relative_bias;
 pub mod run;
@@ -9,4 +10,5 @@ pub mod t5;
 mod t5_weights;
 pub mod weights;
 
+pub use model::{Model, Outline};
 pub use run::Run;

@@ -1,6 +1,7 @@
 //! The models by name.
 
 use super::layers::Activation;
+use super::model::Model;
 use super::t5;
 
 /// What kind of model a preset is, with its configuration.
@@ -11,7 +12,7 @@ pub struct Preset {
     /// One line of what it is.
     pub about: &'static str,
     /// The configuration.
-    pub config: t5::Config,
+    pub model: Model,
 }
 
 /// Every preset, in the order in which they are listed.
@@ -20,24 +21,24 @@ pub fn presets() -> Vec<Preset> {
         Preset {
             name: "prot-t5-xl",
             about: "ProtT5-XL (Elnaggar et al. 2021)",
-            config: t5_config(1024, 128, 16384, 24, 32),
+            model: t5_model(1024, 128, 16384, 24, 32),
         },
         Preset {
             name: "prot-t5-xxl",
             about: "ProtT5-XXL (Elnaggar et al. 2021)",
-            config: t5_config(1024, 128, 65536, 24, 128),
+            model: t5_model(1024, 128, 65536, 24, 128),
         },
         Preset {
             name: "prot-t5-tiny",
             about: "a ProtT5 that trains on a laptop",
-            config: t5_config(64, 16, 256, 2, 8),
+            model: t5_model(64, 16, 256, 2, 8),
         },
     ]
 }
 
 /// A published ProtT5 shape: 128 ids, tied embeddings, relu, as its `config.json`.
-fn t5_config(d_model: usize, d_kv: usize, d_ff: usize, layers: usize, heads: usize) -> t5::Config {
-    t5::Config {
+fn t5_model(d_model: usize, d_kv: usize, d_ff: usize, layers: usize, heads: usize) -> Model {
+    Model::T5(t5::Config {
         vocab_size: 128,
         d_model,
         d_kv,
@@ -53,7 +54,7 @@ fn t5_config(d_model: usize, d_kv: usize, d_ff: usize, layers: usize, heads: usi
         tie_word_embeddings: true,
         pad_token_id: 0,
         decoder_start_token_id: 0,
-    }
+    })
 }
 
 /// The preset called `name`, or the names that are nearest to it.
@@ -75,7 +76,7 @@ mod tests {
     /// Printed by the original's code and checkpoints (parameter counts of ProtTrans's released models).
     #[test]
     fn parameter_counts_are_the_published_ones() {
-        let count = |name| preset(name).unwrap().config.parameters();
+        let count = |name| preset(name).unwrap().model.parameters();
         assert_eq!(count("prot-t5-xl"), 2_818_830_336);
         assert_eq!(count("prot-t5-xxl"), 11_274_553_344);
     }

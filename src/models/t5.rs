@@ -14,7 +14,7 @@ use super::layers::{
 };
 use super::relative_bias::{Buckets, relative_bias};
 use super::run::Run;
-use crate::graph::{Axis, DType, Init, LoopOptions, Shape, Tensor};
+use crate::graph::{Axis, Init, LoopOptions, Tensor};
 
 /// The sizes and switches of a T5 model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -328,20 +328,5 @@ impl Config {
         let logits = self.logits(run, decoded);
         run.builder
             .scope("loss", || cross_entropy(logits, labels, counted))
-    }
-
-    /// The number of weights.
-    pub fn parameters(&self) -> usize {
-        let builder = crate::graph::Builder::new();
-        let run = Run::new(&builder, crate::graph::Policy::F32);
-        let shape = Shape::new(DType::S32, [("batch", 1), ("length", 2)]);
-        let ids = builder.input("ids", crate::graph::Role::Batch, shape);
-        let counted = ids.ge(ids.constant(0.0));
-        self.loss(run, ids, ids, counted);
-        builder
-            .weights()
-            .iter()
-            .map(|weight| weight.shape.elements())
-            .sum()
     }
 }

@@ -109,6 +109,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::Model;
     use crate::models::presets::preset;
 
     #[test]
@@ -134,6 +135,6 @@ mod tests {
             "output_past": true, "pad_token_id": 0, "relative_attention_num_buckets": 32, "vocab_size": 128
         });
         let config = Config::from_hugging_face(config.as_object().unwrap()).unwrap();
-        assert_eq!(config, preset("prot-t5-xl").unwrap().config);
+        assert_eq!(Model::T5(config), preset("prot-t5-xl").unwrap().model);
     }
 }

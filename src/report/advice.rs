@@ -94,6 +94,7 @@ mod tests {
         MemoryReport {
             weights: kept,
             optimizer_state: 0,
+            memories: 0,
             batch: 0,
             arguments: None,
             outputs: None,

@@ -3,11 +3,15 @@
 use crate::graph::GraphError;
 use crate::runtime;
 use crate::sharding::ShardingError;
+use crate::train::recipe::RecipeError;
 use crate::train::step::StepError;
 
 /// An error of one of the stages.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The recipe names a file that is none.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// The step cannot be built.
     #[error(transparent)]
     Step(#[from] StepError),
@@ -63,9 +67,10 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         match self {
             Error::Step(StepError::Microbatches { .. } | StepError::Empty(_)) => true,
-            Error::Step(StepError::Graph(_)) => true,
+            Error::Step(StepError::Graph(_) | StepError::Objective(_)) => true,
             Error::Sharding(_) => true,
-            Error::Graph { .. }
+            Error::Recipe(_)
+            | Error::Graph { .. }
             | Error::Runtime(_)
             | Error::Devices { .. }
             | Error::NoTpu { .. }

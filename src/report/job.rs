@@ -4,7 +4,7 @@ use super::error::Error;
 use super::stages::Stages;
 use crate::graph::{Checked, Cost, Role, cost};
 use crate::hlo::{Layout, Port, Program, Signature, lower};
-use crate::models::t5;
+use crate::models::Outline;
 use crate::sharding::{Mesh, Rules, ShardingError, Target, Workload, choose_mesh};
 use crate::train::recipe::Recipe;
 
@@ -73,7 +73,9 @@ impl Job {
     pub fn lower(&self, devices: usize, stages: &mut Stages) -> Result<Lowered, Error> {
         let recipe = &self.recipe;
         let rules = Rules::standard();
-        let step = stages.time("build", || recipe.step().build())?;
+        let step = stages.time("build", || -> Result<_, Error> {
+            Ok(recipe.step()?.build()?)
+        })?;
         let weights = step.weights.iter();
         let parameters = weights.map(|weight| weight.shape.elements() as u64).sum();
         let graph = stages
@@ -99,23 +101,21 @@ impl Job {
 
 /// What the choice of a mesh depends on.
 pub fn workload(recipe: &Recipe, parameters: u64) -> Workload {
-    let t5::Config {
-        d_model,
-        num_heads,
-        d_ff,
-        num_layers,
-        num_decoder_layers,
-        ..
-    } = recipe.model;
+    let Outline {
+        embed,
+        heads,
+        mlp,
+        residual_blocks,
+    } = recipe.model.outline();
     Workload {
         parameters,
         global_batch: recipe.batch,
         microbatches: recipe.microbatches,
         length: recipe.length,
-        embed: d_model,
-        heads: num_heads,
-        mlp: d_ff,
-        residual_blocks: 2 * num_layers + 3 * num_decoder_layers,
+        embed,
+        heads,
+        mlp,
+        residual_blocks,
     }
 }
 

@@ -13,6 +13,8 @@ pub struct MemoryReport {
     pub weights: u64,
     /// Optimizer state, by its shardings.
     pub optimizer_state: u64,
+    /// What the model remembers of the batches before, by its shardings.
+    pub memories: u64,
     /// Batch, seed and counter, by their shardings.
     pub batch: u64,
     /// All inputs as the compiler lays them out.
@@ -48,7 +50,8 @@ impl MemoryReport {
         MemoryReport {
             weights: of(|role| role == "weight"),
             optimizer_state: of(|role| role == "state"),
-            batch: of(|role| role != "weight" && role != "state"),
+            memories: of(|role| role == "memory"),
+            batch: of(|role| !["weight", "state", "memory"].contains(&role)),
             arguments: stats.map(|stats| stats.arguments),
             outputs: stats.map(|stats| stats.outputs),
             aliased: stats.map(|stats| stats.aliased),
@@ -62,7 +65,7 @@ impl MemoryReport {
 
     /// What stays on the device from step to step.
     pub fn kept(&self) -> u64 {
-        self.weights + self.optimizer_state
+        self.weights + self.optimizer_state + self.memories
     }
 }
 

@@ -68,6 +68,7 @@ impl CompileReport {
         let mut rows = vec![
             ("weights", Some(memory.weights)),
             ("optimizer state", Some(memory.optimizer_state)),
+            ("memories", Some(memory.memories).filter(|bytes| *bytes > 0)),
             ("batch and counters", Some(memory.batch)),
             (
                 "padding of these",

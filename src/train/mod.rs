@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod objective;
 pub mod optimizer;
 pub mod progress;
+mod published;
 pub mod recipe;
 pub mod run;
 pub mod schedule;

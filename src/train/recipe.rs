@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::objective::Denoise;
-use super::optimizer::{Adafactor, Optimizer};
+use super::objective::Objective;
+use super::optimizer::Optimizer;
+use super::published;
 use super::schedule::Schedule;
 use super::step::StepConfig;
+use crate::data::{VocabFileError, Vocabulary, VocabularyName, read_vocabulary};
 use crate::graph::{Policy, Remat};
-use crate::models::presets::{self, Preset};
-use crate::models::t5;
+use crate::models::Model;
+use crate::models::presets;
 
 /// A run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,14 +45,25 @@ pub struct Recipe {
     /// The norm that all gradients together are clipped to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// The data set that the published run read; a word for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// What tokens are.
+    pub vocabulary: VocabularyName,
+    /// The model's own `vocab.txt` or `spiece.model`, whose ids are then used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary_file: Option<PathBuf>,
     /// The model.
-    pub model: t5::Config,
+    pub model: Model,
     /// What it learns.
-    pub objective: Denoise,
+    pub objective: Objective,
     /// How weights are updated.
     pub optimizer: Optimizer,
     /// The learning rate.
     pub schedule: Schedule,
+    /// Phases of the run, each what differs in it; a run without has one phase.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<toml::Table>,
 }
 
 /// [`Remat`] as a recipe spells it.
@@ -97,6 +110,19 @@ pub enum RecipeError {
         /// Why.
         source: std::io::Error,
     },
+    /// The vocabulary's file is none.
+    #[error(transparent)]
+    Vocabulary(#[from] VocabFileError),
+    /// There is no such phase.
+    #[error("{name} has {} phases, from 1 on, and no phase {phase}", count)]
+    Phase {
+        /// The recipe.
+        name: String,
+        /// What was asked for.
+        phase: usize,
+        /// How many there are.
+        count: usize,
+    },
     /// The file or an override is not a recipe.
     #[error("{what}: {message}")]
     Invalid {
@@ -135,9 +161,43 @@ impl Recipe {
         })?;
         let mut value = Recipe::preset(base)?.to_toml()?;
         merge(&mut value, toml::Value::Table(table));
-        value
+        let recipe: Recipe = value
             .try_into()
-            .map_err(|error: toml::de::Error| invalid(error.to_string()))
+            .map_err(|error: toml::de::Error| invalid(error.to_string()))?;
+        // A mistake in a later phase is found before the first one has run for weeks.
+        for phase in 1..=recipe.phases.len() {
+            recipe.phase(phase)?;
+        }
+        Ok(recipe)
+    }
+
+    /// The recipe of one phase, counted from 1: this one with what differs in it.
+    ///
+    /// # Errors
+    /// No such phase, or one that sets what a recipe does not have.
+    pub fn phase(&self, phase: usize) -> Result<Self, RecipeError> {
+        let count = self.phases.len().max(1);
+        if phase == 0 || phase > count {
+            return Err(RecipeError::Phase {
+                name: self.name.clone(),
+                phase,
+                count,
+            });
+        }
+        let mut whole = Recipe {
+            phases: Vec::new(),
+            ..self.clone()
+        }
+        .to_toml()?;
+        if let Some(differences) = self.phases.get(phase - 1) {
+            merge(&mut whole, toml::Value::Table(differences.clone()));
+        }
+        whole
+            .try_into()
+            .map_err(|error: toml::de::Error| RecipeError::Invalid {
+                what: format!("phase {phase} of {}", self.name),
+                message: error.message().to_string(),
+            })
     }
 
     /// The recipe of a preset: the published run where there is one.
@@ -149,59 +209,7 @@ impl Recipe {
             name: name.to_string(),
             near,
         })?;
-        Ok(Recipe::of(&preset))
-    }
-
-    fn of(preset: &Preset) -> Self {
-        let published = Recipe {
-            name: preset.name.to_string(),
-            target: Some("v3-1024".into()),
-            mesh: None,
-            // ProtT5-XL-BFD's model card: 4k rows of 512 tokens, 1.2 M steps on v3-1024.
-            batch: 4096,
-            length: 512,
-            microbatches: 1,
-            steps: 1_200_000,
-            seed: 0,
-            precision: Policy::Bf16,
-            remat: RematName::Full,
-            dropout: true,
-            clip_norm: None,
-            model: preset.config.clone(),
-            objective: Denoise::default(),
-            // mesh-tensorflow's defaults, and T5's schedule: 0.01 for 10 k steps, then falling.
-            optimizer: Optimizer::Adafactor(Adafactor::default()),
-            schedule: Schedule::InverseSqrt {
-                rate: 1.0,
-                warmup: 10_000.0,
-                ramp: None,
-            },
-        };
-        match preset.name {
-            "prot-t5-xxl" => Recipe {
-                batch: 2048,
-                steps: 920_000,
-                ..published
-            },
-            "prot-t5-tiny" => Recipe {
-                target: Some("cpu:8".into()),
-                // What learns in minutes on two cores: 300 steps on examples/data/proteins.fasta end at a loss of 0.69,
-                // where guessing by frequency gives 2.92. The same tokens a step as 16 rows of 128 end at 2.03; so few
-                // weights underfit, so dropout only slows them (2.63), and the published rate of 0.01 does too (2.15).
-                batch: 32,
-                length: 64,
-                steps: 300,
-                precision: Policy::F32,
-                dropout: false,
-                schedule: Schedule::InverseSqrt {
-                    rate: 3.0,
-                    warmup: 10_000.0,
-                    ramp: None,
-                },
-                ..published
-            },
-            _ => published,
-        }
+        Ok(published::recipe(&preset))
     }
 
     /// The recipe with `key` (dotted, as `optimizer.decay_exponent`) set to `value`.
@@ -236,11 +244,27 @@ impl Recipe {
         })
     }
 
+    /// The vocabulary: that of the file, if one is given.
+    ///
+    /// # Errors
+    /// A file that is none.
+    pub fn tokens(&self) -> Result<Vocabulary, RecipeError> {
+        let published = self.vocabulary.table();
+        match &self.vocabulary_file {
+            Some(path) => Ok(read_vocabulary(path, published)?),
+            None => Ok(published.clone()),
+        }
+    }
+
     /// What the step of this recipe computes.
-    pub fn step(&self) -> StepConfig {
-        StepConfig {
+    ///
+    /// # Errors
+    /// A vocabulary's file that is none.
+    pub fn step(&self) -> Result<StepConfig, RecipeError> {
+        Ok(StepConfig {
             model: self.model.clone(),
             objective: self.objective.clone(),
+            vocabulary: self.tokens()?,
             optimizer: self.optimizer.clone(),
             schedule: self.schedule,
             clip_norm: self.clip_norm,
@@ -251,24 +275,26 @@ impl Recipe {
             remat: self.remat.into(),
             dropout: self.dropout,
             unroll: false,
-        }
+        })
     }
 
-    /// Tokens that a step reads: those of the encoder and of the decoder.
+    /// Tokens that a step reads; where there is an encoder and a decoder, those of both.
     pub fn tokens_per_step(&self) -> usize {
-        self.batch * self.length * 2
+        self.batch * self.length * self.objective.readings()
     }
 }
 
-/// Puts what `patch` has into `base`, table by table. Another optimizer or schedule (`name`) brings its own settings.
+/// Puts what `patch` has into `base`, table by table. Another optimizer, schedule or objective (`name`) and another
+/// `family` of models bring their own settings.
 fn merge(base: &mut toml::Value, patch: toml::Value) {
     match (base, patch) {
         (toml::Value::Table(base), toml::Value::Table(patch)) => {
-            if patch
-                .get("name")
-                .is_some_and(|name| base.get("name").is_some_and(|known| known != name))
-                && !base.contains_key("model")
-            {
+            let other = |key: &str| {
+                let (new, known) = (patch.get(key), base.get(key));
+                new.is_some() && known.is_some() && new != known
+            };
+            // A recipe has a name too, and keeps its settings under another one.
+            if !base.contains_key("model") && (other("name") || other("family")) {
                 base.clear();
             }
             for (key, value) in patch {
@@ -296,7 +322,10 @@ mod tests {
             .unwrap()
             .set("batch", "32")
             .unwrap();
-        assert_eq!((recipe.model.num_layers, recipe.batch), (3, 32));
+        let Model::T5(model) = &recipe.model else {
+            panic!("{:?}", recipe.model)
+        };
+        assert_eq!((model.num_layers, recipe.batch), (3, 32));
         let recipe = recipe.set("optimizer.name", "momentum").unwrap();
         assert!(matches!(recipe.optimizer, Optimizer::Momentum(_)));
         let recipe = recipe.set("remat", "dots").unwrap();
@@ -325,8 +354,11 @@ mod tests {
         )
         .unwrap();
         let recipe = Recipe::load(path.to_str().unwrap()).unwrap();
+        let Model::T5(model) = &recipe.model else {
+            panic!("{:?}", recipe.model)
+        };
         assert_eq!(
-            (recipe.batch, recipe.model.dropout_rate, recipe.length),
+            (recipe.batch, model.dropout_rate, recipe.length),
             (2048, 0.0, 512)
         );
         std::fs::write(&path, "base = \"prot-t5-xl\"\nlenght = 3\n").unwrap();
@@ -339,6 +371,34 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(message.contains("base = \"PRESET\""), "{message}");
+    }
+
+    #[test]
+    fn phases_are_differences_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.toml");
+        let text = "base = \"prot-t5-tiny\"\nbatch = 16\n[[phases]]\nsteps = 5\n[[phases]]\nsteps = 7\nlength = 128\n";
+        std::fs::write(&path, text).unwrap();
+        let load = || Recipe::load(path.to_str().unwrap());
+        let recipe = load().unwrap();
+        let phase = |number| {
+            recipe
+                .phase(number)
+                .map(|it| (it.steps, it.length, it.batch))
+        };
+        assert_eq!(phase(1).unwrap(), (5, 64, 16));
+        assert_eq!(phase(2).unwrap(), (7, 128, 16));
+        let message = phase(3).unwrap_err().to_string();
+        assert!(
+            message.contains("has 2 phases, from 1 on, and no phase 3"),
+            "{message}"
+        );
+        std::fs::write(&path, text.replace("length", "lenght")).unwrap();
+        let message = load().unwrap_err().to_string();
+        assert!(
+            message.contains("phase 2") && message.contains("`lenght`"),
+            "{message}"
+        );
     }
 
     #[test]

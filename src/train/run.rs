@@ -170,6 +170,7 @@ mod tests {
         let report = |step| StepReport {
             step,
             loss: 2.5,
+            parts: Default::default(),
             grad_norm: 1.0,
             learning_rate: 0.01,
             tokens_per_second: 100.0,

@@ -1,22 +1,25 @@
 //! One training step as one graph: loss, gradients, clipping and update, with every weight and its state going in and
 //! coming out in place. Microbatches are a loop that sums gradients.
 
-use super::objective::Denoise;
+use super::objective::{Given, Loss, Objective, WrongModel};
 use super::optimizer::{Optimizer, Update};
 use super::schedule::Schedule;
+use crate::data::Vocabulary;
 use crate::graph::{
     Axis, Builder, DType, Graph, GraphError, Init, Key, LoopOptions, Policy, Remat, Role, Shape,
     Tensor, Weight,
 };
-use crate::models::{Run, t5};
+use crate::models::{Model, Run};
 
 /// All that decides what a step computes.
 #[derive(Clone, Debug)]
 pub struct StepConfig {
     /// The model.
-    pub model: t5::Config,
+    pub model: Model,
     /// What it learns.
-    pub objective: Denoise,
+    pub objective: Objective,
+    /// What its tokens are.
+    pub vocabulary: Vocabulary,
     /// How weights are updated.
     pub optimizer: Optimizer,
     /// The learning rate.
@@ -66,6 +69,9 @@ pub enum StepError {
     /// There are no microbatches, rows or tokens.
     #[error("{0} is 0; it must be at least 1")]
     Empty(&'static str),
+    /// An objective that does not train the model.
+    #[error(transparent)]
+    Objective(#[from] WrongModel),
     /// A mistake in the model.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -79,7 +85,11 @@ pub mod names {
     pub const SEED: &str = "seed";
     /// The batch's tokens, `s32[batch, length]`.
     pub const TOKENS: &str = "tokens";
-    /// The mean loss.
+    /// The positions to predict, `s32[batch, predictions]`, where the objective asks for them.
+    pub const TARGETS: &str = "targets";
+    /// What the model remembers, `[layers, batch, memory, embed]`, where it does.
+    pub const MEMORY: &str = "memory";
+    /// The mean loss; parts of it are called `loss/PART`.
     pub const LOSS: &str = "loss";
     /// The norm of all gradients before clipping.
     pub const GRADIENT_NORM: &str = "gradient_norm";
@@ -110,28 +120,41 @@ impl StepConfig {
         }
         let builder = Builder::new();
         builder.set_unroll(self.unroll);
-        self.record(&builder);
+        self.record(&builder)?;
         let weights = builder.weights();
         let graph = builder.finish()?.compact();
         let weights = renumbered(&graph, weights);
         Ok(Step { graph, weights })
     }
 
-    fn record(&self, builder: &Builder) {
+    fn record(&self, builder: &Builder) -> Result<(), WrongModel> {
         let counter = builder.input(names::STEP, Role::Step, Shape::scalar(DType::S32));
         let seed = builder.input(names::SEED, Role::Seed, Shape::scalar(DType::U32));
-        let axes = [("batch", self.batch), ("length", self.length)];
-        let tokens = builder.input(names::TOKENS, Role::Batch, Shape::new(DType::S32, axes));
-        let key = builder.scope("key", || Key::of_step(seed, counter));
-        let (sum, count, gradients) = match self.microbatches {
-            1 => self.gradients(builder, tokens, key),
-            parts => self.accumulated(builder, tokens, key, parts),
+        let numbers = |name, axis, size| {
+            let axes = [("batch", self.batch), (axis, size)];
+            builder.input(name, Role::Batch, Shape::new(DType::S32, axes))
         };
+        let length = self.objective.row_tokens(self.length);
+        let inputs = Inputs {
+            tokens: numbers(names::TOKENS, "length", length),
+            targets: (self.objective.spans())
+                .map(|spans| numbers(names::TARGETS, "predictions", spans.predictions)),
+            memory: (self.model.memory(self.batch, self.policy.compute()))
+                .map(|shape| builder.input(names::MEMORY, Role::Memory, shape)),
+        };
+        let key = builder.scope("key", || Key::of_step(seed, counter));
+        let sums = match self.microbatches {
+            1 => self.gradients(builder, inputs, key)?,
+            parts => self.accumulated(builder, inputs, key, parts)?,
+        };
+        if let Some(memory) = sums.memory {
+            builder.update(names::MEMORY, memory);
+        }
         let weights = builder.weights();
         builder.scope("update", || {
-            let share = count.maximum(count.constant(1.0));
-            let mut gradients: Vec<_> = (gradients.into_iter())
-                .map(|gradient| (gradient / share).pin_weight())
+            let share = sums.count.maximum(sums.count.constant(1.0));
+            let mut gradients: Vec<_> = (sums.gradients.iter())
+                .map(|gradient| (*gradient / share).pin_weight())
                 .collect();
             let norm = global_norm(builder, &gradients);
             if let Some(limit) = self.clip_norm {
@@ -155,65 +178,148 @@ impl StepConfig {
                 let next = builder.scope(&weight.name, || self.optimizer.apply(update));
                 builder.update(&weight.name, next);
             }
-            builder.output(names::LOSS, sum / share);
+            builder.output(names::LOSS, sums.sum / share);
+            for (name, sum, count) in &sums.parts {
+                let share = count.maximum(count.constant(1.0));
+                builder.output(&format!("{}/{name}", names::LOSS), *sum / share);
+            }
             builder.output(names::GRADIENT_NORM, norm);
             builder.output(names::LEARNING_RATE, rate);
         });
+        Ok(())
     }
 
-    /// The loss's sum, the number of terms, and the sum's gradient for each weight.
+    /// The loss's sums and their gradient for each weight.
     fn gradients<'g>(
         &self,
         builder: &'g Builder,
-        tokens: Tensor<'g>,
+        inputs: Inputs<'g>,
         key: Key<'g>,
-    ) -> (Tensor<'g>, Tensor<'g>, Vec<Tensor<'g>>) {
+    ) -> Result<Sums<'g>, WrongModel> {
         let run = Run {
             remat: self.remat,
             key: self.dropout.then_some(key),
             ..Run::new(builder, self.policy)
         };
-        let (sum, count) = self.objective.loss(run, &self.model, tokens, key);
+        let given = Given {
+            tokens: inputs.tokens,
+            targets: inputs.targets,
+            memory: inputs.memory,
+            key,
+            vocabulary: &self.vocabulary,
+        };
+        let Loss {
+            sum,
+            count,
+            parts,
+            memory,
+        } = self.objective.loss(run, &self.model, given)?;
         let weights: Vec<_> = builder
             .weights()
             .iter()
             .map(|weight| builder.whole(weight))
             .collect();
         let gradients = builder.gradients(sum, &weights);
-        (sum, count, gradients)
+        Ok(Sums {
+            sum,
+            count,
+            gradients,
+            parts,
+            memory,
+        })
     }
 
     /// The same summed over `parts` microbatches.
     fn accumulated<'g>(
         &self,
         builder: &'g Builder,
-        tokens: Tensor<'g>,
+        inputs: Inputs<'g>,
         key: Key<'g>,
         parts: usize,
-    ) -> (Tensor<'g>, Tensor<'g>, Vec<Tensor<'g>>) {
+    ) -> Result<Sums<'g>, WrongModel> {
         // Rows are dealt out in turn, so that each device keeps its own and nothing moves.
         let dealt = [("batch", self.batch / parts), ("microbatches", parts)];
-        let tokens = tokens
-            .split("batch", dealt)
-            .transpose(["microbatches", "batch", "length"]);
+        let deal = |tensor: Tensor<'g>| {
+            let mut order = vec!["microbatches".to_string()];
+            order.extend(tensor.shape().axes.iter().map(|axis| axis.name.to_string()));
+            tensor.split("batch", dealt).transpose(order)
+        };
+        let dealt = Inputs {
+            tokens: deal(inputs.tokens),
+            targets: inputs.targets.map(deal),
+            memory: inputs.memory.map(deal),
+        };
         let body = builder.open_loop(Axis::new("microbatches", parts), LoopOptions::default());
-        let part = body.slice(tokens).pin();
-        let (sum, count, gradients) = self.gradients(builder, part, key.fold(body.index()));
-        let all = [sum, count].into_iter().chain(gradients);
-        for (slot, value) in all.enumerate() {
+        let part = |tensor: Tensor<'g>| body.slice(tensor).pin();
+        let part = Inputs {
+            tokens: part(dealt.tokens),
+            targets: dealt.targets.map(part),
+            memory: dealt.memory.map(part),
+        };
+        let sums = self.gradients(builder, part, key.fold(body.index()))?;
+        let scalars = 2 + 2 * sums.parts.len();
+        let all = [sums.sum, sums.count].into_iter();
+        let all = all.chain(sums.parts.iter().flat_map(|(_, sum, count)| [*sum, *count]));
+        for (slot, value) in all.chain(sums.gradients.iter().copied()).enumerate() {
             let zeros = body.outside(|| {
                 let zeros = builder.full(0.0, value.shape());
-                if slot < 2 { zeros } else { zeros.pin_weight() }
+                if slot < scalars {
+                    zeros
+                } else {
+                    zeros.pin_weight()
+                }
             });
             let so_far = body.carry(zeros);
             body.set_next(slot, so_far + value);
         }
-        let mut results = body.close().into_iter();
-        match (results.next(), results.next()) {
-            (Some(sum), Some(count)) => (sum, count, results.collect()),
-            _ => (sum, count, Vec::new()),
+        if let Some(memory) = sums.memory {
+            body.emit(memory);
         }
+        let results = body.close();
+        let gradients = scalars..scalars + sums.gradients.len();
+        let names = sums.parts.iter().map(|(name, ..)| *name);
+        Ok(Sums {
+            sum: results[0],
+            count: results[1],
+            gradients: results[gradients.clone()].to_vec(),
+            parts: (names.zip(results[2..].chunks(2)))
+                .map(|(name, pair)| (name, pair[0], pair[1]))
+                .collect(),
+            memory: sums.memory.map(|_| {
+                let stacked = results[gradients.end];
+                let mut order: Vec<_> = stacked
+                    .shape()
+                    .axes
+                    .iter()
+                    .map(|axis| axis.name.to_string())
+                    .collect();
+                // As it came: rows of all microbatches in turn.
+                let microbatches = order.remove(0);
+                let batch = order.iter().position(|name| name == "batch").unwrap_or(0);
+                order.insert(batch + 1, microbatches);
+                stacked
+                    .transpose(order)
+                    .merge(["batch", "microbatches"], "batch")
+            }),
+        })
     }
+}
+
+/// What a step reads, or a microbatch of it.
+#[derive(Clone, Copy)]
+struct Inputs<'g> {
+    tokens: Tensor<'g>,
+    targets: Option<Tensor<'g>>,
+    memory: Option<Tensor<'g>>,
+}
+
+/// A [`Loss`] with its gradients.
+struct Sums<'g> {
+    sum: Tensor<'g>,
+    count: Tensor<'g>,
+    gradients: Vec<Tensor<'g>>,
+    parts: Vec<(&'static str, Tensor<'g>, Tensor<'g>)>,
+    memory: Option<Tensor<'g>>,
 }
 
 /// The root of the sum of all squares.
@@ -255,7 +361,7 @@ pub fn initial(step: &Step) -> Result<Graph, GraphError> {
                 .iter()
                 .find(|weight| weight.name == name)
                 .map(|weight| weight.init),
-            Role::State => Some(Init::Zeros),
+            Role::State | Role::Memory => Some(Init::Zeros),
             Role::Step | Role::Seed | Role::Batch => None,
         };
         let Some(init) = init else { continue };
@@ -264,7 +370,11 @@ pub fn initial(step: &Step) -> Result<Graph, GraphError> {
             Init::Ones => builder.full(1.0, shape),
             Init::Normal(deviation) => key.stream("init").normal(&shape.axes) * deviation,
         });
-        builder.output(name, value.pin_weight());
+        let placed = match role {
+            Role::Memory => value.pin(),
+            _ => value.pin_weight(),
+        };
+        builder.output(name, placed);
     }
     Ok(builder.finish()?.compact())
 }

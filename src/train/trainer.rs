@@ -2,15 +2,17 @@
 //! the data it reads. A step is a pure function of (recipe, data, step number, state), so a run that goes on from a
 //! checkpoint is the run that never stopped.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
+use ndarray::{Array1, Array2};
 use serde::Serialize;
 
 use super::checkpoint::{self, About, Checkpoint, CheckpointError, FORMAT};
-use super::recipe::Recipe;
+use super::recipe::{Recipe, RecipeError};
 use super::step::{self, StepError, names};
-use crate::data::{Dataset, DatasetError, entropy};
+use crate::data::{Batches, Dataset, DatasetError};
 use crate::graph::{DType, Graph, GraphError, Role, Shape};
 use crate::hlo::{Layout, Program, Signature, lower};
 use crate::runtime::{self, Client, DeviceArrays, HostArray, Session};
@@ -32,12 +34,15 @@ pub struct Setup<'a> {
 }
 
 /// What one step did; as JSON, a line of `train --json` and of `log.jsonl`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepReport {
     /// The step's number, from 1.
     pub step: u64,
     /// The mean loss of the batch's tokens, in nats.
     pub loss: f64,
+    /// Parts of the loss worth watching, by name.
+    #[serde(flatten)]
+    pub parts: BTreeMap<String, f64>,
     /// The norm of all gradients before clipping.
     pub grad_norm: f64,
     /// The learning rate.
@@ -51,6 +56,9 @@ pub struct StepReport {
 /// What can go wrong in a run.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
+    /// The recipe is not one.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// The step cannot be built.
     #[error(transparent)]
     Step(#[from] StepError),
@@ -118,6 +126,7 @@ pub enum TrainError {
 /// A run.
 pub struct Trainer<'a> {
     setup: Setup<'a>,
+    batches: Batches<'a>,
     session: Session,
     program: String,
     data: String,
@@ -164,8 +173,12 @@ impl<'a> Trainer<'a> {
 
     /// The run without weights.
     fn compile(setup: Setup<'a>, program: &Program) -> Result<Self, TrainError> {
+        let recipe = setup.recipe;
+        let length = recipe.objective.row_tokens(recipe.length);
+        let rows = recipe.objective.rows(recipe.length);
         Ok(Trainer {
             setup,
+            batches: Batches::new(setup.data, rows, u64::from(recipe.seed), length)?,
             session: Session::new(setup.client, program, setup.shardy)?,
             program: program.fingerprint(),
             data: setup.data.fingerprint(),
@@ -216,27 +229,9 @@ impl<'a> Trainer<'a> {
             return Err(TrainError::NoState(self.done + 1));
         }
         let started = Instant::now();
-        let Setup { recipe, data, .. } = self.setup;
-        let batch = data.batch(
-            u64::from(recipe.seed),
-            self.done,
-            recipe.batch,
-            recipe.length,
-        )?;
-        let axes = [("batch", recipe.batch), ("length", recipe.length)];
-        let tokens: Vec<i32> = batch.tokens.into_iter().collect();
-        let tokens = HostArray::from_values(Shape::new(DType::S32, axes), &tokens)?;
-        // The counter fits: a recipe has at most i32::MAX steps.
-        let counter = HostArray::scalar(self.done as i32);
-        let seed = HostArray::scalar(recipe.seed);
-        let mut given = DeviceArrays::new();
-        for (name, array) in [
-            (names::STEP, &counter),
-            (names::SEED, &seed),
-            (names::TOKENS, &tokens),
-        ] {
-            given.insert(name.to_string(), self.session.put(name, array)?);
-        }
+        let recipe = self.setup.recipe;
+        let (given, token_count) = self.given()?;
+        let mut given = given;
         // From here on the state is the program's, which updates it in place.
         given.append(&mut self.state);
         let mut outputs = self.session.run(&given)?;
@@ -249,6 +244,18 @@ impl<'a> Trainer<'a> {
             Ok(values.first().copied().unwrap_or(f64::NAN))
         };
         let loss = metric(names::LOSS)?;
+        let mut parts = BTreeMap::new();
+        for name in self
+            .session
+            .signature()
+            .outputs
+            .iter()
+            .map(|port| &port.name)
+        {
+            if let Some(part) = name.strip_prefix("loss/") {
+                parts.insert(format!("{part}_loss"), metric(name)?);
+            }
+        }
         let grad_norm = metric(names::GRADIENT_NORM)?;
         let learning_rate = metric(names::LEARNING_RATE)?;
         let step = self.done + 1;
@@ -266,11 +273,45 @@ impl<'a> Trainer<'a> {
         Ok(StepReport {
             step,
             loss,
+            parts,
             grad_norm,
             learning_rate,
-            tokens_per_second: 2.0 * batch.token_count as f64 / seconds,
+            tokens_per_second: (recipe.objective.readings() * token_count) as f64 / seconds,
             seconds,
         })
+    }
+
+    /// The next step's counter, seed and batch on the devices, and how many tokens the batch has.
+    fn given(&self) -> Result<(DeviceArrays, usize), TrainError> {
+        let recipe = self.setup.recipe;
+        let batch = self.batches.batch(self.done, recipe.batch)?;
+        let vocabulary = self.setup.data.vocabulary();
+        let array = |axis: &str, values: &Array2<i32>| {
+            let axes = [("batch", values.nrows()), (axis, values.ncols())];
+            let values: Vec<i32> = values.iter().copied().collect();
+            HostArray::from_values(Shape::new(DType::S32, axes), &values)
+        };
+        let mut given = DeviceArrays::new();
+        let mut put = |name: &str, array: &HostArray| -> runtime::Result<()> {
+            given.insert(name.to_string(), self.session.put(name, array)?);
+            Ok(())
+        };
+        // The counter fits: a recipe has at most i32::MAX steps.
+        put(names::STEP, &HostArray::scalar(self.done as i32))?;
+        put(names::SEED, &HostArray::scalar(recipe.seed))?;
+        put(names::TOKENS, &array("length", &batch.tokens)?)?;
+        if let Some(spans) = recipe.objective.spans() {
+            let residues = vocabulary.residue_ids();
+            let mut targets = Array2::zeros((recipe.batch, spans.predictions));
+            for (row, mut places) in targets.outer_iter_mut().enumerate() {
+                let tokens = batch.tokens.row(row).to_vec();
+                let seed = u64::from(recipe.seed);
+                let drawn = spans.draw(seed, self.done, row, &tokens, |id| residues.contains(&id));
+                places.assign(&Array1::from(drawn));
+            }
+            put(names::TARGETS, &array("predictions", &targets)?)?;
+        }
+        Ok((given, batch.token_count))
     }
 
     /// Writes the run's checkpoint, from which [`Trainer::resume`] goes on.
@@ -330,7 +371,7 @@ impl<'a> Trainer<'a> {
     /// Rows too short for a protein.
     pub fn constant_guess(&self) -> Result<f64, TrainError> {
         let Setup { recipe, data, .. } = self.setup;
-        Ok(entropy(&data.residue_frequencies(recipe.length)?))
+        Ok(recipe.objective.constant_guess(data, recipe.length)?)
     }
 }
 
@@ -341,7 +382,7 @@ fn lowered(setup: Setup) -> Result<(step::Step, Program), TrainError> {
     if recipe.steps > i32::MAX as u64 {
         return Err(TrainError::TooManySteps(recipe.steps));
     }
-    let step = recipe.step().build()?;
+    let step = recipe.step()?.build()?;
     let program = lower_graph(&step.graph, "step", setup.mesh)?;
     Ok((step, program))
 }
@@ -361,7 +402,8 @@ fn lower_graph(graph: &Graph, name: &str, mesh: &Mesh) -> Result<Program, TrainE
 
 /// What a run keeps from step to step: weights and optimizer state by name, with their shapes.
 fn kept(signature: &Signature) -> Vec<(String, Shape)> {
-    let kept = |role: &str| role == Role::Weight.name() || role == Role::State.name();
+    let roles = [Role::Weight, Role::State, Role::Memory].map(Role::name);
+    let kept = |role: &str| roles.contains(&role);
     (signature.inputs.iter().filter(|port| kept(&port.role)))
         .map(|port| (port.name.clone(), port.shape.clone()))
         .collect()
@@ -369,18 +411,15 @@ fn kept(signature: &Signature) -> Vec<(String, Shape)> {
 
 /// An id without a row would silently take another's.
 fn check_vocabulary(recipe: &Recipe, data: &Dataset) -> Result<(), TrainError> {
-    let vocab = recipe.model.vocab_size;
+    let vocab = recipe.model.vocab_size();
     let vocabulary = data.vocabulary();
+    let (source, highest) = recipe.objective.highest_id(vocabulary);
     let uses = [
         (
             format!("the vocabulary {}", vocabulary.name),
             vocabulary.residue_ids().end - 1,
         ),
-        ("objective.sentinel".into(), recipe.objective.sentinel),
-        (
-            "objective.first_random".into(),
-            recipe.objective.first_random,
-        ),
+        (source.into(), highest),
     ];
     match uses.into_iter().find(|(_, id)| *id as usize >= vocab) {
         None => Ok(()),

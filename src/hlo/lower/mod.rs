@@ -262,7 +262,7 @@ const MAY_ALIAS: i32 = 1;
 fn kind_of(role: Role) -> Kind {
     match role {
         Role::Weight | Role::State => Kind::Weight,
-        Role::Step | Role::Seed | Role::Batch => Kind::Activation,
+        Role::Memory | Role::Step | Role::Seed | Role::Batch => Kind::Activation,
     }
 }
 

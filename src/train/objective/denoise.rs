@@ -1,8 +1,8 @@
-//! What a model is trained to do, as a graph from clean tokens to a loss. Noise is a pure function of (seed, step,
-//! position), made on the devices: the batch carries clean tokens alone.
+//! ProtT5's denoising.
 
 use serde::{Deserialize, Serialize};
 
+use super::{Given, Loss};
 use crate::graph::{DType, Key, Tensor};
 use crate::models::{Run, t5};
 
@@ -54,16 +54,24 @@ impl Denoise {
         })
     }
 
-    /// The loss of restoring `tokens`: its sum over all that is no padding, and how many those are.
-    pub fn loss<'g>(
+    /// The loss of restoring the given tokens: over all that is no padding.
+    pub(super) fn loss<'g>(
         &self,
         run: Run<'g>,
         model: &t5::Config,
-        tokens: Tensor<'g>,
-        key: Key<'g>,
-    ) -> (Tensor<'g>, Tensor<'g>) {
-        let corrupted = self.corrupt(tokens, key, model.vocab_size);
+        given: Given<'_, 'g>,
+    ) -> Loss<'g> {
+        let tokens = given.tokens;
+        let corrupted = self.corrupt(tokens, given.key, model.vocab_size);
         let counted = tokens.ne(tokens.constant(f64::from(model.pad_token_id)));
-        model.loss(run, corrupted, tokens, counted)
+        Loss::plain(model.loss(run, corrupted, tokens, counted))
+    }
+
+    /// The highest id that noise puts in, and where it comes from.
+    pub(super) fn highest_id(&self) -> (&'static str, i32) {
+        match self.sentinel >= self.first_random {
+            true => ("objective.sentinel", self.sentinel),
+            false => ("objective.first_random", self.first_random),
+        }
     }
 }
