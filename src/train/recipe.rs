@@ -313,6 +313,7 @@ fn merge(base: &mut toml::Value, patch: toml::Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::optimizer::{AdamW, Lamb, MomentType};
 
     #[test]
     fn overrides_reach_every_key() {
@@ -330,6 +331,37 @@ mod tests {
         assert!(matches!(recipe.optimizer, Optimizer::Momentum(_)));
         let recipe = recipe.set("remat", "dots").unwrap();
         assert_eq!(Remat::from(recipe.remat), Remat::Dots);
+    }
+
+    #[test]
+    fn optimizers_and_schedules_come_by_name() {
+        let recipe = Recipe::preset("prot-t5-tiny").unwrap();
+        let lamb = recipe.set("optimizer.name", "lamb").unwrap();
+        let lamb = lamb.set("optimizer.clamp", "10").unwrap();
+        let lamb = lamb.set("optimizer.first_moment", "bf16").unwrap();
+        let expected = Lamb {
+            clamp: Some(10.0),
+            first_moment: MomentType::Bf16,
+            ..Lamb::default()
+        };
+        assert_eq!(lamb.optimizer, Optimizer::Lamb(expected));
+        let adamw = recipe.set("optimizer.name", "adamw").unwrap();
+        assert_eq!(adamw.optimizer, Optimizer::AdamW(AdamW::default()));
+        let schedule = "{ name = \"polynomial\", rate = 0.002, warmup = 40000, total = 300000 }";
+        let recipe = recipe.set("schedule", schedule).unwrap();
+        assert!(matches!(
+            recipe.schedule,
+            Schedule::Polynomial {
+                power: 1.0,
+                end: 0.0,
+                warmup: 40_000.0,
+                ..
+            }
+        ));
+        let message = lamb.set("optimizer.clam", "1").unwrap_err().to_string();
+        assert!(message.contains("unknown field `clam`"), "{message}");
+        let message = recipe.set("schedule.ramp", "1").unwrap_err().to_string();
+        assert!(message.contains("unknown field `ramp`"), "{message}");
     }
 
     #[test]

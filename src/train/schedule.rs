@@ -23,6 +23,43 @@ pub enum Schedule {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ramp: Option<f64>,
     },
+    /// A linear rise to `rate`, then `end + (rate - end) x left^power`, where `left` goes from 1 to 0 at step `total` and
+    /// stays. Steps count from 0 here, as in the code of BERT, XLNet, Megatron and Hugging Face: with a warm-up, the rate of
+    /// a run's first step is 0.
+    Polynomial {
+        /// The highest rate.
+        rate: f64,
+        /// Steps of the rise.
+        #[serde(default)]
+        warmup: f64,
+        /// The step at which `end` is reached.
+        total: f64,
+        /// The last rate.
+        #[serde(default)]
+        end: f64,
+        /// The power of what is left; 1 falls linearly.
+        #[serde(default = "linear")]
+        power: f64,
+        /// Where the fall counts from.
+        #[serde(default)]
+        decay_from: DecayFrom,
+    },
+}
+
+/// Where a polynomial decay counts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecayFrom {
+    /// From the end of the warm-up, at the full rate: XLNet, Megatron, and Hugging Face's linear schedule.
+    #[default]
+    Warmup,
+    /// From the first step; the warm-up only takes its place until it is over, so the full rate is never quite reached:
+    /// BERT and ALBERT.
+    Start,
+}
+
+fn linear() -> f64 {
+    1.0
 }
 
 impl Schedule {
@@ -35,6 +72,33 @@ impl Schedule {
                 match ramp {
                     Some(slope) => (step * slope).minimum(flat),
                     None => flat,
+                }
+            }
+            Schedule::Polynomial {
+                rate,
+                warmup,
+                total,
+                end,
+                power,
+                decay_from,
+            } => {
+                let done = step - 1.0;
+                let from = match decay_from {
+                    DecayFrom::Warmup => warmup,
+                    DecayFrom::Start => 0.0,
+                };
+                let left = (step.constant(total) - done) * (1.0 / (total - from).max(1.0));
+                let mut left = left.maximum(step.constant(0.0));
+                if power != 1.0 {
+                    left = left.pow(step.constant(power));
+                }
+                let fallen = left * (rate - end) + end;
+                match warmup > 0.0 {
+                    true => {
+                        let rising = done.lt(step.constant(warmup));
+                        rising.select(done * (rate / warmup), fallen)
+                    }
+                    false => fallen,
                 }
             }
         }

@@ -82,6 +82,16 @@ pub enum VerifyError {
         /// Its kind.
         kind: String,
     },
+    /// An argument that ribosome does not follow.
+    #[error("{case} was made with `{key}` = {value}, which ribosome does not have")]
+    UnknownOption {
+        /// The case.
+        case: String,
+        /// The argument.
+        key: String,
+        /// Its value.
+        value: String,
+    },
     /// A configuration that cannot be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -102,12 +112,22 @@ pub enum VerifyError {
     Runtime(#[from] crate::runtime::Error),
 }
 
+impl VerifyError {
+    fn option(case: &Case, key: &str, value: Option<&serde_json::Value>) -> Self {
+        VerifyError::UnknownOption {
+            case: case.name.clone(),
+            key: key.to_string(),
+            value: value.map_or("nothing".to_string(), ToString::to_string),
+        }
+    }
+}
+
 /// The kinds of case.
 const KINDS: &[&str] = &[
     "T5ForConditionalGeneration",
     "T5EncoderModel",
     "T5Buckets",
-    "Optimizer (adafactor)",
+    "Optimizer (adafactor, adamw, lamb)",
 ];
 
 /// Tensors by name.
@@ -123,16 +143,11 @@ pub fn verify(path: &Path, client: &Client) -> Result<Verified, VerifyError> {
         "T5ForConditionalGeneration" => t5::conditional(&case, client)?,
         "T5EncoderModel" => t5::encoder(&case, client)?,
         "T5Buckets" => t5::buckets(&case)?,
-        "Optimizer" if case.argument("name") == Some("adafactor") => {
-            optimizer::adafactor(&case, client)?
-        }
+        "Optimizer" => optimizer::optimizer(&case, client)?,
         kind => {
-            let name = case
-                .argument("name")
-                .map_or(kind.to_string(), |name| format!("{kind} ({name})"));
             return Err(VerifyError::UnknownKind {
                 case: case.name.clone(),
-                kind: name,
+                kind: kind.to_string(),
             });
         }
     };

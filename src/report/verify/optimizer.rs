@@ -1,65 +1,190 @@
 //! Optimizer cases: parameters, the gradient of every step, and the parameters after every step.
 
+use std::collections::BTreeSet;
+
 use ndarray::{ArrayD, Axis as Dimension, stack};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Case, Tensors, VerifyError, evaluate, session};
 use crate::graph::{Builder, DType, Init, Role, Shape};
 use crate::runtime::Client;
-use crate::train::optimizer::{Adafactor, Optimizer, Update};
-use crate::train::schedule::Schedule;
+use crate::train::optimizer::{Adafactor, AdamW, Debias, Lamb, MomentType, Optimizer, Update};
+use crate::train::schedule::{DecayFrom, Schedule};
 
-/// Adafactor as Hugging Face's class has it: with `relative_step` the rate is min(1e-2, 1/sqrt(step)), from 1e-6 x step
-/// with `warmup_init`.
-pub(super) fn adafactor(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
-    let options = case
-        .arguments
-        .get("options")
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default();
-    let number = |key: &str| options.get(key).and_then(Value::as_f64);
-    let switch =
-        |key: &str, default: bool| options.get(key).and_then(Value::as_bool).unwrap_or(default);
-    let epsilons = options.get("eps").and_then(Value::as_array);
-    let epsilon = |at: usize| {
-        epsilons
-            .and_then(|list| list.get(at))
-            .and_then(Value::as_f64)
+/// The optimizer that the case names, with the options and defaults of the class that it was made with: Hugging Face's
+/// Adafactor, PyTorch's AdamW, LAMB of `torch_optimizer`.
+pub(super) fn optimizer(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+    let gradients = case.below("input.grad.");
+    let count = gradients.values().map(|gradient| gradient.shape()[0]).max();
+    let mut options = Options::of(case);
+    let mut finds_its_rate = false;
+    let (optimizer, rate) = match case.argument("name") {
+        Some("adafactor") => {
+            finds_its_rate = options.switch("relative_step", true)?;
+            adafactor(&mut options)?
+        }
+        Some("adamw") => adamw(&mut options)?,
+        Some("lamb") => lamb(&mut options)?,
+        name => {
+            return Err(VerifyError::UnknownKind {
+                case: case.name.clone(),
+                kind: format!("Optimizer ({})", name.unwrap_or_default()),
+            });
+        }
     };
-    let defaults = Adafactor::default();
-    let optimizer = Optimizer::Adafactor(Adafactor {
-        decay_exponent: number("decay_rate").unwrap_or(defaults.decay_exponent),
-        clip_threshold: number("clip_threshold").unwrap_or(defaults.clip_threshold),
-        epsilon: epsilon(0).unwrap_or(defaults.epsilon),
-        scale_floor: epsilon(1).unwrap_or(defaults.scale_floor),
-        scale_by_weight: switch("scale_parameter", true),
-        momentum: number("beta1").unwrap_or(0.0),
-        weight_decay: number("weight_decay").unwrap_or(0.0),
-        least_factored: 0,
-    });
-    let schedule = match switch("relative_step", true) {
-        true => Schedule::InverseSqrt {
-            rate: 1.0,
-            warmup: if switch("warmup_init", false) {
-                1.0
-            } else {
-                10_000.0
-            },
-            ramp: switch("warmup_init", false).then_some(1e-6),
-        },
-        false => Schedule::Constant {
-            rate: number("lr").unwrap_or(1e-3),
-        },
+    options.finish()?;
+    let schedule = match finds_its_rate {
+        // min(1e-2, 1/sqrt(step)), from 1e-6 x step with `warmup_init`.
+        true => rate,
+        false => schedule(case, rate, count.unwrap_or(0))?,
     };
     let mut computed = steps(case, client, &optimizer, schedule)?;
-    // The case lists the rate that was given to the optimizer, which is none where it finds its own.
-    if switch("relative_step", true) {
+    if finds_its_rate {
+        // The case lists the rate that was given to the optimizer, which is none.
         computed
             .entry("output.lr".into())
             .and_modify(|rates| rates.fill(0.0));
     }
     Ok(computed)
+}
+
+fn adafactor(options: &mut Options) -> Result<(Optimizer, Schedule), VerifyError> {
+    let defaults = Adafactor::default();
+    let [epsilon, scale_floor] = options.pair("eps", [defaults.epsilon, defaults.scale_floor])?;
+    let optimizer = Optimizer::Adafactor(Adafactor {
+        decay_exponent: options.number("decay_rate", defaults.decay_exponent)?,
+        clip_threshold: options.number("clip_threshold", defaults.clip_threshold)?,
+        epsilon,
+        scale_floor,
+        scale_by_weight: options.switch("scale_parameter", true)?,
+        momentum: options.number("beta1", 0.0)?,
+        weight_decay: options.number("weight_decay", 0.0)?,
+        least_factored: 0,
+    });
+    let warms_up = options.switch("warmup_init", false)?;
+    let rate = options.number("lr", 1e-3)?;
+    let schedule = match options.switch("relative_step", true)? {
+        true => Schedule::InverseSqrt {
+            rate: 1.0,
+            warmup: if warms_up { 1.0 } else { 10_000.0 },
+            ramp: warms_up.then_some(1e-6),
+        },
+        false => Schedule::Constant { rate },
+    };
+    Ok((optimizer, schedule))
+}
+
+fn adamw(options: &mut Options) -> Result<(Optimizer, Schedule), VerifyError> {
+    let [beta1, beta2] = options.pair("betas", [0.9, 0.999])?;
+    let optimizer = Optimizer::AdamW(AdamW {
+        beta1,
+        beta2,
+        epsilon: options.number("eps", 1e-8)?,
+        weight_decay: options.number("weight_decay", 0.01)?,
+        debias: true,
+        exclude_norm_and_bias: false,
+        first_moment: MomentType::F32,
+    });
+    let rate = options.number("lr", 1e-3)?;
+    Ok((optimizer, Schedule::Constant { rate }))
+}
+
+fn lamb(options: &mut Options) -> Result<(Optimizer, Schedule), VerifyError> {
+    let [beta1, beta2] = options.pair("betas", [0.9, 0.999])?;
+    let optimizer = Optimizer::Lamb(Lamb {
+        beta1,
+        beta2,
+        epsilon: options.number("eps", 1e-6)?,
+        weight_decay: options.number("weight_decay", 0.0)?,
+        debias: match options.switch("debias", false)? {
+            true => Debias::Rate,
+            false => Debias::None,
+        },
+        clamp: Some(options.number("clamp_value", 10.0)?),
+        trust_ratio: !options.switch("adam", false)?,
+        exclude_norm_and_bias: false,
+        first_moment: MomentType::F32,
+    });
+    let rate = options.number("lr", 1e-3)?;
+    Ok((optimizer, Schedule::Constant { rate }))
+}
+
+/// The schedule that the case names over the `rate` of its optimizer: `linear` is Hugging Face's, over the case's steps.
+fn schedule(case: &Case, rate: Schedule, steps: usize) -> Result<Schedule, VerifyError> {
+    let given = |key: &str| case.arguments.get(key).filter(|value| !value.is_null());
+    let number = |key: &str| given(key).and_then(Value::as_f64);
+    match (given("schedule").map(Value::as_str), rate) {
+        (None | Some(Some("constant")), rate) => Ok(rate),
+        (Some(Some("linear")), Schedule::Constant { rate }) => Ok(Schedule::Polynomial {
+            rate,
+            warmup: number("warmup").unwrap_or(0.0),
+            total: number("total").unwrap_or(steps as f64),
+            end: 0.0,
+            power: 1.0,
+            decay_from: DecayFrom::Warmup,
+        }),
+        _ => Err(VerifyError::option(case, "schedule", given("schedule"))),
+    }
+}
+
+/// The options of a case's optimizer, of which none is passed over in silence.
+struct Options<'c> {
+    case: &'c Case,
+    given: Map<String, Value>,
+    read: BTreeSet<String>,
+}
+
+impl<'c> Options<'c> {
+    fn of(case: &'c Case) -> Self {
+        let given = case.arguments.get("options").and_then(Value::as_object);
+        Options {
+            case,
+            given: given.cloned().unwrap_or_default(),
+            read: BTreeSet::new(),
+        }
+    }
+
+    /// The option `key` as `read` sees it; `default` where it is not given or none.
+    fn get<T>(
+        &mut self,
+        key: &str,
+        default: T,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<T, VerifyError> {
+        self.read.insert(key.to_string());
+        match self.given.get(key) {
+            None | Some(Value::Null) => Ok(default),
+            Some(value) => {
+                read(value).ok_or_else(|| VerifyError::option(self.case, key, Some(value)))
+            }
+        }
+    }
+
+    fn number(&mut self, key: &str, default: f64) -> Result<f64, VerifyError> {
+        self.get(key, default, Value::as_f64)
+    }
+
+    fn switch(&mut self, key: &str, default: bool) -> Result<bool, VerifyError> {
+        self.get(key, default, Value::as_bool)
+    }
+
+    fn pair(&mut self, key: &str, default: [f64; 2]) -> Result<[f64; 2], VerifyError> {
+        self.get(key, default, |value| match value.as_array()?.as_slice() {
+            [one, two] => Some([one.as_f64()?, two.as_f64()?]),
+            _ => None,
+        })
+    }
+
+    /// Refuses what was not read, unless it is switched off.
+    fn finish(self) -> Result<(), VerifyError> {
+        let off = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
+        let left = self.given.iter();
+        let mut left = left.filter(|(key, value)| !self.read.contains(*key) && !off(value));
+        match left.next() {
+            Some((key, value)) => Err(VerifyError::option(self.case, key, Some(value))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Runs every step of the case in turn; the state stays from one to the next.

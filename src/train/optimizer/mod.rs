@@ -2,16 +2,22 @@
 //! step, and gives the next weight. A weight that stacks layers counts as one weight a layer.
 
 mod adafactor;
+mod adamw;
+mod lamb;
+mod moments;
 mod momentum;
 mod view;
 
 use serde::{Deserialize, Serialize};
 
 pub use adafactor::Adafactor;
+pub use adamw::AdamW;
+pub use lamb::{Debias, Lamb};
+pub use moments::MomentType;
 pub use momentum::Momentum;
 pub use view::View;
 
-use crate::graph::{Builder, DType, Role, Shape, Tensor, Weight};
+use crate::graph::{Builder, Role, Shape, Tensor, Weight};
 
 /// Which optimizer, with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +25,11 @@ use crate::graph::{Builder, DType, Role, Shape, Tensor, Weight};
 pub enum Optimizer {
     /// Factored second moments (Shazeer and Stern 2018).
     Adafactor(Adafactor),
+    /// Adam with decay of the weights themselves (Loshchilov and Hutter 2019).
+    #[serde(rename = "adamw")]
+    AdamW(AdamW),
+    /// Adam scaled layer by layer (You et al. 2020).
+    Lamb(Lamb),
     /// Stochastic gradient descent with momentum (Polyak 1964).
     Momentum(Momentum),
 }
@@ -45,6 +56,8 @@ impl Optimizer {
     pub fn apply<'g>(&self, update: Update<'_, 'g>) -> Tensor<'g> {
         match self {
             Optimizer::Adafactor(settings) => settings.apply(update),
+            Optimizer::AdamW(settings) => settings.apply(update),
+            Optimizer::Lamb(settings) => settings.apply(update),
             Optimizer::Momentum(settings) => settings.apply(update),
         }
     }
@@ -53,11 +66,8 @@ impl Optimizer {
 impl<'g> Update<'_, 'g> {
     /// The state `kind` of this weight, of `shape`; it starts as zeros.
     fn state(&self, kind: &str, shape: Shape) -> Tensor<'g> {
-        self.builder.input(
-            &self.state_name(kind),
-            Role::State,
-            shape.with_dtype(DType::F32),
-        )
+        self.builder
+            .input(&self.state_name(kind), Role::State, shape)
     }
 
     /// Gives the state `kind` its next value.
