@@ -9,12 +9,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::encoder::Encoded;
 use super::layers::{
     self, Activation, FeedForward, Heads, Sight, attention, cross_entropy, feed_forward, rms_norm,
 };
 use super::relative_bias::{Buckets, relative_bias};
 use super::run::Run;
-use crate::graph::{Axis, DType, Init, LoopOptions, Shape, Tensor};
+use crate::graph::{Axis, Init, LoopOptions, Tensor};
 
 /// The sizes and switches of a T5 model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,15 +79,6 @@ fn relu() -> Activation {
 }
 fn yes() -> bool {
     true
-}
-
-/// What a stack of layers gives.
-#[derive(Clone, Copy)]
-pub struct Encoded<'g> {
-    /// The last layer's result after the final norm, `[batch, length, embed]`.
-    pub last: Tensor<'g>,
-    /// Each layer's input, `[layers, batch, length, embed]`, if asked for.
-    pub inputs: Option<Tensor<'g>>,
 }
 
 /// The two stacks.
@@ -332,16 +324,8 @@ impl Config {
 
     /// The number of weights.
     pub fn parameters(&self) -> usize {
-        let builder = crate::graph::Builder::new();
-        let run = Run::new(&builder, crate::graph::Policy::F32);
-        let shape = Shape::new(DType::S32, [("batch", 1), ("length", 2)]);
-        let ids = builder.input("ids", crate::graph::Role::Batch, shape);
-        let counted = ids.ge(ids.constant(0.0));
-        self.loss(run, ids, ids, counted);
-        builder
-            .weights()
-            .iter()
-            .map(|weight| weight.shape.elements())
-            .sum()
+        super::weights::parameters(|run, ids| {
+            self.loss(run, ids, ids, ids.ge(ids.constant(0.0)));
+        })
     }
 }

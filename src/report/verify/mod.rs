@@ -4,6 +4,7 @@
 //! its kind and configuration. Each kind has a file here that builds the same computation in the DSL and gives its tensors
 //! by the case's names. Everything that the case has must be computed, within the tolerance.
 
+mod bert;
 mod case;
 mod model;
 mod optimizer;
@@ -107,6 +108,12 @@ const KINDS: &[&str] = &[
     "T5ForConditionalGeneration",
     "T5EncoderModel",
     "T5Buckets",
+    "BertForMaskedLM",
+    "AlbertForMaskedLM",
+    "ElectraForMaskedLM",
+    "ElectraForPreTraining",
+    "ElectraJoint",
+    "MegatronBertForMaskedLM",
     "Optimizer (adafactor)",
 ];
 
@@ -123,6 +130,12 @@ pub fn verify(path: &Path, client: &Client) -> Result<Verified, VerifyError> {
         "T5ForConditionalGeneration" => t5::conditional(&case, client)?,
         "T5EncoderModel" => t5::encoder(&case, client)?,
         "T5Buckets" => t5::buckets(&case)?,
+        "BertForMaskedLM" => bert::bert(&case, client)?,
+        "AlbertForMaskedLM" => bert::albert(&case, client)?,
+        "ElectraForMaskedLM" => bert::electra_generator(&case, client)?,
+        "ElectraForPreTraining" => bert::electra_discriminator(&case, client)?,
+        "ElectraJoint" => bert::electra_joint(&case, client)?,
+        "MegatronBertForMaskedLM" => bert::megatron(&case, client)?,
         "Optimizer" if case.argument("name") == Some("adafactor") => {
             optimizer::adafactor(&case, client)?
         }
