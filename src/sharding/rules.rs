@@ -154,6 +154,13 @@ impl Rules {
                 ("vocab", None),
                 ("layers", None),
                 ("relpos_buckets", None),
+                // The size of factorised embeddings (ALBERT's 128) is too small for a pod's `data`.
+                ("factor", Some("model")),
+                // The outgoing axis of a kernel from `embed` to `embed`.
+                ("hidden", None),
+                ("positions", None),
+                ("types", None),
+                ("classes", None),
             ]),
             activations: list(&[
                 ("batch", Some("data")),
@@ -167,6 +174,11 @@ impl Rules {
                 ("relpos_buckets", None),
                 ("layers", None),
                 ("microbatches", None),
+                ("factor", None),
+                ("hidden", None),
+                ("positions", None),
+                ("types", None),
+                ("classes", None),
             ]),
             // Sequence parallelism (Korthikanti et al. 2022): between blocks each device of a `model` group keeps its
             // part of the positions. What loops save is that much smaller, norms are shared out, and the sums that
@@ -175,6 +187,7 @@ impl Rules {
                 ("batch", Some("data")),
                 ("length", Some("model")),
                 ("embed", None),
+                ("factor", None),
                 ("layers", None),
             ]),
         }
