@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 /// Keys that say nothing of the training graph: how the file was written, how text is generated, what labels are called.
 const PASSED_OVER: &[&str] = &[
+    "_attn_implementation_autoset",
     "_name_or_path",
     "add_cross_attention",
     "architectures",
@@ -87,6 +88,9 @@ pub enum ConfigError {
         /// The nearest known one.
         nearest: String,
     },
+    /// Values that do not go together, or that ask for what ribosome does not have.
+    #[error("the config cannot be built: {0}")]
+    Unfit(String),
     /// Not the JSON it should be.
     #[error("the config does not fit the model: {0}")]
     Invalid(#[from] serde_json::Error),

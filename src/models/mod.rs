@@ -1,12 +1,19 @@
 //! The model families, one file each, written once from shared layers.
 
+pub mod adaptive_softmax;
 pub mod hf_config;
 pub mod layers;
 pub mod presets;
+pub mod relative_attention;
 pub mod relative_bias;
 pub mod run;
 pub mod t5;
 mod t5_weights;
+pub mod transfo_xl;
+mod transfo_xl_weights;
 pub mod weights;
+pub mod xlnet;
+mod xlnet_layers;
+mod xlnet_weights;
 
 pub use run::Run;

@@ -154,6 +154,10 @@ impl Rules {
                 ("vocab", None),
                 ("layers", None),
                 ("relpos_buckets", None),
+                ("qkv", None),
+                ("factor", None),
+                ("segments", None),
+                ("clusters", None),
             ]),
             activations: list(&[
                 ("batch", Some("data")),
@@ -167,6 +171,11 @@ impl Rules {
                 ("relpos_buckets", None),
                 ("layers", None),
                 ("microbatches", None),
+                ("memory", None),
+                ("distance", None),
+                ("directions", None),
+                ("predictions", None),
+                ("factor", None),
             ]),
             // Sequence parallelism (Korthikanti et al. 2022): between blocks each device of a `model` group keeps its
             // part of the positions. What loops save is that much smaller, norms are shared out, and the sums that
@@ -174,7 +183,10 @@ impl Rules {
             residual: list(&[
                 ("batch", Some("data")),
                 ("length", Some("model")),
+                // Few, and seldom a number that divides.
+                ("predictions", None),
                 ("embed", None),
+                ("factor", None),
                 ("layers", None),
             ]),
         }
