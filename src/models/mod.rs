@@ -1,5 +1,6 @@
 //! The model families, one file each, written once from shared layers.
 
+pub mod adaptive_softmax;
 pub mod albert;
 pub mod bert;
 pub mod electra;
@@ -7,11 +8,10 @@ pub mod embeddings;
 pub mod encoder;
 mod encoder_hf;
 pub mod heads;
-pub mod adaptive_softmax;
 pub mod hf_config;
 pub mod layers;
-pub mod model;
 pub mod megatron;
+pub mod model;
 pub mod presets;
 pub mod relative_attention;
 pub mod relative_bias;
