@@ -178,7 +178,11 @@ pub fn repeat<'g>(
     };
     let inside = run.builder.open_loop(Axis::new("layers", count), options);
     let carried = inside.carry(x);
-    let next = body(run.at(inside.index()), carried);
+    let run = Run {
+        shared: (!options.stack_weights).then_some(inside),
+        ..run.at(inside.index())
+    };
+    let next = body(run, carried);
     inside.set_next(0, next);
     if inputs {
         inside.emit(carried);
