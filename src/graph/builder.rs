@@ -11,7 +11,7 @@ use super::infer::infer;
 use super::init::Init;
 use super::ir::{Graph, Node, NodeId, Output, ROOT, RegionId, ScopeId, Scopes, Site};
 use super::loops::OpenLoop;
-use super::op::{Op, Role};
+use super::op::{Op, Pin, Role};
 use super::shape::{Axis, Shape};
 use super::tensor::Tensor;
 
@@ -151,9 +151,13 @@ impl Builder {
                 init,
             });
         }
-        let here = state.lower_weight(value);
+        let here = state.lower_weight(value, site);
+        let gathered = state.open.iter().any(OpenLoop::gathers_weights);
         drop(state);
-        self.tensor(here).pin_weight()
+        match gathered {
+            true => self.tensor(here),
+            false => self.tensor(here).pin_weight(),
+        }
     }
 
     fn parameter(&self, name: &str, role: Role, shape: Shape, site: Site) -> Value {
@@ -455,10 +459,16 @@ impl State {
         Value { region, node }
     }
 
-    /// Carries a root weight into the current region: sliced by loops that stack weights, captured by others.
-    fn lower_weight(&mut self, weight: Value) -> Value {
+    /// Carries a root weight into the current region: sliced by loops that stack weights, captured by others, which may
+    /// have it gathered before.
+    fn lower_weight(&mut self, weight: Value, site: Site) -> Value {
         let mut at = weight;
         for level in 0..self.open.len() {
+            if self.open[level].gathers_weights() {
+                for pin in [Pin::Weight, Pin::Activation] {
+                    at = self.append_to(at.region, Op::Pin(pin), &[at.node], site);
+                }
+            }
             at = match self.open[level].stacks_weights {
                 true => self.slice(level, at),
                 false => self.capture(level, at),

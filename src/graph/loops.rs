@@ -31,6 +31,13 @@ pub(super) struct OpenLoop {
     pub scope: ScopeId,
 }
 
+impl OpenLoop {
+    /// Whether weights declared inside come in as one set, gathered before the loop.
+    pub fn gathers_weights(&self) -> bool {
+        self.options.gather_weights && !self.stacks_weights
+    }
+}
+
 /// One carry: its first value outside, its argument inside, its next value inside.
 pub(super) struct Carry {
     pub init: NodeId,
@@ -47,6 +54,9 @@ pub struct LoopOptions {
     pub remat: Remat,
     /// Whether weights declared inside get the loop's axis before theirs (layers) or are shared by all iterations.
     pub stack_weights: bool,
+    /// Whether weights declared inside, if shared, come in placed as activations: gathered once before the loop, and their
+    /// gradients summed on each device and over devices once after it, for as much memory as one iteration's weights.
+    pub gather_weights: bool,
 }
 
 /// The inside of a loop that is being built.

@@ -139,9 +139,13 @@ impl Config {
 
     /// Encodes `tokens`. With `inputs` each pass's input comes too.
     ///
-    /// Each group is one loop that captures its weights, so that their gradients are summed in the backward loop.
+    /// Each group is one loop over its passes, before which its weights are gathered once.
     pub fn encode<'g>(&self, run: Run<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
         let (builder, encoder) = (run.builder, self.encoder());
+        let one_set = LoopOptions {
+            gather_weights: true,
+            ..LoopOptions::default()
+        };
         let embedded = self.embeddings().embed(run, tokens);
         let embedded = run.dropout(embedded, self.hidden_dropout_prob, "embedded");
         builder.scope("encoder", || {
@@ -150,20 +154,13 @@ impl Config {
             let mut stacks = Vec::new();
             for (group, passes) in self.passes().into_iter().enumerate() {
                 let encoded = builder.scope(&format!("group_{group}"), || {
-                    repeat(
-                        run,
-                        passes,
-                        LoopOptions::default(),
-                        last,
-                        inputs,
-                        |run, x| {
-                            (0..self.inner_group_num).fold(x, |x, layer| {
-                                builder.scope(&format!("layer_{layer}"), || {
-                                    encoder.layer(run, x, tokens.mask)
-                                })
+                    repeat(run, passes, one_set, last, inputs, |run, x| {
+                        (0..self.inner_group_num).fold(x, |x, layer| {
+                            builder.scope(&format!("layer_{layer}"), || {
+                                encoder.layer(run, x, tokens.mask)
                             })
-                        },
-                    )
+                        })
+                    })
                 });
                 last = encoded.last;
                 stacks.extend(encoded.inputs);
