@@ -2,17 +2,20 @@
 
 mod common;
 
+use ndarray::ArrayD;
 use prost::Message;
-use ribosome::graph::{Builder, DType, Graph, Policy, Role, Shape, Tensor};
+use ribosome::graph::{Builder, DType, Graph, Key, Policy, Role, Shape, Tensor, Weight};
 use ribosome::hlo::proto::HloModuleProtoWithConfig;
 use ribosome::hlo::{Collective, analyse};
 use ribosome::models::tokens::Tokens;
+use ribosome::models::weights::{self, Entry};
 use ribosome::models::{Run, albert, bert, electra, layers, megatron};
 use ribosome::report::Machine;
 use ribosome::runtime::Settings;
 use ribosome::sharding::Mesh;
 
-/// A loss of the model's logits and its gradient by every weight, for `batch` rows of `length` tokens.
+/// A loss of the model's logits and its gradient by every weight, for `batch` rows of `length` tokens. In `bf16`, the type of
+/// training, with dropout.
 fn gradients(
     policy: Policy,
     (batch, length): (usize, usize),
@@ -21,7 +24,12 @@ fn gradients(
     let builder = Builder::new();
     let shape = Shape::new(DType::S32, [("batch", batch), ("length", length)]);
     let ids = builder.input("ids", Role::Batch, shape);
-    let loss = loss(Run::new(&builder, policy), ids);
+    let mut run = Run::new(&builder, policy);
+    if policy == Policy::Bf16 {
+        let seed = builder.input("seed", Role::Seed, Shape::scalar(DType::U32));
+        run.key = Some(Key::of_seed(seed));
+    }
+    let loss = loss(run, ids);
     let weights = builder.weights();
     let values: Vec<_> = weights.iter().map(|weight| builder.whole(weight)).collect();
     builder.output("loss", loss);
@@ -137,6 +145,37 @@ fn families(layers: usize) -> [(&'static str, Graph); 4] {
             }),
         ),
     ]
+}
+
+/// The heads for pairs of sentences have no reference: their weights are where the published checkpoints have them.
+#[test]
+fn sentence_heads_have_their_names() {
+    let exported = |table: &[Entry], logits: &dyn for<'g> Fn(Run<'g>, Tokens<'g>)| {
+        let builder = Builder::new();
+        let shape = Shape::new(DType::S32, [("batch", 1), ("length", 2)]);
+        let ids = builder.input("ids", Role::Batch, shape);
+        logits(Run::new(&builder, Policy::F32), Tokens::new(ids));
+        let weights = builder.weights();
+        let zeros = |weight: &Weight| {
+            let dims = weight.shape.dims();
+            (weight.name.clone(), ArrayD::zeros(dims.as_slice()))
+        };
+        weights::export(table, &weights, &weights.iter().map(zeros).collect()).unwrap()
+    };
+    let bert = bert(1);
+    let tensors = exported(&bert.hugging_face(), &|run, tokens| {
+        bert.logits(run, tokens);
+    });
+    assert_eq!(tensors["bert.pooler.dense.weight"].shape(), [16, 16]);
+    assert_eq!(tensors["bert.pooler.dense.bias"].shape(), [16]);
+    assert_eq!(tensors["cls.seq_relationship.weight"].shape(), [2, 16]);
+    assert_eq!(tensors["cls.seq_relationship.bias"].shape(), [2]);
+    let albert = albert(1);
+    let tensors = exported(&albert.hugging_face(), &|run, tokens| {
+        albert.logits(run, tokens);
+    });
+    assert_eq!(tensors["albert.pooler.weight"].shape(), [16, 16]);
+    assert_eq!(tensors["sop_classifier.classifier.weight"].shape(), [2, 16]);
 }
 
 /// Every axis has a rule, whichever axes the mesh splits, and depth costs no instructions.
