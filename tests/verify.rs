@@ -22,7 +22,7 @@ fn cases() -> Vec<PathBuf> {
 fn every_reference_is_met() {
     let client = common::cpu(1);
     let cases = cases();
-    assert!(cases.len() >= 10, "only {} cases", cases.len());
+    assert!(cases.len() >= 20, "only {} cases", cases.len());
     for case in cases {
         let verified =
             verify(&case, &client).unwrap_or_else(|error| panic!("{}: {error}", case.display()));

@@ -123,7 +123,8 @@ impl Encoder {
         let add = |made| x + run.dropout(made, self.dropout, "residual");
         run.builder.scope(name, || {
             let sum = match self.norm {
-                Norm::After => norm(add(block(x))),
+                // Pinned, so that the gradients of queries, keys and values are added up before devices exchange them.
+                Norm::After => norm(add(block(x.pin_residual()))),
                 Norm::Before => add(block(norm(x))),
             };
             sum.pin_residual().tag("residual")
