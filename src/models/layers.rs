@@ -71,7 +71,7 @@ pub struct Dense {
 }
 
 /// A linear layer in the scope `name`: `x` times `kernel` over the axes `inputs`, plus `bias` if there is one. The
-/// kernel's axes are `inputs` (sizes from `x`), then `outputs`.
+/// kernel's axes are `inputs` (sizes from `x`), then `outputs`. If the run has a low-rank change, the kernel is the changed one.
 pub fn linear<'g>(
     run: Run<'g>,
     name: &str,
@@ -87,6 +87,10 @@ pub fn linear<'g>(
         let axes = inputs.iter().map(|name| (*name, x.size(name)));
         let axes = axes.chain(outputs.iter().copied());
         let kernel = builder.weight("kernel", axes, Init::Normal(dense.init));
+        let kernel = match run.low_rank {
+            Some(change) => change.apply(run, kernel, inputs),
+            None => kernel,
+        };
         let product = x.dot(kernel.cast(dtype), inputs.iter().copied());
         let product = match place {
             Place::Free => product,

@@ -1,7 +1,9 @@
 //! The model families, one file each, written once from shared layers.
 
+pub mod convolution_head;
 pub mod hf_config;
 pub mod layers;
+pub mod lora;
 pub mod model;
 pub mod presets;
 pub mod relative_bias;

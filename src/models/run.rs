@@ -1,5 +1,6 @@
 //! What every layer needs to know of the run that it is built for.
 
+use super::lora::LowRank;
 use crate::graph::{Builder, Key, Policy, Remat, Tensor};
 
 /// The builder, the element types, what loops save, and where dropout has its masks from.
@@ -13,6 +14,8 @@ pub struct Run<'g> {
     pub remat: Remat,
     /// The key of this step's randomness; `None` leaves dropout out.
     pub key: Option<Key<'g>>,
+    /// A low-rank change of linear layers, if any.
+    pub low_rank: Option<&'g LowRank>,
 }
 
 impl<'g> Run<'g> {
@@ -23,6 +26,7 @@ impl<'g> Run<'g> {
             policy,
             remat: Remat::Full,
             key: None,
+            low_rank: None,
         }
     }
 

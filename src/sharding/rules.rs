@@ -154,6 +154,10 @@ impl Rules {
                 ("vocab", None),
                 ("layers", None),
                 ("relpos_buckets", None),
+                ("rank", None),
+                ("window", None),
+                ("channels", None),
+                ("classes", None),
             ]),
             activations: list(&[
                 ("batch", Some("data")),
@@ -167,6 +171,10 @@ impl Rules {
                 ("relpos_buckets", None),
                 ("layers", None),
                 ("microbatches", None),
+                ("rank", None),
+                ("window", None),
+                ("channels", None),
+                ("classes", None),
             ]),
             // Sequence parallelism (Korthikanti et al. 2022): between blocks each device of a `model` group keeps its
             // part of the positions. What loops save is that much smaller, norms are shared out, and the sums that

@@ -48,7 +48,17 @@ pub(super) fn join_hidden_states(computed: &mut Tensors, name: &str) {
 
 /// Adds the loss and every weight's gradient to the outputs.
 pub(super) fn differentiate<'g>(builder: &'g Builder, loss: Tensor<'g>) {
-    let weights = builder.weights();
+    differentiate_some(builder, loss, |_| true);
+}
+
+/// Adds the loss and the gradients of the weights that are `trained` to the outputs.
+pub(super) fn differentiate_some<'g>(
+    builder: &'g Builder,
+    loss: Tensor<'g>,
+    trained: impl Fn(&str) -> bool,
+) {
+    let mut weights = builder.weights();
+    weights.retain(|weight| trained(&weight.name));
     let values: Vec<_> = weights.iter().map(|weight| builder.whole(weight)).collect();
     builder.output("output.loss", loss);
     for (weight, gradient) in weights.iter().zip(builder.gradients(loss, &values)) {
@@ -68,11 +78,14 @@ pub(super) fn compute(
     inputs.extend(weights::import(table, &declared, case.below("weight."))?);
     let session = session(builder.finish()?, client)?;
     let mut computed = evaluate(&session, &inputs)?;
-    let gradients = declared.iter().filter_map(|weight| {
-        let gradient = computed.remove(&format!("gradient/{}", weight.name))?;
-        Some((weight.name.clone(), gradient))
+    let mut trained = declared;
+    let mut gradients = Tensors::new();
+    trained.retain(|weight| {
+        let gradient = computed.remove(&format!("gradient/{}", weight.name));
+        let known = gradient.map(|gradient| gradients.insert(weight.name.clone(), gradient));
+        known.is_some()
     });
-    let gradients = weights::export(table, &declared, &gradients.collect())?;
+    let gradients = weights::export(table, &trained, &gradients)?;
     let named = gradients
         .into_iter()
         .map(|(name, gradient)| (format!("grad.{name}"), gradient));
