@@ -15,6 +15,9 @@ use super::exit::Usage;
 pub struct WhatArgs {
     /// A model by name (`ribosome models` lists them) or a recipe file (.toml)
     what: String,
+    /// Which phase of the recipe, from 1
+    #[arg(long, value_name = "N")]
+    phase: Option<usize>,
     /// The machine: cpu, cpu:8, cuda, tpu, v3-1024, v3:16x32, 4xv6e-256, h100:8 (`ribosome targets` lists them)
     /// [default: the recipe's]
     #[arg(long, value_name = "TARGET")]
@@ -70,7 +73,8 @@ impl From<Remat> for RematName {
 impl WhatArgs {
     /// The recipe with all that was changed on the command line, and its machine.
     pub fn job(&self) -> Result<Job> {
-        let mut recipe = Recipe::load(&self.what)?;
+        let recipe = Recipe::load(&self.what)?;
+        let mut recipe = recipe.phase(self.phase.unwrap_or(1))?;
         for change in &self.set {
             recipe = set(recipe, change)?;
         }
@@ -78,19 +82,26 @@ impl WhatArgs {
         recipe.length = self.length.unwrap_or(recipe.length);
         recipe.microbatches = self.microbatches.unwrap_or(recipe.microbatches);
         recipe.remat = self.remat.map_or(recipe.remat, RematName::from);
-        recipe.mesh = self.mesh.clone().or(recipe.mesh);
+        // A recipe's mesh is for its own machine.
+        let own = self.on.is_none() || self.on == recipe.target;
+        recipe.mesh = self.mesh.clone().or(recipe.mesh.filter(|_| own));
         recipe.target = self.on.clone().or(recipe.target);
-        let Some(target) = &recipe.target else {
-            let message = format!("{} names no target; say which with --on", self.what);
-            return Err(Usage(message).into());
-        };
-        Ok(Job {
-            target: target.parse::<Target>()?,
-            mesh: recipe.mesh.as_deref().map(Mesh::parse).transpose()?,
-            recipe,
-            shardy: self.partitioner == Partitioner::Shardy,
-        })
+        job_of(recipe, self.partitioner == Partitioner::Shardy)
     }
+}
+
+/// The recipe with its own machine and mesh.
+pub fn job_of(recipe: Recipe, shardy: bool) -> Result<Job> {
+    let Some(target) = &recipe.target else {
+        let message = format!("{} names no target; say which with --on", recipe.name);
+        return Err(Usage(message).into());
+    };
+    Ok(Job {
+        target: target.parse::<Target>()?,
+        mesh: recipe.mesh.as_deref().map(Mesh::parse).transpose()?,
+        recipe,
+        shardy,
+    })
 }
 
 /// `recipe` with one `key=value`. `model.layers` is every stack of the model.

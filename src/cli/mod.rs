@@ -8,6 +8,7 @@ mod lower;
 mod models;
 mod output;
 mod plugins;
+mod recipes;
 mod targets;
 mod train;
 mod verify;
@@ -33,6 +34,7 @@ enum Command {
     Models(models::Args),
     Targets(targets::Args),
     Compile(compile::Args),
+    Recipes(recipes::Args),
     Lower(lower::Args),
     Train(train::Args),
     Verify(verify::Args),
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Models(args) => args.run(),
         Command::Targets(args) => args.run(),
         Command::Compile(args) => args.run(),
+        Command::Recipes(args) => args.run(),
         Command::Lower(args) => args.run(),
         Command::Train(args) => args.run(),
         Command::Verify(args) => args.run(),

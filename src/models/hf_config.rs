@@ -17,8 +17,10 @@ const PASSED_OVER: &[&str] = &[
     "classifier_dropout",
     "cross_attention_hidden_size",
     "decoder_start_token_id",
+    "directionality",
     "diversity_penalty",
     "do_sample",
+    "down_scale_factor",
     "early_stopping",
     "encoder_no_repeat_ngram_size",
     "eos_token_id",
@@ -26,6 +28,7 @@ const PASSED_OVER: &[&str] = &[
     "finetuning_task",
     "forced_bos_token_id",
     "forced_eos_token_id",
+    "gap_size",
     "gradient_checkpointing",
     "id2label",
     "initializer_factor",
@@ -38,15 +41,22 @@ const PASSED_OVER: &[&str] = &[
     "min_length",
     "model_type",
     "n_positions",
+    "net_structure_type",
     "no_repeat_ngram_size",
     "num_beam_groups",
     "num_beams",
+    "num_memory_blocks",
     "num_return_sequences",
     "output_attentions",
     "output_hidden_states",
     "output_past",
     "output_scores",
     "pad_token_id",
+    "pooler_fc_size",
+    "pooler_num_attention_heads",
+    "pooler_num_fc_layers",
+    "pooler_size_per_head",
+    "pooler_type",
     "prefix",
     "problem_type",
     "pruned_heads",
@@ -55,6 +65,10 @@ const PASSED_OVER: &[&str] = &[
     "return_dict",
     "return_dict_in_generate",
     "sep_token_id",
+    "summary_activation",
+    "summary_last_dropout",
+    "summary_type",
+    "summary_use_proj",
     "suppress_tokens",
     "task_specific_params",
     "temperature",
@@ -95,6 +109,22 @@ pub enum ConfigError {
     /// Not the JSON it should be.
     #[error("the config does not fit the model: {0}")]
     Invalid(#[from] serde_json::Error),
+    /// Values that no model of the family has, or that ribosome does not support.
+    #[error("the config does not fit the model: {0}")]
+    Unfit(String),
+}
+
+impl ConfigError {
+    /// Says `problem` unless `holds`.
+    ///
+    /// # Errors
+    /// It does not hold.
+    pub fn require(holds: bool, problem: impl FnOnce() -> String) -> Result<(), Self> {
+        match holds {
+            true => Ok(()),
+            false => Err(ConfigError::Unfit(problem())),
+        }
+    }
 }
 
 /// The configuration of a family whose keys are `known`, from the JSON object `config`.

@@ -28,6 +28,15 @@ pub fn embed<'g>(run: Run<'g>, table: Tensor<'g>, ids: Tensor<'g>) -> Tensor<'g>
     hot.dot(table.cast(dtype), ["vocab"]).pin_residual()
 }
 
+/// `table`, whose row `row` along `axis` lets no gradient through: a look-up of the padding id trains nothing, while the
+/// same row of a tied output layer does.
+pub fn freeze_row<'g>(table: Tensor<'g>, axis: &str, row: i32) -> Tensor<'g> {
+    let shape = Shape::new(DType::S32, table.shape().axes);
+    let rows = table.builder().iota(axis, shape);
+    let frozen = rows.eq(rows.constant(f64::from(row)));
+    frozen.select(table.detach(), table)
+}
+
 /// Softmax over `axis`, in the exact type.
 pub fn softmax<'g>(scores: Tensor<'g>, axis: &str) -> Tensor<'g> {
     let top = scores.max([axis]).detach();
@@ -37,14 +46,25 @@ pub fn softmax<'g>(scores: Tensor<'g>, axis: &str) -> Tensor<'g> {
 
 /// Layer norm (Ba et al. 2016) with scale and bias, in the exact type: `[.., embed]` to the same.
 pub fn layer_norm<'g>(run: Run<'g>, name: &str, x: Tensor<'g>, epsilon: f64) -> Tensor<'g> {
+    layer_norm_along(run, name, x, "embed", epsilon)
+}
+
+/// [`layer_norm`] along `axis`.
+pub fn layer_norm_along<'g>(
+    run: Run<'g>,
+    name: &str,
+    x: Tensor<'g>,
+    axis: &str,
+    epsilon: f64,
+) -> Tensor<'g> {
     let builder = run.builder;
     builder.scope(name, || {
-        let axes = [("embed", x.size("embed"))];
+        let axes = [(axis, x.size(axis))];
         let scale = builder.weight("scale", axes, Init::Ones);
         let bias = builder.weight("bias", axes, Init::Zeros);
         let exact = run.policy.exact();
-        let centered = x.cast(exact) - x.cast(exact).mean(["embed"]);
-        let variance = (centered * centered).mean(["embed"]);
+        let centered = x.cast(exact) - x.cast(exact).mean([axis]);
+        let variance = (centered * centered).mean([axis]);
         let normed = centered * (variance + epsilon).rsqrt();
         (normed * scale.cast(exact) + bias.cast(exact)).cast(run.policy.compute())
     })
@@ -105,6 +125,32 @@ pub fn linear<'g>(
             false => product,
         }
     })
+}
+
+/// A biased linear layer from the axis `from` to `to`, `[.., from]` to `[.., to]`. Where both have one name (`embed` to
+/// `embed`) the kernel and the bias call the outgoing axis `hidden`, since names are unique in a tensor.
+pub fn project<'g>(
+    run: Run<'g>,
+    name: &str,
+    x: Tensor<'g>,
+    from: &str,
+    (to, size): (&str, usize),
+    init: f64,
+) -> Tensor<'g> {
+    let dense = Dense { init, biased: true };
+    match from == to {
+        true => linear(
+            run,
+            name,
+            x,
+            &[from],
+            &[("hidden", size)],
+            dense,
+            Place::Free,
+        )
+        .rename("hidden", to),
+        false => linear(run, name, x, &[from], &[(to, size)], dense, Place::Free),
+    }
 }
 
 /// Sizes and first values of one attention layer.
@@ -215,7 +261,7 @@ pub enum Activation {
     /// The gaussian error linear unit (Hendrycks and Gimpel 2016), with the error function itself.
     Gelu,
     /// The same in its tanh form.
-    #[serde(rename = "gelu_new")]
+    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
     GeluNew,
     /// The tanh form times a second projection.
     GatedGelu,
@@ -299,6 +345,21 @@ pub fn cross_entropy<'g>(
     let hot = labels.one_hot("vocab", logits.size("vocab"), logits.dtype());
     let label = (shifted * hot).sum(["vocab"]);
     let losses = counted.select(normalizer - label, normalizer.constant(0.0));
+    (losses.sum_all(), counted.cast(logits.dtype()).sum_all())
+}
+
+/// The sum of the binary cross-entropies of `logits` where `labels` (`pred`, the same axes) are or are not, over what is
+/// `counted` (`pred`), and how many those are, both scalars of the logits' type.
+pub fn binary_cross_entropy<'g>(
+    logits: Tensor<'g>,
+    labels: Tensor<'g>,
+    counted: Tensor<'g>,
+) -> (Tensor<'g>, Tensor<'g>) {
+    let zero = logits.constant(0.0);
+    // -log of the logistic of +x or -x, written so that neither sign overflows.
+    let against = logits.maximum(zero) - labels.select(logits, zero);
+    let losses = against + (-logits.abs()).exp().log1p();
+    let losses = counted.select(losses, zero);
     (losses.sum_all(), counted.cast(logits.dtype()).sum_all())
 }
 

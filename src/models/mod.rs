@@ -1,15 +1,24 @@
 //! The model families, one file each, written once from shared layers.
 
+pub mod albert;
+pub mod bert;
 pub mod convolution_head;
+pub mod electra;
+pub mod embeddings;
+pub mod encoder;
+mod encoder_hf;
+pub mod heads;
 pub mod hf_config;
 pub mod layers;
 pub mod lora;
+pub mod megatron;
 pub mod model;
 pub mod presets;
 pub mod relative_bias;
 pub mod run;
 pub mod t5;
 mod t5_weights;
+pub mod tokens;
 pub mod weights;
 
 pub use model::{Model, Outline};

@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::encoder::Encoded;
 use super::layers::{
     self, Activation, FeedForward, Heads, Sight, attention, cross_entropy, feed_forward, rms_norm,
 };
@@ -78,15 +79,6 @@ fn relu() -> Activation {
 }
 fn yes() -> bool {
     true
-}
-
-/// What a stack of layers gives.
-#[derive(Clone, Copy)]
-pub struct Encoded<'g> {
-    /// The last layer's result after the final norm, `[batch, length, embed]`.
-    pub last: Tensor<'g>,
-    /// Each layer's input, `[layers, batch, length, embed]`, if asked for.
-    pub inputs: Option<Tensor<'g>>,
 }
 
 /// The two stacks.

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use ndarray::{ArrayD, Axis as Dimension, IxDyn};
 
-use crate::graph::Weight;
+use super::run::Run;
+use crate::graph::{Builder, DType, Policy, Role, Shape, Tensor, Weight};
 
 /// How one layer's tensor lies in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +109,16 @@ impl Entry {
             _ => weight.into_shape_with_order(IxDyn(&dims)).ok(),
         }
     }
+}
+
+/// How many numbers the weights have that `build` declares, given a run and ids `s32[batch, length]`.
+pub fn parameters(build: impl for<'g> FnOnce(Run<'g>, Tensor<'g>)) -> usize {
+    let builder = Builder::new();
+    let shape = Shape::new(DType::S32, [("batch", 1), ("length", 2)]);
+    let ids = builder.input("ids", Role::Batch, shape);
+    build(Run::new(&builder, Policy::F32), ids);
+    let weights = builder.weights();
+    weights.iter().map(|weight| weight.shape.elements()).sum()
 }
 
 /// What does not fit between a model and a file.
@@ -242,7 +253,7 @@ fn dims(weight: &Weight) -> (usize, Vec<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{DType, Init, NodeId, Shape};
+    use crate::graph::{Init, NodeId};
 
     fn example() -> (Vec<Entry>, Vec<Weight>, BTreeMap<String, ArrayD<f32>>) {
         let table = vec![

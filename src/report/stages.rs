@@ -41,6 +41,14 @@ impl<'a> Stages<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seconds(pub Vec<(&'static str, f64)>);
 
+impl Seconds {
+    /// What the stage `name` took; 0 if there was none.
+    pub fn of(&self, name: &str) -> f64 {
+        let found = self.0.iter().find(|(stage, _)| *stage == name);
+        found.map_or(0.0, |(_, seconds)| *seconds)
+    }
+}
+
 impl Serialize for Seconds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;

@@ -157,6 +157,12 @@ impl Rules {
                 ("rank", None),
                 ("window", None),
                 ("channels", None),
+                // The size of factorised embeddings (ALBERT's 128) is too small for a pod's `data`.
+                ("factor", Some("model")),
+                // The outgoing axis of a kernel from `embed` to `embed`.
+                ("hidden", None),
+                ("positions", None),
+                ("types", None),
                 ("classes", None),
             ]),
             activations: list(&[
@@ -174,6 +180,10 @@ impl Rules {
                 ("rank", None),
                 ("window", None),
                 ("channels", None),
+                ("factor", None),
+                ("hidden", None),
+                ("positions", None),
+                ("types", None),
                 ("classes", None),
             ]),
             // Sequence parallelism (Korthikanti et al. 2022): between blocks each device of a `model` group keeps its
@@ -183,6 +193,7 @@ impl Rules {
                 ("batch", Some("data")),
                 ("length", Some("model")),
                 ("embed", None),
+                ("factor", None),
                 ("layers", None),
             ]),
         }

@@ -44,6 +44,16 @@ pub enum Schedule {
         #[serde(default)]
         decay_from: DecayFrom,
     },
+    /// A linear rise to `rate` (from 0 at the first step), then half a cosine down to 0 at step `total`: the code of Transformer-XL.
+    Cosine {
+        /// The highest rate.
+        rate: f64,
+        /// Steps of the rise.
+        #[serde(default)]
+        warmup: f64,
+        /// The step at which 0 is reached.
+        total: f64,
+    },
 }
 
 /// Where a polynomial decay counts from.
@@ -92,15 +102,29 @@ impl Schedule {
                 if power != 1.0 {
                     left = left.pow(step.constant(power));
                 }
-                let fallen = left * (rate - end) + end;
-                match warmup > 0.0 {
-                    true => {
-                        let rising = done.lt(step.constant(warmup));
-                        rising.select(done * (rate / warmup), fallen)
-                    }
-                    false => fallen,
-                }
+                warmed(done, rate, warmup, left * (rate - end) + end)
+            }
+            Schedule::Cosine {
+                rate,
+                warmup,
+                total,
+            } => {
+                let done = step - 1.0;
+                let part =
+                    done.minimum(done.constant(total)) * (std::f64::consts::PI / total.max(1.0));
+                warmed(done, rate, warmup, (part.cos() + 1.0) * (rate / 2.0))
             }
         }
+    }
+}
+
+/// The rate after `done` steps: rising linearly to `rate` for `warmup` steps, then `fallen`.
+fn warmed<'g>(done: Tensor<'g>, rate: f64, warmup: f64, fallen: Tensor<'g>) -> Tensor<'g> {
+    match warmup > 0.0 {
+        true => {
+            let rising = done.lt(done.constant(warmup));
+            rising.select(done * (rate / warmup), fallen)
+        }
+        false => fallen,
     }
 }

@@ -4,6 +4,7 @@
 //! its kind and configuration. Each kind has a file here that builds the same computation in the DSL and gives its tensors
 //! by the case's names. Everything that the case has must be computed, within the tolerance.
 
+mod bert;
 mod case;
 mod convolution_head;
 mod lora;
@@ -155,6 +156,12 @@ const KINDS: &[&str] = &[
     "ProtTransLoraT5Encoder",
     "ConvHead",
     "Optimizer (adafactor, adamw, lamb)",
+    "BertForMaskedLM",
+    "AlbertForMaskedLM",
+    "ElectraForMaskedLM",
+    "ElectraForPreTraining",
+    "ElectraJoint",
+    "MegatronBertForMaskedLM",
 ];
 
 /// Tensors by name.
@@ -174,6 +181,12 @@ pub fn verify(path: &Path, client: &Client) -> Result<Verified, VerifyError> {
         "ProtTransLoraT5Encoder" => lora::prottrans(&case, client)?,
         "ConvHead" => convolution_head::head(&case, client)?,
         "Optimizer" => optimizer::optimizer(&case, client)?,
+        "BertForMaskedLM" => bert::bert(&case, client)?,
+        "AlbertForMaskedLM" => bert::albert(&case, client)?,
+        "ElectraForMaskedLM" => bert::electra_generator(&case, client)?,
+        "ElectraForPreTraining" => bert::electra_discriminator(&case, client)?,
+        "ElectraJoint" => bert::electra_joint(&case, client)?,
+        "MegatronBertForMaskedLM" => bert::megatron(&case, client)?,
         kind => {
             return Err(VerifyError::UnknownKind {
                 case: case.name.clone(),

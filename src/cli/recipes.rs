@@ -1,0 +1,157 @@
+//! `ribosome recipes`: recipes compiled one after the other, as one table.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use ribosome::report::table::{count, size, table, time};
+use ribosome::report::{self, CompileReport, Job};
+use ribosome::runtime::Settings;
+use ribosome::train::recipe::Recipe;
+use serde_json::json;
+
+use super::args::job_of;
+use super::exit::Status;
+use super::output::{Progress, print, print_json};
+
+/// Compiles recipes, each for its own machine, and says in one table whether they fit and how long a step takes
+#[derive(clap::Args)]
+#[command(after_help = "Example: ribosome recipes recipes/prot_bert.toml recipes/prot_xlnet.toml")]
+pub struct Args {
+    /// Recipe files (.toml) [default: all in the folder `recipes`]
+    #[arg(value_name = "RECIPE")]
+    recipes: Vec<PathBuf>,
+    /// Compiles every phase of a recipe and not the first alone
+    #[arg(long)]
+    phases: bool,
+    /// Prints one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Shows no progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// What came of one phase of a recipe.
+struct Line {
+    phase: Option<usize>,
+    report: CompileReport,
+}
+
+impl Args {
+    /// Runs the command.
+    pub fn run(self) -> Result<Status> {
+        // Every recipe is read before the first is compiled.
+        let jobs = self.jobs()?;
+        let settings = Settings::from_environment()?;
+        let mut lines = Vec::new();
+        for (phase, job) in jobs {
+            let progress = Progress::new(&job.recipe.name, self.quiet || self.json);
+            let compiled = report::compile(&job, &settings, &mut progress.stages());
+            drop(progress);
+            let report = compiled.with_context(|| job.recipe.name.clone())?.report;
+            lines.push(Line { phase, report });
+        }
+        match self.json {
+            true => print_json(&json!({
+                "recipes": lines.iter().map(|line| &line.report).collect::<Vec<_>>()
+            }))?,
+            false => print(&text(&lines))?,
+        }
+        Ok(match lines.iter().all(|line| line.report.memory.fits) {
+            true => Status::Done,
+            false => Status::DoesNotFit,
+        })
+    }
+
+    /// What is to be compiled, with the number of the phase where a recipe has several.
+    fn jobs(&self) -> Result<Vec<(Option<usize>, Job)>> {
+        let mut files = self.recipes.clone();
+        if files.is_empty() {
+            files = all(Path::new("recipes"))?;
+        }
+        let mut jobs = Vec::new();
+        for file in files {
+            let recipe = Recipe::load(&file.to_string_lossy())?;
+            let count = match self.phases {
+                true => recipe.phases.len().max(1),
+                false => 1,
+            };
+            for phase in 1..=count {
+                let number = (recipe.phases.len() > 1).then_some(phase);
+                jobs.push((number, job_of(recipe.phase(phase)?, true)?));
+            }
+        }
+        Ok(jobs)
+    }
+}
+
+/// The recipes in `folder`, by name.
+fn all(folder: &Path) -> Result<Vec<PathBuf>> {
+    let read = || -> std::io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(folder)?
+            .map(|entry| Ok(entry?.path()))
+            .collect()
+    };
+    let mut files = read().with_context(|| {
+        format!(
+            "cannot read the folder `{}`; name the recipes to compile",
+            folder.display()
+        )
+    })?;
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "toml"));
+    files.sort();
+    Ok(files)
+}
+
+const HEADER: [&str; 8] = [
+    "recipe",
+    "target",
+    "mesh",
+    "parameters",
+    "rows x tokens",
+    "compile",
+    "peak of capacity",
+    "step",
+];
+
+fn text(lines: &[Line]) -> String {
+    let rows: Vec<_> = lines
+        .iter()
+        .map(|Line { phase, report }| {
+            let memory = &report.memory;
+            let peak = match (memory.peak, memory.capacity) {
+                (Some(peak), Some(capacity)) => format!("{} of {}", size(peak), size(capacity)),
+                (Some(peak), None) => size(peak),
+                (None, _) => "too large".to_string(),
+            };
+            let name = match phase {
+                Some(phase) => format!("{}, phase {phase}", report.model),
+                None => report.model.clone(),
+            };
+            vec![
+                name,
+                report.target.name.clone(),
+                report.mesh.0.to_string(),
+                count(report.parameters),
+                format!("{} x {}", count(report.global_batch as u64), report.length),
+                time(report.seconds.of("compile")),
+                peak,
+                report
+                    .forecast
+                    .as_ref()
+                    .map_or(String::new(), |it| time(it.step_seconds)),
+            ]
+        })
+        .collect();
+    let fit = lines.iter().filter(|line| line.report.memory.fits).count();
+    let seconds: f64 = lines
+        .iter()
+        .map(|line| line.report.seconds.of("compile"))
+        .sum();
+    format!(
+        "{}\n{fit} of {} fit their devices; compiled in {}\n",
+        table(&HEADER, &rows, &[3, 4, 5, 6, 7]),
+        lines.len(),
+        time(seconds)
+    )
+}

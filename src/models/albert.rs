@@ -1,0 +1,324 @@
+//! ALBERT (Lan et al. 2020), as ProtAlbert uses it (Elnaggar et al. 2021): BERT whose layers are passes over one set of
+//! weights, or one a group of passes, and whose embeddings are small (`factor`) with a linear layer to the residual stream.
+//!
+//! Reference: `AlbertForMaskedLM` of Hugging Face transformers, and `AlbertForPreTraining` with `sentence_head`. Config keys
+//! are its `config.json`'s.
+//!
+//! ```text
+//! ribosome verify golden/numeric/albert_2group.safetensors
+//! ```
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::embeddings::Embeddings;
+use super::encoder::{Encoded, Encoder, Norm, repeat};
+use super::encoder_hf::{self, LayerNames};
+use super::heads::{self, MaskedHead};
+use super::hf_config::ConfigError;
+use super::layers::{Activation, project};
+use super::run::Run;
+use super::tokens::Tokens;
+use super::weights::{self, Entry};
+use crate::graph::{LoopOptions, Tensor};
+
+/// The sizes and switches of an ALBERT model; Hugging Face's values where nothing is said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// The residual stream's size (`embed`).
+    pub hidden_size: usize,
+    /// The size of an embedding (`factor`).
+    pub embedding_size: usize,
+    /// Passes over a group's layers.
+    pub num_hidden_layers: usize,
+    /// Sets of weights; pass i takes set floor(i / (passes / sets)).
+    pub num_hidden_groups: usize,
+    /// Layers in a set, one after the other in a pass.
+    pub inner_group_num: usize,
+    /// Heads.
+    pub num_attention_heads: usize,
+    /// Hidden units of a feed-forward layer (`mlp`).
+    pub intermediate_size: usize,
+    /// The function of the feed-forward layers and of the output layer.
+    pub hidden_act: Activation,
+    /// How often an element of a block's result is dropped in training.
+    pub hidden_dropout_prob: f64,
+    /// How often a weight of the attention is.
+    pub attention_probs_dropout_prob: f64,
+    /// Rows of the position table: the longest row.
+    pub max_position_embeddings: usize,
+    /// Rows of the type table; 0 leaves it out.
+    pub type_vocab_size: usize,
+    /// The deviation of the weights' first values.
+    pub initializer_range: f64,
+    /// What norms add to the variance.
+    pub layer_norm_eps: f64,
+    /// The id that pads rows.
+    pub pad_token_id: i32,
+    /// Whether the output layer is the embedding.
+    pub tie_word_embeddings: bool,
+    /// How often an element of the pooled row is dropped before the head for sentences.
+    pub classifier_dropout_prob: f64,
+    /// Whether the model has the pooler and the head for the order of sentences that published checkpoints have.
+    pub sentence_head: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            vocab_size: 30000,
+            hidden_size: 4096,
+            embedding_size: 128,
+            num_hidden_layers: 12,
+            num_hidden_groups: 1,
+            inner_group_num: 1,
+            num_attention_heads: 64,
+            intermediate_size: 16384,
+            hidden_act: Activation::GeluNew,
+            hidden_dropout_prob: 0.0,
+            attention_probs_dropout_prob: 0.0,
+            max_position_embeddings: 512,
+            type_vocab_size: 2,
+            initializer_range: 0.02,
+            layer_norm_eps: 1e-12,
+            pad_token_id: 0,
+            tie_word_embeddings: true,
+            classifier_dropout_prob: 0.1,
+            sentence_head: false,
+        }
+    }
+}
+
+impl Config {
+    fn embeddings(&self) -> Embeddings {
+        Embeddings {
+            scope: "embeddings",
+            axis: "factor",
+            size: self.embedding_size,
+            vocab: self.vocab_size,
+            positions: self.max_position_embeddings,
+            types: self.type_vocab_size,
+            pad: self.pad_token_id,
+            norm: Some(self.layer_norm_eps),
+            init: self.initializer_range,
+        }
+    }
+
+    fn encoder(&self) -> Encoder {
+        Encoder {
+            layers: self.num_hidden_layers,
+            hidden: self.hidden_size,
+            heads: self.num_attention_heads,
+            mlp: self.intermediate_size,
+            activation: self.hidden_act,
+            norm: Norm::After,
+            epsilon: self.layer_norm_eps,
+            dropout: self.hidden_dropout_prob,
+            attention_dropout: self.attention_probs_dropout_prob,
+            init: self.initializer_range,
+            output_init: self.initializer_range,
+        }
+    }
+
+    /// How many passes each group has. The quotient is real-valued: 3 passes over 2 groups are 2 and 1.
+    fn passes(&self) -> Vec<usize> {
+        let (layers, groups) = (self.num_hidden_layers, self.num_hidden_groups);
+        let a_group = layers as f64 / groups as f64;
+        let mut passes = vec![0; groups];
+        for layer in 0..layers {
+            let group = (layer as f64 / a_group) as usize;
+            if let Some(count) = passes.get_mut(group) {
+                *count += 1;
+            }
+        }
+        passes
+    }
+
+    /// Encodes `tokens`. With `inputs` each pass's input comes too.
+    ///
+    /// Each group is one loop that captures its weights, so that their gradients are summed in the backward loop.
+    pub fn encode<'g>(&self, run: Run<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+        let (builder, encoder) = (run.builder, self.encoder());
+        let embedded = self.embeddings().embed(run, tokens);
+        let embedded = run.dropout(embedded, self.hidden_dropout_prob, "embedded");
+        builder.scope("encoder", || {
+            let (to, init) = (("embed", self.hidden_size), self.initializer_range);
+            let mut last = project(run, "projection", embedded, "factor", to, init).pin_residual();
+            let mut stacks = Vec::new();
+            for (group, passes) in self.passes().into_iter().enumerate() {
+                let encoded = builder.scope(&format!("group_{group}"), || {
+                    repeat(
+                        run,
+                        passes,
+                        LoopOptions::default(),
+                        last,
+                        inputs,
+                        |run, x| {
+                            (0..self.inner_group_num).fold(x, |x, layer| {
+                                builder.scope(&format!("layer_{layer}"), || {
+                                    encoder.layer(run, x, tokens.mask)
+                                })
+                            })
+                        },
+                    )
+                });
+                last = encoded.last;
+                stacks.extend(encoded.inputs);
+            }
+            let inputs = inputs.then(|| builder.concat("layers", &stacks));
+            Encoded { last, inputs }
+        })
+    }
+
+    /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
+    pub fn token_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+        let head = MaskedHead {
+            embeddings: self.embeddings(),
+            tied: self.tie_word_embeddings,
+            activation: self.hidden_act,
+            epsilon: self.layer_norm_eps,
+            init: self.initializer_range,
+        };
+        head.logits(run, encoded)
+    }
+
+    /// The logits `[batch, classes]` of whether the two sentences of `encoded` `[batch, length, embed]` are in order, in
+    /// the exact type.
+    pub fn sentence_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+        let pooled = heads::pool(run, encoded, self.initializer_range);
+        let pooled = run.dropout(pooled, self.classifier_dropout_prob, "pooled");
+        heads::sentence_logits(run, pooled, self.initializer_range)
+    }
+
+    /// The masked-LM logits `[batch, length, vocab]` of `tokens`, in the exact type. The weights of the head for
+    /// sentences, if there is one, are the model's too.
+    pub fn logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+        let encoded = self.encode(run, tokens, false).last;
+        if self.sentence_head {
+            self.sentence_logits(run, encoded);
+        }
+        self.token_logits(run, encoded)
+    }
+
+    /// The number of weights.
+    pub fn parameters(&self) -> usize {
+        weights::parameters(|run, ids| {
+            self.logits(run, Tokens::new(ids));
+        })
+    }
+
+    /// Refuses what no model can have.
+    ///
+    /// # Errors
+    /// Sizes or switches that do not fit one another.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.embeddings().check()?;
+        self.encoder().check()?;
+        ConfigError::require(self.inner_group_num > 0, || "inner_group_num is 0".into())?;
+        let (layers, groups) = (self.num_hidden_layers, self.num_hidden_groups);
+        ConfigError::require((1..=layers).contains(&groups), || {
+            format!("num_hidden_groups {groups} is not from 1 to num_hidden_layers {layers}")
+        })
+    }
+
+    /// The configuration in a Hugging Face `config.json`.
+    ///
+    /// # Errors
+    /// An unknown key, a value of the wrong kind, or values that do not fit one another.
+    pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let config: Self = encoder_hf::config(config)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Where Hugging Face keeps each weight.
+    pub fn hugging_face(&self) -> Vec<Entry> {
+        let names = LayerNames {
+            query: "attention.query",
+            key: "attention.key",
+            value: "attention.value",
+            attention_output: "attention.dense",
+            attention_norm: "attention.LayerNorm",
+            mlp_input: "ffn",
+            mlp_output: "ffn_output",
+            mlp_norm: "full_layer_layer_norm",
+        };
+        let head = [
+            "predictions.dense",
+            "predictions.LayerNorm",
+            "predictions.decoder.weight",
+            "predictions.bias",
+        ];
+        let projection = "albert.encoder.embedding_hidden_mapping_in";
+        let mut table = [
+            encoder_hf::embeddings("embeddings", "albert.embeddings"),
+            encoder_hf::linear("encoder/projection", projection, 1),
+            encoder_hf::masked_head("masked_lm", head),
+            encoder_hf::linear("pooler", "albert.pooler", 1),
+            encoder_hf::linear("sentence", "sop_classifier.classifier", 1),
+        ]
+        .concat();
+        for group in 0..self.num_hidden_groups {
+            for layer in 0..self.inner_group_num {
+                let ours = format!("encoder/group_{group}/layer_{layer}");
+                let theirs =
+                    format!("albert.encoder.albert_layer_groups.{group}.albert_layers.{layer}");
+                table.extend(encoder_hf::layer(&ours, &theirs, &names));
+            }
+        }
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ProtAlbert's checkpoint: 224,339,106 with the pooler and without the head for sentences, which has 2 x 4096 + 2.
+    #[test]
+    fn parameter_counts_are_the_published_ones() {
+        let prot_albert = Config {
+            vocab_size: 34,
+            max_position_embeddings: 40000,
+            ..Config::default()
+        };
+        let pooler = 4096 * 4096 + 4096;
+        assert_eq!(prot_albert.parameters(), 224_339_106 - pooler);
+        let with_head = Config {
+            sentence_head: true,
+            ..prot_albert
+        };
+        assert_eq!(with_head.parameters(), 224_347_300);
+    }
+
+    #[test]
+    fn passes_go_to_groups_by_a_real_valued_quotient() {
+        let passes = |num_hidden_layers, num_hidden_groups| {
+            let config = Config {
+                num_hidden_layers,
+                num_hidden_groups,
+                ..Config::default()
+            };
+            config.check().unwrap();
+            config.passes()
+        };
+        assert_eq!(passes(12, 1), [12]);
+        assert_eq!(passes(4, 2), [2, 2]);
+        assert_eq!(passes(3, 2), [2, 1]);
+        assert_eq!(passes(7, 3), [3, 2, 2]);
+    }
+
+    #[test]
+    fn more_groups_than_passes_are_refused() {
+        let config = Config {
+            num_hidden_layers: 2,
+            num_hidden_groups: 3,
+            ..Config::default()
+        };
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains("num_hidden_groups 3"), "{error}");
+    }
+}

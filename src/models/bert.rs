@@ -1,0 +1,275 @@
+//! BERT (Devlin et al. 2019), as ProtBert uses it (Elnaggar et al. 2021): an encoder of post-norm layers with learned
+//! absolute positions, trained to restore masked tokens.
+//!
+//! Reference: `BertForMaskedLM` of Hugging Face transformers, and `BertForPreTraining` with `sentence_head`. Config keys are
+//! its `config.json`'s.
+//!
+//! ```text
+//! ribosome verify golden/numeric/bert.safetensors
+//! ```
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::embeddings::Embeddings;
+use super::encoder::{Encoded, Encoder, Norm};
+use super::encoder_hf::{self, BERT_LAYER};
+use super::heads::{self, MaskedHead};
+use super::hf_config::ConfigError;
+use super::layers::Activation;
+use super::run::Run;
+use super::tokens::Tokens;
+use super::weights::{self, Entry};
+use crate::graph::Tensor;
+
+/// The sizes and switches of a BERT model; Hugging Face's values where nothing is said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// The residual stream's size (`embed`).
+    pub hidden_size: usize,
+    /// Layers.
+    pub num_hidden_layers: usize,
+    /// Heads.
+    pub num_attention_heads: usize,
+    /// Hidden units of a feed-forward layer (`mlp`).
+    pub intermediate_size: usize,
+    /// The function of the feed-forward layers and of the output layer.
+    pub hidden_act: Activation,
+    /// How often an element of a block's result is dropped in training.
+    pub hidden_dropout_prob: f64,
+    /// How often a weight of the attention is.
+    pub attention_probs_dropout_prob: f64,
+    /// Rows of the position table: the longest row.
+    pub max_position_embeddings: usize,
+    /// Rows of the type table; 0 leaves it out.
+    pub type_vocab_size: usize,
+    /// The deviation of the weights' first values.
+    pub initializer_range: f64,
+    /// What norms add to the variance.
+    pub layer_norm_eps: f64,
+    /// The id that pads rows.
+    pub pad_token_id: i32,
+    /// Whether the output layer is the embedding.
+    pub tie_word_embeddings: bool,
+    /// Whether the model has the pooler and the head for pairs of sentences that published checkpoints have.
+    pub sentence_head: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            vocab_size: 30522,
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            intermediate_size: 3072,
+            hidden_act: Activation::Gelu,
+            hidden_dropout_prob: 0.1,
+            attention_probs_dropout_prob: 0.1,
+            max_position_embeddings: 512,
+            type_vocab_size: 2,
+            initializer_range: 0.02,
+            layer_norm_eps: 1e-12,
+            pad_token_id: 0,
+            tie_word_embeddings: true,
+            sentence_head: false,
+        }
+    }
+}
+
+impl Config {
+    fn embeddings(&self) -> Embeddings {
+        Embeddings {
+            scope: "embeddings",
+            axis: "embed",
+            size: self.hidden_size,
+            vocab: self.vocab_size,
+            positions: self.max_position_embeddings,
+            types: self.type_vocab_size,
+            pad: self.pad_token_id,
+            norm: Some(self.layer_norm_eps),
+            init: self.initializer_range,
+        }
+    }
+
+    fn encoder(&self) -> Encoder {
+        Encoder {
+            layers: self.num_hidden_layers,
+            hidden: self.hidden_size,
+            heads: self.num_attention_heads,
+            mlp: self.intermediate_size,
+            activation: self.hidden_act,
+            norm: Norm::After,
+            epsilon: self.layer_norm_eps,
+            dropout: self.hidden_dropout_prob,
+            attention_dropout: self.attention_probs_dropout_prob,
+            init: self.initializer_range,
+            output_init: self.initializer_range,
+        }
+    }
+
+    /// Encodes `tokens`. With `inputs` each layer's input comes too.
+    pub fn encode<'g>(&self, run: Run<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+        let embedded = self.embeddings().embed(run, tokens);
+        let embedded = run.dropout(embedded, self.hidden_dropout_prob, "embedded");
+        self.encoder().stack(run, embedded, tokens.mask, inputs)
+    }
+
+    /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
+    pub fn token_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+        let head = MaskedHead {
+            embeddings: self.embeddings(),
+            tied: self.tie_word_embeddings,
+            activation: self.hidden_act,
+            epsilon: self.layer_norm_eps,
+            init: self.initializer_range,
+        };
+        head.logits(run, encoded)
+    }
+
+    /// The logits `[batch, classes]` of whether the second sentence of `encoded` `[batch, length, embed]` follows the
+    /// first, in the exact type.
+    pub fn sentence_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+        let pooled = heads::pool(run, encoded, self.initializer_range);
+        heads::sentence_logits(run, pooled, self.initializer_range)
+    }
+
+    /// The masked-LM logits `[batch, length, vocab]` of `tokens`, in the exact type. The weights of the head for
+    /// sentences, if there is one, are the model's too.
+    pub fn logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+        let encoded = self.encode(run, tokens, false).last;
+        if self.sentence_head {
+            self.sentence_logits(run, encoded);
+        }
+        self.token_logits(run, encoded)
+    }
+
+    /// The number of weights.
+    pub fn parameters(&self) -> usize {
+        weights::parameters(|run, ids| {
+            self.logits(run, Tokens::new(ids));
+        })
+    }
+
+    /// Refuses what no model can have.
+    ///
+    /// # Errors
+    /// Sizes or switches that do not fit one another.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.embeddings().check()?;
+        self.encoder().check()
+    }
+
+    /// The configuration in a Hugging Face `config.json`.
+    ///
+    /// # Errors
+    /// An unknown key, a value of the wrong kind, or values that do not fit one another.
+    pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let config: Self = encoder_hf::config(config)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Where Hugging Face keeps each weight.
+    pub fn hugging_face(&self) -> Vec<Entry> {
+        [
+            encoder_hf::embeddings("embeddings", "bert.embeddings"),
+            encoder_hf::layer("encoder/layer", "bert.encoder.layer.{layer}", &BERT_LAYER),
+            encoder_hf::bert_head("masked_lm"),
+            encoder_hf::linear("pooler", "bert.pooler.dense", 1),
+            encoder_hf::linear("sentence", "cls.seq_relationship", 1),
+        ]
+        .concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prot_bert() -> Config {
+        Config {
+            vocab_size: 30,
+            hidden_size: 1024,
+            num_hidden_layers: 30,
+            num_attention_heads: 16,
+            intermediate_size: 4096,
+            max_position_embeddings: 40000,
+            ..Config::default()
+        }
+    }
+
+    /// ProtBert's checkpoint: 420,982,814 with the pooler and without the head for sentences, which has 2 x 1024 + 2.
+    #[test]
+    fn parameter_counts_are_the_published_ones() {
+        let pooler = 1024 * 1024 + 1024;
+        assert_eq!(prot_bert().parameters(), 420_982_814 - pooler);
+        let with_head = Config {
+            sentence_head: true,
+            ..prot_bert()
+        };
+        assert_eq!(with_head.parameters(), 420_984_864);
+    }
+
+    fn read(config: Value) -> Result<Config, String> {
+        let config = config.as_object().unwrap();
+        Config::from_hugging_face(config).map_err(|error| error.to_string())
+    }
+
+    /// ProtBert's config.json.
+    #[test]
+    fn the_published_config_is_read() {
+        let config = serde_json::json!({
+            "architectures": ["BertForMaskedLM"], "attention_probs_dropout_prob": 0.0, "hidden_act": "gelu",
+            "hidden_dropout_prob": 0.0, "hidden_size": 1024, "initializer_range": 0.02, "intermediate_size": 4096,
+            "max_position_embeddings": 40000, "model_type": "bert", "num_attention_heads": 16, "num_hidden_layers": 30,
+            "type_vocab_size": 2, "vocab_size": 30
+        });
+        let expected = Config {
+            hidden_dropout_prob: 0.0,
+            attention_probs_dropout_prob: 0.0,
+            ..prot_bert()
+        };
+        assert_eq!(read(config).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let refused = |config| read(config).unwrap_err();
+        let cases = [
+            (serde_json::json!({ "hiden_size": 8 }), "`hidden_size`"),
+            (serde_json::json!({ "hidden_act": "mish" }), "`mish`"),
+            (
+                serde_json::json!({ "hidden_act": "gated-gelu" }),
+                "gated-gelu",
+            ),
+            (
+                serde_json::json!({ "position_embedding_type": "relative_key" }),
+                "only \"absolute\" is supported",
+            ),
+            (
+                serde_json::json!({ "is_decoder": true }),
+                "is_decoder is true",
+            ),
+            (
+                serde_json::json!({ "pad_token_id": null }),
+                "pad_token_id is null",
+            ),
+            (
+                serde_json::json!({ "vocab_size": 30, "pad_token_id": 30 }),
+                "pad_token_id 30",
+            ),
+            (
+                serde_json::json!({ "num_attention_heads": 5 }),
+                "768 is not a multiple of num_attention_heads 5",
+            ),
+        ];
+        for (config, expected) in cases {
+            let error = refused(config);
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

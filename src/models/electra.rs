@@ -1,0 +1,392 @@
+//! ELECTRA (Clark et al. 2020), as ProtElectra uses it (Elnaggar et al. 2021): a small generator restores masked tokens,
+//! and a discriminator, which is what one keeps, says for each token whether the generator's guess replaced it. Both are
+//! BERT's encoder; by default they share the embeddings, from which a linear layer leads to a smaller residual stream.
+//!
+//! Reference: `ElectraForMaskedLM` and `ElectraForPreTraining` of Hugging Face transformers, and for training both google's
+//! electra. Config keys are those of each network's `config.json`.
+//!
+//! ```text
+//! ribosome verify golden/numeric/electra_joint_shared.safetensors
+//! ```
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::embeddings::Embeddings;
+use super::encoder::{Encoded, Encoder, Norm};
+use super::encoder_hf::{self, BERT_LAYER};
+use super::heads::{self, MaskedHead};
+use super::hf_config::ConfigError;
+use super::layers::{Activation, project};
+use super::run::Run;
+use super::tokens::Tokens;
+use super::weights::{self, Entry};
+use crate::graph::Tensor;
+
+/// The sizes and switches of one of the two networks; Hugging Face's values where nothing is said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// The size of an embedding.
+    pub embedding_size: usize,
+    /// The residual stream's size (`embed`); a linear layer leads to it where it is not the embeddings'.
+    pub hidden_size: usize,
+    /// Layers.
+    pub num_hidden_layers: usize,
+    /// Heads.
+    pub num_attention_heads: usize,
+    /// Hidden units of a feed-forward layer (`mlp`).
+    pub intermediate_size: usize,
+    /// The function of the feed-forward layers and of the discriminator's output layer. The generator's is gelu.
+    pub hidden_act: Activation,
+    /// How often an element of a block's result is dropped in training.
+    pub hidden_dropout_prob: f64,
+    /// How often a weight of the attention is.
+    pub attention_probs_dropout_prob: f64,
+    /// Rows of the position table: the longest row.
+    pub max_position_embeddings: usize,
+    /// Rows of the type table; 0 leaves it out.
+    pub type_vocab_size: usize,
+    /// The deviation of the weights' first values.
+    pub initializer_range: f64,
+    /// What norms add to the variance.
+    pub layer_norm_eps: f64,
+    /// The id that pads rows.
+    pub pad_token_id: i32,
+    /// Whether the generator's output layer is the embedding.
+    pub tie_word_embeddings: bool,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Network {
+            vocab_size: 30522,
+            embedding_size: 128,
+            hidden_size: 256,
+            num_hidden_layers: 12,
+            num_attention_heads: 4,
+            intermediate_size: 1024,
+            hidden_act: Activation::Gelu,
+            hidden_dropout_prob: 0.1,
+            attention_probs_dropout_prob: 0.1,
+            max_position_embeddings: 512,
+            type_vocab_size: 2,
+            initializer_range: 0.02,
+            layer_norm_eps: 1e-12,
+            pad_token_id: 0,
+            tie_word_embeddings: true,
+        }
+    }
+}
+
+/// Both networks and how they are trained together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The network that fills masked tokens in.
+    pub generator: Network,
+    /// The network that finds replaced tokens.
+    pub discriminator: Network,
+    /// Whether the discriminator's embeddings, norm and all, are the generator's.
+    pub share_embeddings: bool,
+    /// What the discriminator's loss is multiplied by before the generator's is added.
+    pub discriminator_weight: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            generator: Network::default(),
+            discriminator: Network::default(),
+            share_embeddings: true,
+            discriminator_weight: 50.0,
+        }
+    }
+}
+
+/// A network in its role: the scope of its weights, and where its embeddings are.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'c> {
+    network: &'c Network,
+    scope: &'static str,
+    tables: Embeddings,
+}
+
+impl Network {
+    /// This network as a generator.
+    pub fn generator(&self) -> Part<'_> {
+        Part {
+            network: self,
+            scope: "generator",
+            tables: self.embeddings("generator/embeddings"),
+        }
+    }
+
+    /// This network as a discriminator with embeddings of its own.
+    pub fn discriminator(&self) -> Part<'_> {
+        Part {
+            network: self,
+            scope: "discriminator",
+            tables: self.embeddings("discriminator/embeddings"),
+        }
+    }
+
+    fn embeddings(&self, scope: &'static str) -> Embeddings {
+        Embeddings {
+            scope,
+            axis: "embed",
+            size: self.embedding_size,
+            vocab: self.vocab_size,
+            positions: self.max_position_embeddings,
+            types: self.type_vocab_size,
+            pad: self.pad_token_id,
+            norm: Some(self.layer_norm_eps),
+            init: self.initializer_range,
+        }
+    }
+
+    fn encoder(&self) -> Encoder {
+        Encoder {
+            layers: self.num_hidden_layers,
+            hidden: self.hidden_size,
+            heads: self.num_attention_heads,
+            mlp: self.intermediate_size,
+            activation: self.hidden_act,
+            norm: Norm::After,
+            epsilon: self.layer_norm_eps,
+            dropout: self.hidden_dropout_prob,
+            attention_dropout: self.attention_probs_dropout_prob,
+            init: self.initializer_range,
+            output_init: self.initializer_range,
+        }
+    }
+
+    /// Refuses what no network can have.
+    ///
+    /// # Errors
+    /// Sizes or switches that do not fit one another.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.generator().tables.check()?;
+        self.encoder().check()
+    }
+
+    /// The configuration in a Hugging Face `config.json`.
+    ///
+    /// # Errors
+    /// An unknown key, a value of the wrong kind, or values that do not fit one another.
+    pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let network: Self = encoder_hf::config(config)?;
+        network.check()?;
+        Ok(network)
+    }
+}
+
+impl Part<'_> {
+    /// Encodes `tokens`. With `inputs` each layer's input comes too.
+    pub fn encode<'g>(&self, run: Run<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+        let network = self.network;
+        run.builder.scope(self.scope, || {
+            let embedded = self.tables.embed(run, tokens);
+            let embedded = run.dropout(embedded, network.hidden_dropout_prob, "embedded");
+            let projected = match network.embedding_size == network.hidden_size {
+                true => embedded,
+                false => {
+                    let (to, init) = (("embed", network.hidden_size), network.initializer_range);
+                    project(run, "projection", embedded, "embed", to, init).pin_residual()
+                }
+            };
+            network.encoder().stack(run, projected, tokens.mask, inputs)
+        })
+    }
+
+    /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
+    pub fn token_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+        let head = MaskedHead {
+            embeddings: self.tables,
+            tied: self.network.tie_word_embeddings,
+            activation: Activation::Gelu,
+            epsilon: self.network.layer_norm_eps,
+            init: self.network.initializer_range,
+        };
+        run.builder.scope(self.scope, || head.logits(run, encoded))
+    }
+
+    /// The logits `[batch, length]` of whether each token of `encoded` `[batch, length, embed]` was replaced, in the
+    /// exact type.
+    pub fn replaced_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+        let Network {
+            hidden_size,
+            hidden_act,
+            initializer_range: init,
+            ..
+        } = *self.network;
+        run.builder.scope(&format!("{}/replaced", self.scope), || {
+            let to = ("embed", hidden_size);
+            let dense = project(run, "dense", encoded, "embed", to, init);
+            let hidden = hidden_act.of(dense).pin_residual();
+            heads::classify(run, "output", hidden, &[], init).pin()
+        })
+    }
+
+    /// Where Hugging Face keeps each weight of the network and of either head, below `prefix`.
+    pub fn hugging_face(&self, prefix: &str) -> Vec<Entry> {
+        let own = |name: &str| format!("{}/{name}", self.scope);
+        let file = |name: &str| format!("{prefix}{name}");
+        let head = [
+            file("generator_predictions.dense"),
+            file("generator_predictions.LayerNorm"),
+            file("generator_lm_head.weight"),
+            file("generator_lm_head.bias"),
+        ];
+        let head = [&*head[0], &*head[1], &*head[2], &*head[3]];
+        let (layer, predictions) = (own("encoder/layer"), "discriminator_predictions");
+        [
+            encoder_hf::embeddings(self.tables.scope, &file("electra.embeddings")),
+            encoder_hf::linear(&own("projection"), &file("electra.embeddings_project"), 1),
+            encoder_hf::layer(&layer, &file("electra.encoder.layer.{layer}"), &BERT_LAYER),
+            encoder_hf::masked_head(&own("masked_lm"), head),
+            encoder_hf::linear(
+                &own("replaced/dense"),
+                &file(&format!("{predictions}.dense")),
+                1,
+            ),
+            encoder_hf::linear(
+                &own("replaced/output"),
+                &file(&format!("{predictions}.dense_prediction")),
+                1,
+            ),
+        ]
+        .concat()
+    }
+}
+
+impl Config {
+    fn shared_discriminator(&self) -> Part<'_> {
+        let part = self.discriminator.discriminator();
+        match self.share_embeddings {
+            true => Part {
+                tables: self.generator.generator().tables,
+                ..part
+            },
+            false => part,
+        }
+    }
+
+    /// The generator's logits `[batch, length, vocab]` for `tokens`, some of which are masked, in the exact type.
+    pub fn generator_logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+        let generator = self.generator.generator();
+        let encoded = generator.encode(run, tokens, false).last;
+        generator.token_logits(run, encoded)
+    }
+
+    /// The discriminator's logits `[batch, length]` of whether each of `tokens` was replaced, in the exact type.
+    pub fn discriminator_logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+        let discriminator = self.shared_discriminator();
+        let encoded = discriminator.encode(run, tokens, false).last;
+        discriminator.replaced_logits(run, encoded)
+    }
+
+    /// The number of weights of both.
+    pub fn parameters(&self) -> usize {
+        weights::parameters(|run, ids| {
+            self.generator_logits(run, Tokens::new(ids));
+            self.discriminator_logits(run, Tokens::new(ids));
+        })
+    }
+
+    /// Refuses what no pair can have.
+    ///
+    /// # Errors
+    /// Sizes or switches that do not fit one another.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.generator.check()?;
+        self.discriminator.check()?;
+        let (ours, theirs) = (&self.generator, &self.discriminator);
+        let sizes = |it: &Network| {
+            let tables = [
+                it.vocab_size,
+                it.max_position_embeddings,
+                it.type_vocab_size,
+            ];
+            (it.embedding_size, tables)
+        };
+        let fit = !self.share_embeddings || sizes(ours) == sizes(theirs);
+        ConfigError::require(fit, || {
+            let ((a, [b, c, d]), (e, [f, g, h])) = (sizes(ours), sizes(theirs));
+            format!(
+                "shared embeddings need one embedding_size, vocab_size, max_position_embeddings and type_vocab_size; \
+                 the generator has {a}, {b}, {c} and {d}, the discriminator {e}, {f}, {g} and {h}"
+            )
+        })
+    }
+
+    /// Where Hugging Face keeps each weight: each network as in its own file, below `generator.` and `discriminator.`, and
+    /// shared embeddings below `generator.`.
+    pub fn hugging_face(&self) -> Vec<Entry> {
+        let discriminator = self.shared_discriminator();
+        let shared = |entry: &Entry| entry.ours.starts_with(self.generator.generator().scope);
+        let mut table = self.generator.generator().hugging_face("generator.");
+        let rest = discriminator.hugging_face("discriminator.");
+        table.extend(rest.into_iter().filter(|entry| !shared(entry)));
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prot_electra() -> Config {
+        let discriminator = Network {
+            vocab_size: 30,
+            embedding_size: 1024,
+            hidden_size: 1024,
+            num_hidden_layers: 30,
+            num_attention_heads: 16,
+            intermediate_size: 4096,
+            max_position_embeddings: 40000,
+            ..Network::default()
+        };
+        let generator = Network {
+            hidden_size: 256,
+            num_attention_heads: 4,
+            intermediate_size: 1024,
+            ..discriminator.clone()
+        };
+        Config {
+            generator,
+            discriminator,
+            ..Config::default()
+        }
+    }
+
+    /// ProtElectra's two checkpoints, each with tables of its own.
+    #[test]
+    fn parameter_counts_are_the_published_ones() {
+        let model = prot_electra();
+        let generator = weights::parameters(|run, ids| {
+            model.generator_logits(run, Tokens::new(ids));
+        });
+        assert_eq!(generator, 65_215_262);
+        let apart = Config {
+            share_embeddings: false,
+            ..model.clone()
+        };
+        assert_eq!(apart.parameters() - generator, 419_932_161);
+        let shared = (40000 + 30 + 2 + 2) * 1024;
+        assert_eq!(apart.parameters() - model.parameters(), shared);
+    }
+
+    #[test]
+    fn shared_embeddings_of_two_sizes_are_refused() {
+        let mut model = prot_electra();
+        model.check().unwrap();
+        model.generator.max_position_embeddings = 512;
+        let error = model.check().unwrap_err().to_string();
+        assert!(error.contains("the generator has 1024, 30, 512"), "{error}");
+        model.share_embeddings = false;
+        model.check().unwrap();
+    }
+}

@@ -1,0 +1,191 @@
+//! The encoder layer that BERT, ALBERT, ELECTRA and Megatron's BERT share: attention to all positions and a feed-forward
+//! layer, each added to its input, with the norm after the sum (Devlin et al. 2019) or before the block (Megatron).
+
+use super::hf_config::ConfigError;
+use super::layers::{Activation, FeedForward, Heads, Sight, attention, feed_forward, layer_norm};
+use super::run::Run;
+use crate::graph::{Axis, LoopOptions, Tensor};
+
+/// What a stack of layers gives.
+#[derive(Clone, Copy)]
+pub struct Encoded<'g> {
+    /// The last layer's result after the final norm, `[batch, length, embed]`.
+    pub last: Tensor<'g>,
+    /// Each layer's input, `[layers, batch, length, embed]`, if asked for.
+    pub inputs: Option<Tensor<'g>>,
+}
+
+/// Where the norms of a layer are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norm {
+    /// After each sum.
+    After,
+    /// Before each block, and once after the last layer.
+    Before,
+}
+
+/// Sizes and switches of a stack of layers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Encoder {
+    /// How many layers.
+    pub layers: usize,
+    /// The size of the residual stream, all heads together.
+    pub hidden: usize,
+    /// How many heads.
+    pub heads: usize,
+    /// Hidden units of a feed-forward layer.
+    pub mlp: usize,
+    /// The function of the feed-forward layers.
+    pub activation: Activation,
+    /// Where the norms are.
+    pub norm: Norm,
+    /// What norms add to the variance.
+    pub epsilon: f64,
+    /// How often an element of a block's result is dropped.
+    pub dropout: f64,
+    /// How often a weight of the attention is dropped.
+    pub attention_dropout: f64,
+    /// The deviation of the kernels' first values.
+    pub init: f64,
+    /// That of the kernels whose results are added to the residual stream.
+    pub output_init: f64,
+}
+
+impl Encoder {
+    /// All layers on `x` `[batch, length, embed]`, each with weights of its own. `mask` says which keys are seen, as
+    /// [`super::tokens::Tokens`] has it; with `inputs` each layer's input comes too.
+    pub fn stack<'g>(
+        &self,
+        run: Run<'g>,
+        x: Tensor<'g>,
+        mask: Option<Tensor<'g>>,
+        inputs: bool,
+    ) -> Encoded<'g> {
+        let builder = run.builder;
+        builder.scope("encoder", || {
+            let mut encoded = builder.scope("layer", || {
+                let own = LoopOptions {
+                    stack_weights: true,
+                    ..LoopOptions::default()
+                };
+                repeat(run, self.layers, own, x, inputs, |run, x| {
+                    self.layer(run, x, mask)
+                })
+            });
+            if self.norm == Norm::Before {
+                encoded.last =
+                    layer_norm(run, "final_norm", encoded.last, self.epsilon).pin_residual();
+            }
+            encoded
+        })
+    }
+
+    /// One layer in the current scope: `[batch, length, embed]` to the same.
+    pub fn layer<'g>(&self, run: Run<'g>, x: Tensor<'g>, mask: Option<Tensor<'g>>) -> Tensor<'g> {
+        let kv = self.hidden / self.heads.max(1);
+        let heads = Heads {
+            heads: self.heads,
+            kv,
+            scale: (kv as f64).powf(-0.5),
+            biased: true,
+            query_init: self.init,
+            init: self.init,
+            output_init: self.output_init,
+        };
+        let sight = Sight {
+            bias: None,
+            mask,
+            dropout: self.attention_dropout,
+        };
+        let x = self.residual(run, "attention", x, |x| attention(run, x, x, heads, sight));
+        self.residual(run, "mlp", x, |x| {
+            let shape = FeedForward {
+                mlp: self.mlp,
+                activation: self.activation,
+                dropout: 0.0,
+                biased: true,
+                init: self.init,
+                output_init: self.output_init,
+            };
+            feed_forward(run, x, shape)
+        })
+    }
+
+    /// `x` and what `block` makes of it, normed before or after, in the scope `name`.
+    fn residual<'g>(
+        &self,
+        run: Run<'g>,
+        name: &str,
+        x: Tensor<'g>,
+        block: impl FnOnce(Tensor<'g>) -> Tensor<'g>,
+    ) -> Tensor<'g> {
+        let norm = |x| layer_norm(run, "norm", x, self.epsilon);
+        let add = |made| x + run.dropout(made, self.dropout, "residual");
+        run.builder.scope(name, || {
+            let sum = match self.norm {
+                Norm::After => norm(add(block(x))),
+                Norm::Before => add(block(norm(x))),
+            };
+            sum.pin_residual().tag("residual")
+        })
+    }
+
+    /// Refuses what no model can have.
+    ///
+    /// # Errors
+    /// A size of 0, heads that do not divide the residual stream, or a gated activation.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let sizes = [
+            ("num_hidden_layers", self.layers),
+            ("num_attention_heads", self.heads),
+            ("hidden_size", self.hidden),
+            ("intermediate_size", self.mlp),
+        ];
+        for (what, size) in sizes {
+            ConfigError::require(size > 0, || format!("{what} is 0"))?;
+        }
+        let (hidden, heads) = (self.hidden, self.heads);
+        ConfigError::require(hidden % heads == 0, || {
+            format!("hidden_size {hidden} is not a multiple of num_attention_heads {heads}")
+        })?;
+        ungated(self.activation)
+    }
+}
+
+/// Refuses a gated `activation`.
+///
+/// # Errors
+/// It is one.
+pub(super) fn ungated(activation: Activation) -> Result<(), ConfigError> {
+    ConfigError::require(activation != Activation::GatedGelu, || {
+        "the activation is gated-gelu, which this family does not have".into()
+    })
+}
+
+/// A loop of `count` passes of `body` over `x` `[batch, length, embed]`. `options` says whether the weights that `body`
+/// declares are one set a pass or one for all; rematerialisation is the run's.
+pub fn repeat<'g>(
+    run: Run<'g>,
+    count: usize,
+    options: LoopOptions,
+    x: Tensor<'g>,
+    inputs: bool,
+    body: impl FnOnce(Run<'g>, Tensor<'g>) -> Tensor<'g>,
+) -> Encoded<'g> {
+    let options = LoopOptions {
+        remat: run.remat,
+        ..options
+    };
+    let inside = run.builder.open_loop(Axis::new("layers", count), options);
+    let carried = inside.carry(x);
+    let next = body(run.at(inside.index()), carried);
+    inside.set_next(0, next);
+    if inputs {
+        inside.emit(carried);
+    }
+    let results = inside.close();
+    Encoded {
+        last: results[0],
+        inputs: inputs.then(|| results[1]),
+    }
+}

@@ -1,0 +1,148 @@
+//! What the BERT families have in common in Hugging Face's files: keys of `config.json`, and names of weights.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::hf_config::{self, ConfigError};
+use super::weights::{Entry, Kept};
+
+/// The configuration in a `config.json`; keys that it does not have are those of `C::default()`.
+///
+/// # Errors
+/// An unknown key, a value of the wrong kind, or a switch that these families do not have (relative positions, decoders,
+/// pruned heads, no padding id).
+pub(super) fn config<C>(config: &Map<String, Value>) -> Result<C, ConfigError>
+where
+    C: Default + Serialize + DeserializeOwned,
+{
+    let mut config = config.clone();
+    let only = [
+        ("position_embedding_type", json!("absolute")),
+        ("is_decoder", json!(false)),
+        ("add_cross_attention", json!(false)),
+        ("pruned_heads", json!({})),
+    ];
+    for (key, supported) in only {
+        match config.remove(key) {
+            None | Some(Value::Null) => {}
+            Some(value) => ConfigError::require(value == supported, || {
+                format!("{key} is {value}; only {supported} is supported")
+            })?,
+        }
+    }
+    ConfigError::require(config.get("pad_token_id") != Some(&Value::Null), || {
+        "pad_token_id is null; a padding id is needed".into()
+    })?;
+    let defaults = serde_json::to_value(C::default())?;
+    let keys = defaults.as_object().into_iter().flat_map(Map::keys);
+    let known: Vec<_> = keys.map(String::as_str).collect();
+    hf_config::read(&config, &known)
+}
+
+/// The file's names within one encoder layer.
+pub(super) struct LayerNames {
+    pub query: &'static str,
+    pub key: &'static str,
+    pub value: &'static str,
+    pub attention_output: &'static str,
+    pub attention_norm: &'static str,
+    pub mlp_input: &'static str,
+    pub mlp_output: &'static str,
+    pub mlp_norm: &'static str,
+}
+
+/// BERT's, which ELECTRA has too.
+pub(super) const BERT_LAYER: LayerNames = LayerNames {
+    query: "attention.self.query",
+    key: "attention.self.key",
+    value: "attention.self.value",
+    attention_output: "attention.output.dense",
+    attention_norm: "attention.output.LayerNorm",
+    mlp_input: "intermediate.dense",
+    mlp_output: "output.dense",
+    mlp_norm: "output.LayerNorm",
+};
+
+/// One encoder layer's weights: ours below `ours`, the file's below `theirs`.
+pub(super) fn layer(ours: &str, theirs: &str, names: &LayerNames) -> Vec<Entry> {
+    let own = |name: &str| format!("{ours}/{name}");
+    let file = |name: &str| format!("{theirs}.{name}");
+    [
+        linear(&own("attention/q"), &file(names.query), 1),
+        linear(&own("attention/k"), &file(names.key), 1),
+        linear(&own("attention/v"), &file(names.value), 1),
+        linear(&own("attention/o"), &file(names.attention_output), 2),
+        norm(&own("attention/norm"), &file(names.attention_norm)),
+        linear(&own("mlp/wi"), &file(names.mlp_input), 1),
+        linear(&own("mlp/wo"), &file(names.mlp_output), 1),
+        norm(&own("mlp/norm"), &file(names.mlp_norm)),
+    ]
+    .concat()
+}
+
+/// The embeddings' tables and norm.
+pub(super) fn embeddings(ours: &str, theirs: &str) -> Vec<Entry> {
+    let table = |name: &str, file: &str| {
+        Entry::new(
+            format!("{ours}/{name}/embedding"),
+            format!("{theirs}.{file}_embeddings.weight"),
+            Kept::Same,
+        )
+    };
+    let mut entries = vec![
+        table("word", "word"),
+        table("position", "position"),
+        table("type", "token_type"),
+    ];
+    entries.extend(norm(
+        &format!("{ours}/norm"),
+        &format!("{theirs}.LayerNorm"),
+    ));
+    entries
+}
+
+/// The masked-LM head in the scope `ours`: the file's names of the transform's linear layer and norm, of the output's
+/// kernel where it is not tied, and of the output's bias.
+pub(super) fn masked_head(ours: &str, [dense, normed, kernel, bias]: [&str; 4]) -> Vec<Entry> {
+    let mut entries = linear(&format!("{ours}/transform"), dense, 1);
+    entries.extend(norm(&format!("{ours}/norm"), normed));
+    let output = Kept::Linear { inputs: 1 };
+    entries.push(Entry::new(format!("{ours}/kernel"), kernel, output));
+    entries.push(Entry::new(format!("{ours}/bias"), bias, Kept::Same));
+    entries
+}
+
+/// BERT's masked-LM head.
+pub(super) fn bert_head(ours: &str) -> Vec<Entry> {
+    let names = [
+        "cls.predictions.transform.dense",
+        "cls.predictions.transform.LayerNorm",
+        "cls.predictions.decoder.weight",
+        "cls.predictions.bias",
+    ];
+    masked_head(ours, names)
+}
+
+/// A linear layer's kernel, into which `inputs` of our axes come, and its bias.
+pub(super) fn linear(ours: &str, theirs: &str, inputs: usize) -> Vec<Entry> {
+    let entry = |own: &str, file: &str, kept| {
+        Entry::new(format!("{ours}/{own}"), format!("{theirs}.{file}"), kept)
+    };
+    vec![
+        entry("kernel", "weight", Kept::Linear { inputs }),
+        entry("bias", "bias", Kept::Flat),
+    ]
+}
+
+/// A norm's scale and bias.
+pub(super) fn norm(ours: &str, theirs: &str) -> Vec<Entry> {
+    let entry = |own: &str, file: &str| {
+        Entry::new(
+            format!("{ours}/{own}"),
+            format!("{theirs}.{file}"),
+            Kept::Same,
+        )
+    };
+    vec![entry("scale", "weight"), entry("bias", "bias")]
+}

@@ -1,0 +1,157 @@
+//! The cases of the BERT families: a model with a masked-LM head, ELECTRA's discriminator, and both of its networks.
+
+use super::model::{compute, differentiate, hidden_states, input, join_hidden_states, real};
+use super::{Case, Tensors, VerifyError};
+use crate::graph::{Builder, DType, Policy, Tensor};
+use crate::models::encoder::Encoded;
+use crate::models::hf_config::ConfigError;
+use crate::models::tokens::Tokens;
+use crate::models::weights::Entry;
+use crate::models::{Run, albert, bert, electra, layers, megatron};
+use crate::runtime::Client;
+
+pub(super) fn bert(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+    let model = bert::Config::from_hugging_face(&case.config)?;
+    masked(case, client, &model.hugging_face(), |run, tokens| {
+        let encoded = model.encode(run, tokens, true);
+        (encoded, model.token_logits(run, encoded.last))
+    })
+}
+
+pub(super) fn albert(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+    let model = albert::Config::from_hugging_face(&case.config)?;
+    masked(case, client, &model.hugging_face(), |run, tokens| {
+        let encoded = model.encode(run, tokens, true);
+        (encoded, model.token_logits(run, encoded.last))
+    })
+}
+
+pub(super) fn megatron(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+    let model = megatron::Config::from_hugging_face(&case.config)?;
+    masked(case, client, &model.hugging_face(), |run, tokens| {
+        let encoded = model.encode(run, tokens, true);
+        (encoded, model.token_logits(run, encoded.last))
+    })
+}
+
+pub(super) fn electra_generator(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+    let network = electra::Network::from_hugging_face(&case.config)?;
+    let part = network.generator();
+    masked(case, client, &part.hugging_face(""), |run, tokens| {
+        let encoded = part.encode(run, tokens, true);
+        (encoded, part.token_logits(run, encoded.last))
+    })
+}
+
+/// A model with a masked-LM head; the loss is the mean over the labels.
+fn masked(
+    case: &Case,
+    client: &Client,
+    table: &[Entry],
+    model: impl for<'g> FnOnce(Run<'g>, Tokens<'g>) -> (Encoded<'g>, Tensor<'g>),
+) -> Result<Tensors, VerifyError> {
+    let builder = Builder::new();
+    let run = Run::new(&builder, Policy::F32);
+    let (encoded, logits) = model(run, tokens(&builder, case, "input_ids")?);
+    let loss = token_loss(logits, input(&builder, case, "labels")?);
+    give(&builder, encoded, logits, loss);
+    let mut computed = compute(case, client, table, builder)?;
+    join_hidden_states(&mut computed, "output.hidden_states");
+    Ok(computed)
+}
+
+/// ELECTRA's discriminator; the loss is the mean over all that the mask keeps.
+pub(super) fn electra_discriminator(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+    let network = electra::Network::from_hugging_face(&case.config)?;
+    let part = network.discriminator();
+    let builder = Builder::new();
+    let run = Run::new(&builder, Policy::F32);
+    let tokens = tokens(&builder, case, "input_ids")?;
+    let encoded = part.encode(run, tokens, true);
+    let logits = part.replaced_logits(run, encoded.last);
+    let loss = replaced_loss(logits, input(&builder, case, "labels")?, tokens);
+    give(&builder, encoded, logits, loss);
+    let mut computed = compute(case, client, &part.hugging_face(""), builder)?;
+    join_hidden_states(&mut computed, "output.hidden_states");
+    Ok(computed)
+}
+
+/// Both of ELECTRA's networks, with the generator's guesses given.
+pub(super) fn electra_joint(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+    let network = |name: &str| {
+        let config = case.config.get(name).and_then(serde_json::Value::as_object);
+        electra::Network::from_hugging_face(&config.cloned().unwrap_or_default())
+    };
+    let argument = |name: &str| {
+        let missing = || ConfigError::Unfit(format!("the case's `args` have no `{name}`"));
+        case.arguments.get(name).ok_or_else(missing)
+    };
+    let model = electra::Config {
+        generator: network("generator")?,
+        discriminator: network("discriminator")?,
+        share_embeddings: argument("share_embeddings")? == &serde_json::Value::Bool(true),
+        discriminator_weight: argument("disc_weight")?.as_f64().unwrap_or(f64::NAN),
+    };
+    model.check()?;
+    let builder = Builder::new();
+    let run = Run::new(&builder, Policy::F32);
+    let seen = tokens(&builder, case, "input_ids")?;
+    let logits = model.generator_logits(run, seen);
+    let generator_loss = token_loss(logits, input(&builder, case, "labels")?);
+    builder.output("output.generator_logits", logits);
+    builder.output("output.generator_loss", generator_loss);
+    let corrupted = tokens(&builder, case, "corrupted_ids")?;
+    let logits = model.discriminator_logits(run, corrupted);
+    let replaced = input(&builder, case, "is_replaced")?;
+    let discriminator_loss = replaced_loss(logits, replaced, corrupted);
+    builder.output("output.discriminator_logits", logits);
+    builder.output("output.discriminator_loss", discriminator_loss);
+    differentiate(
+        &builder,
+        generator_loss + discriminator_loss * model.discriminator_weight,
+    );
+    compute(case, client, &model.hugging_face(), builder)
+}
+
+/// What the case feeds a model: `ids`, and of mask, types and positions those that it has.
+fn tokens<'g>(builder: &'g Builder, case: &Case, ids: &str) -> Result<Tokens<'g>, VerifyError> {
+    let optional = |name: &str| {
+        let given = case.tensors.contains_key(&format!("input.{name}"));
+        given.then(|| input(builder, case, name)).transpose()
+    };
+    let mask = optional("attention_mask")?;
+    Ok(Tokens {
+        ids: input(builder, case, ids)?,
+        mask: mask.map(|mask| real(mask).rename("length", "keys")),
+        types: optional("token_type_ids")?,
+        positions: optional("position_ids")?,
+    })
+}
+
+/// The mean cross-entropy over the labels that are ids (-100 is none).
+fn token_loss<'g>(logits: Tensor<'g>, labels: Tensor<'g>) -> Tensor<'g> {
+    let counted = labels.ge(labels.constant(0.0));
+    let (sum, count) = layers::cross_entropy(logits, labels, counted);
+    sum / count
+}
+
+/// The mean binary cross-entropy over the real positions.
+fn replaced_loss<'g>(logits: Tensor<'g>, replaced: Tensor<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+    let counted = match tokens.mask {
+        Some(mask) => mask.rename("keys", "length"),
+        None => logits
+            .builder()
+            .full(1.0, logits.shape().with_dtype(DType::Pred)),
+    };
+    let (sum, count) = layers::binary_cross_entropy(logits, real(replaced), counted);
+    sum / count
+}
+
+/// Makes what the cases of one network have outputs of the graph.
+fn give<'g>(builder: &'g Builder, encoded: Encoded<'g>, logits: Tensor<'g>, loss: Tensor<'g>) {
+    if let Some(inputs) = encoded.inputs {
+        hidden_states(builder, inputs, encoded.last);
+    }
+    builder.output("output.logits", logits);
+    differentiate(builder, loss);
+}
