@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 /// Keys that say nothing of the training graph: how the file was written, how text is generated, what labels are called.
 const PASSED_OVER: &[&str] = &[
+    "_attn_implementation_autoset",
     "_name_or_path",
     "add_cross_attention",
     "architectures",

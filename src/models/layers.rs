@@ -44,6 +44,12 @@ pub fn softmax<'g>(scores: Tensor<'g>, axis: &str) -> Tensor<'g> {
     powers / powers.sum([axis])
 }
 
+/// The logarithm of the softmax over `axis`.
+pub fn log_softmax<'g>(logits: Tensor<'g>, axis: &str) -> Tensor<'g> {
+    let shifted = logits - logits.max([axis]).detach();
+    shifted - shifted.exp().sum([axis]).log()
+}
+
 /// Layer norm (Ba et al. 2016) with scale and bias, in the exact type: `[.., embed]` to the same.
 pub fn layer_norm<'g>(run: Run<'g>, name: &str, x: Tensor<'g>, epsilon: f64) -> Tensor<'g> {
     layer_norm_along(run, name, x, "embed", epsilon)
@@ -261,8 +267,11 @@ pub enum Activation {
     /// The gaussian error linear unit (Hendrycks and Gimpel 2016), with the error function itself.
     Gelu,
     /// The same in its tanh form.
-    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
+    #[serde(rename = "gelu_new", alias = "gelu_fast", alias = "gelu_pytorch_tanh")]
     GeluNew,
+    /// x times its logistic function.
+    #[serde(alias = "swish")]
+    Silu,
     /// The tanh form times a second projection.
     GatedGelu,
 }
@@ -273,6 +282,7 @@ impl Activation {
         match self {
             Activation::Relu => x.maximum(x.constant(0.0)),
             Activation::Gelu => gelu(x),
+            Activation::Silu => x * x.logistic(),
             Activation::GeluNew | Activation::GatedGelu => gelu_tanh(x),
         }
     }

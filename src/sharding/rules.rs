@@ -164,6 +164,9 @@ impl Rules {
                 ("positions", None),
                 ("types", None),
                 ("classes", None),
+                ("qkv", None),
+                ("segments", None),
+                ("clusters", None),
             ]),
             activations: list(&[
                 ("batch", Some("data")),
@@ -185,6 +188,10 @@ impl Rules {
                 ("positions", None),
                 ("types", None),
                 ("classes", None),
+                ("memory", None),
+                ("distance", None),
+                ("directions", None),
+                ("predictions", None),
             ]),
             // Sequence parallelism (Korthikanti et al. 2022): between blocks each device of a `model` group keeps its
             // part of the positions. What loops save is that much smaller, norms are shared out, and the sums that
@@ -192,6 +199,8 @@ impl Rules {
             residual: list(&[
                 ("batch", Some("data")),
                 ("length", Some("model")),
+                // Few, and seldom a number that divides.
+                ("predictions", None),
                 ("embed", None),
                 ("factor", None),
                 ("layers", None),

@@ -371,7 +371,9 @@ impl<'a> Trainer<'a> {
     /// Rows too short for a protein.
     pub fn constant_guess(&self) -> Result<f64, TrainError> {
         let Setup { recipe, data, .. } = self.setup;
-        Ok(recipe.objective.constant_guess(data, recipe.length)?)
+        Ok(recipe
+            .objective
+            .constant_guess(&recipe.model, data, recipe.length)?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Runs a numeric reference (a case made by an independent implementation) and says how far each tensor is.
 //!
-//! A case is one safetensors file with `weight.*`, `input.*`, `output.*` and `grad.*` tensors and a JSON `meta` that names
-//! its kind and configuration. Each kind has a file here that builds the same computation in the DSL and gives its tensors
+//! A case is one safetensors file with `weight.*`, `input.*`, `output.*` and `grad.*` tensors (`grad_seg1.*`, `grad_seg2.*`
+//! where a text is read in segments, each with a loss) and a JSON `meta` that names its kind and configuration. Each kind has a file here that builds the same computation in the DSL and gives its tensors
 //! by the case's names. Everything that the case has must be computed, within the tolerance.
 
 mod bert;
@@ -12,6 +12,8 @@ mod model;
 mod optimizer;
 mod options;
 mod t5;
+mod transfo_xl;
+mod xlnet;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -162,6 +164,8 @@ const KINDS: &[&str] = &[
     "ElectraForPreTraining",
     "ElectraJoint",
     "MegatronBertForMaskedLM",
+    "XLNetLMHeadModel",
+    "TransfoXLLMHeadModel",
 ];
 
 /// Tensors by name.
@@ -187,6 +191,8 @@ pub fn verify(path: &Path, client: &Client) -> Result<Verified, VerifyError> {
         "ElectraForPreTraining" => bert::electra_discriminator(&case, client)?,
         "ElectraJoint" => bert::electra_joint(&case, client)?,
         "MegatronBertForMaskedLM" => bert::megatron(&case, client)?,
+        "XLNetLMHeadModel" => xlnet::language_model(&case, client)?,
+        "TransfoXLLMHeadModel" => transfo_xl::language_model(&case, client)?,
         kind => {
             return Err(VerifyError::UnknownKind {
                 case: case.name.clone(),
@@ -203,17 +209,14 @@ fn compare(case: &Case, computed: &Tensors) -> Verified {
             .iter()
             .fold(0f64, |most, v| most.max(f64::from(v.abs())))
     };
-    let gradients = case
-        .tensors
-        .iter()
-        .filter(|(name, _)| name.starts_with("grad."));
+    let gradients = case.tensors.iter().filter(|(name, _)| is_gradient(name));
     let largest_gradient = gradients
         .map(|(_, tensor)| largest(tensor))
         .fold(0.0, f64::max);
     let checked = case
         .tensors
         .iter()
-        .filter(|(name, _)| name.starts_with("output.") || name.starts_with("grad."));
+        .filter(|(name, _)| name.starts_with("output.") || is_gradient(name));
     let tensors: Vec<_> = checked
         .map(|(name, expected)| {
             let distance = match computed.get(name) {
@@ -221,7 +224,7 @@ fn compare(case: &Case, computed: &Tensors) -> Verified {
                 // Not computed, or of other sizes: as far as can be.
                 _ => f64::INFINITY,
             };
-            let allowed = if name.starts_with("grad.") {
+            let allowed = if is_gradient(name) {
                 TOLERANCE.gradients * largest_gradient
             } else if case.integers.contains(name) {
                 TOLERANCE.integers
@@ -244,6 +247,12 @@ fn compare(case: &Case, computed: &Tensors) -> Verified {
         ok: !tensors.is_empty() && tensors.iter().all(|tensor| tensor.ok),
         tensors,
     }
+}
+
+/// Whether the case's tensor `name` is a gradient, of its one loss or of a segment's.
+fn is_gradient(name: &str) -> bool {
+    let kind = name.split_once('.').map_or(name, |(kind, _)| kind);
+    kind == "grad" || kind.starts_with("grad_")
 }
 
 /// The largest absolute difference; infinite where one side is not a number.

@@ -14,11 +14,43 @@ pub(super) fn input<'g>(
     case: &Case,
     name: &str,
 ) -> Result<Tensor<'g>, VerifyError> {
+    input_of(builder, case, name, DType::S32, &["batch", "length"])
+}
+
+/// An input of the case's sizes, along `axes`.
+pub(super) fn input_of<'g>(
+    builder: &'g Builder,
+    case: &Case,
+    name: &str,
+    dtype: DType,
+    axes: &[&str],
+) -> Result<Tensor<'g>, VerifyError> {
     let tensor = case.tensor(&format!("input.{name}"))?;
-    let axes = ["batch", "length"]
-        .into_iter()
-        .zip(tensor.shape().iter().copied());
-    Ok(builder.input(name, Role::Batch, Shape::new(DType::S32, axes)))
+    let axes = axes.iter().copied().zip(tensor.shape().iter().copied());
+    Ok(builder.input(name, Role::Batch, Shape::new(dtype, axes)))
+}
+
+/// The same if the case has it.
+pub(super) fn optional<'g>(
+    builder: &'g Builder,
+    case: &Case,
+    name: &str,
+    dtype: DType,
+    axes: &[&str],
+) -> Result<Option<Tensor<'g>>, VerifyError> {
+    case.tensors
+        .contains_key(&format!("input.{name}"))
+        .then(|| input_of(builder, case, name, dtype, axes))
+        .transpose()
+}
+
+/// The endings of the case's names for its segments, in the order in which they are read.
+pub(super) fn segments(case: &Case) -> impl Iterator<Item = String> {
+    let endings = (1..).map(|number| format!("seg{number}"));
+    endings.take_while(|ending| {
+        case.tensors
+            .contains_key(&format!("input.input_ids_{ending}"))
+    })
 }
 
 pub(super) fn real(mask: Tensor<'_>) -> Tensor<'_> {
@@ -46,6 +78,14 @@ pub(super) fn join_hidden_states(computed: &mut Tensors, name: &str) {
     }
 }
 
+/// Adds a segment's memory as Hugging Face has it, positions before rows.
+pub(super) fn memories<'g>(builder: &'g Builder, segment: &str, memory: Option<Tensor<'g>>) {
+    if let Some(memory) = memory {
+        let turned = memory.transpose(["layers", "memory", "batch", "embed"]);
+        builder.output(&format!("output.mems_{segment}"), turned);
+    }
+}
+
 /// Adds the loss and every weight's gradient to the outputs.
 pub(super) fn differentiate<'g>(builder: &'g Builder, loss: Tensor<'g>) {
     differentiate_some(builder, loss, |_| true);
@@ -57,12 +97,28 @@ pub(super) fn differentiate_some<'g>(
     loss: Tensor<'g>,
     trained: impl Fn(&str) -> bool,
 ) {
+    builder.output("output.loss", loss);
+    gradients(builder, "grad", loss, trained);
+}
+
+/// The same of every weight for the loss of one segment of several.
+pub(super) fn differentiate_segment<'g>(builder: &'g Builder, segment: &str, loss: Tensor<'g>) {
+    builder.output(&format!("output.loss_{segment}"), loss);
+    gradients(builder, &format!("grad_{segment}"), loss, |_| true);
+}
+
+/// Adds the gradient of every weight that is `trained`, below what the case calls them.
+fn gradients<'g>(
+    builder: &'g Builder,
+    below: &str,
+    loss: Tensor<'g>,
+    trained: impl Fn(&str) -> bool,
+) {
     let mut weights = builder.weights();
     weights.retain(|weight| trained(&weight.name));
     let values: Vec<_> = weights.iter().map(|weight| builder.whole(weight)).collect();
-    builder.output("output.loss", loss);
     for (weight, gradient) in weights.iter().zip(builder.gradients(loss, &values)) {
-        builder.output(&format!("gradient/{}", weight.name), gradient);
+        builder.output(&format!("{below}/{}", weight.name), gradient);
     }
 }
 
@@ -74,21 +130,24 @@ pub(super) fn compute(
     builder: Builder,
 ) -> Result<Tensors, VerifyError> {
     let declared = builder.weights();
+    // Weights declared after a mistake have no sizes to speak of.
+    let graph = builder.finish()?;
     let mut inputs = case.below("input.");
     inputs.extend(weights::import(table, &declared, case.below("weight."))?);
-    let session = session(builder.finish()?, client)?;
+    let session = session(graph, client)?;
     let mut computed = evaluate(&session, &inputs)?;
-    let mut trained = declared;
-    let mut gradients = Tensors::new();
-    trained.retain(|weight| {
-        let gradient = computed.remove(&format!("gradient/{}", weight.name));
-        let known = gradient.map(|gradient| gradients.insert(weight.name.clone(), gradient));
-        known.is_some()
-    });
-    let gradients = weights::export(table, &trained, &gradients)?;
-    let named = gradients
-        .into_iter()
-        .map(|(name, gradient)| (format!("grad.{name}"), gradient));
-    computed.extend(named);
+    let segments = segments(case).map(|ending| format!("grad_{ending}"));
+    for below in std::iter::once("grad".to_string()).chain(segments) {
+        let mut trained = declared.clone();
+        let mut gradients = Tensors::new();
+        trained.retain(|weight| {
+            let gradient = computed.remove(&format!("{below}/{}", weight.name));
+            let known = gradient.map(|gradient| gradients.insert(weight.name.clone(), gradient));
+            known.is_some()
+        });
+        let gradients = weights::export(table, &trained, &gradients)?;
+        let named = gradients.into_iter();
+        computed.extend(named.map(|(name, gradient)| (format!("{below}.{name}"), gradient)));
+    }
     Ok(computed)
 }

@@ -1,11 +1,19 @@
 //! What a model is trained to do, as a graph from clean tokens to a loss. Noise is a pure function of (seed, step,
 //! position), made on the devices: the batch carries clean tokens alone (XLNet's also which are predicted).
 
+mod causal_lm;
 mod denoise;
+mod masked_lm;
+mod permutation_lm;
+mod replaced_tokens;
 
 use serde::{Deserialize, Serialize};
 
+pub use causal_lm::CausalLm;
 pub use denoise::Denoise;
+pub use masked_lm::{Draw, MaskedLm};
+pub use permutation_lm::PermutationLm;
+pub use replaced_tokens::{ReplacedTokens, sample};
 
 use crate::data::{Dataset, DatasetError, Rows, Spans, Vocabulary, entropy};
 use crate::graph::{Key, Tensor};
@@ -17,6 +25,14 @@ use crate::models::{Model, Run};
 pub enum Objective {
     /// Restoring a whole protein from one with hidden tokens (ProtT5).
     Denoise(Denoise),
+    /// Saying what hidden tokens were (ProtBert, ProtAlbert, ProteinLM).
+    MaskedLm(MaskedLm),
+    /// Telling a generator's tokens from real ones (ProtElectra).
+    ReplacedTokens(ReplacedTokens),
+    /// Predicting tokens in a random order (ProtXLNet).
+    PermutationLm(PermutationLm),
+    /// Predicting every next token (ProtTXL).
+    CausalLm(CausalLm),
 }
 
 /// What a step gives its objective.
@@ -82,44 +98,77 @@ impl Objective {
         model: &Model,
         given: Given<'_, 'g>,
     ) -> Result<Loss<'g>, WrongModel> {
-        let refused = |objective, trains| WrongModel {
+        let loss = match (self, model) {
+            (Objective::Denoise(denoise), Model::T5(config)) => {
+                Some(denoise.loss(run, config, given))
+            }
+            (Objective::MaskedLm(masked), model) => masked.loss(run, model, given),
+            (Objective::ReplacedTokens(replaced), Model::Electra(config)) => {
+                Some(replaced.loss(run, config, given))
+            }
+            (Objective::PermutationLm(permuted), Model::Xlnet(config)) => {
+                permuted.loss(run, config, given)
+            }
+            (Objective::CausalLm(causal), Model::TransfoXl(config)) => {
+                Some(causal.loss(run, config, given))
+            }
+            _ => None,
+        };
+        let (objective, trains) = self.trains();
+        loss.ok_or(WrongModel {
             objective,
             trains,
             family: model.family(),
-        };
-        match (self, model) {
-            (Objective::Denoise(denoise), Model::T5(config)) => {
-                Ok(denoise.loss(run, config, given))
-            }
-            (Objective::Denoise(_), _) => Err(refused("denoise", "t5")),
+        })
+    }
+
+    /// The objective's name, and the families it trains.
+    fn trains(&self) -> (&'static str, &'static str) {
+        match self {
+            Objective::Denoise(_) => ("denoise", "t5"),
+            Objective::MaskedLm(_) => ("masked-lm", "bert, albert and megatron"),
+            Objective::ReplacedTokens(_) => ("replaced-tokens", "electra"),
+            Objective::PermutationLm(_) => ("permutation-lm", "xlnet"),
+            Objective::CausalLm(_) => ("causal-lm", "transfo-xl"),
         }
     }
 
     /// How proteins lie in the rows of a batch of `length` tokens.
-    pub fn rows(&self, _length: usize) -> Rows {
+    pub fn rows(&self, length: usize) -> Rows {
         match self {
-            Objective::Denoise(_) => Rows::Padded,
+            Objective::Denoise(_) | Objective::ReplacedTokens(_) => Rows::Padded,
+            Objective::MaskedLm(masked) => masked.rows(),
+            Objective::PermutationLm(permuted) => permuted.rows(length),
+            Objective::CausalLm(_) => Rows::Running {
+                stride: length,
+                both_ways: false,
+            },
         }
     }
 
     /// How many tokens a row of the batch has where the model reads `length` of them.
     pub fn row_tokens(&self, length: usize) -> usize {
         match self {
-            Objective::Denoise(_) => length,
+            // The last one is predicted and not read.
+            Objective::CausalLm(_) => length + 1,
+            _ => length,
         }
     }
 
     /// How the tokens that are predicted are drawn, if the batch says which.
     pub fn spans(&self) -> Option<Spans> {
         match self {
-            Objective::Denoise(_) => None,
+            Objective::PermutationLm(permuted) => Some(permuted.spans()),
+            _ => None,
         }
     }
 
-    /// How often a token of a row goes through a model: twice where an encoder and a decoder read it.
+    /// How often a token of a row goes through a model: twice where an encoder and a decoder, or a generator and a
+    /// discriminator, read it.
     pub fn readings(&self) -> usize {
         match self {
-            Objective::Denoise(_) => 2,
+            Objective::Denoise(_) | Objective::ReplacedTokens(_) => 2,
+            _ => 1,
         }
     }
 
@@ -127,8 +176,7 @@ impl Objective {
     pub fn highest_id(&self, vocabulary: &Vocabulary) -> (&'static str, i32) {
         match self {
             Objective::Denoise(denoise) => denoise.highest_id(),
-            #[allow(unreachable_patterns)]
-            _ => ("the vocabulary's mask", vocabulary.mask),
+            _ => ("the vocabulary's mask token", vocabulary.mask),
         }
     }
 
@@ -137,9 +185,32 @@ impl Objective {
     ///
     /// # Errors
     /// Rows too short for a protein.
-    pub fn constant_guess(&self, data: &Dataset, length: usize) -> Result<f64, DatasetError> {
-        match self {
-            Objective::Denoise(_) => Ok(entropy(&data.frequencies(length, |_| true)?)),
+    pub fn constant_guess(
+        &self,
+        model: &Model,
+        data: &Dataset,
+        length: usize,
+    ) -> Result<f64, DatasetError> {
+        let residues = data.vocabulary().residue_ids();
+        let frequencies = match self {
+            Objective::Denoise(_) => data.frequencies(length, |_| true)?,
+            Objective::CausalLm(_) => data.frequencies(usize::MAX, |_| true)?,
+            Objective::PermutationLm(_) => {
+                data.frequencies(usize::MAX, |id| residues.contains(&id))?
+            }
+            Objective::MaskedLm(_) | Objective::ReplacedTokens(_) => {
+                data.frequencies(length, |id| residues.contains(&id))?
+            }
+        };
+        let mut guess = entropy(&frequencies);
+        if let (Objective::ReplacedTokens(replaced), Model::Electra(config)) = (self, model) {
+            // A generator that guesses so is wrong unless two draws agree, where it guesses at all.
+            let all = data.frequencies(length, |_| true)?;
+            let maskable: f64 = residues.map(|id| all[id as usize]).sum();
+            let agree: f64 = frequencies.iter().map(|p| p * p).sum();
+            let rate = maskable * replaced.probability * (1.0 - agree);
+            guess += config.discriminator_weight * entropy(&[rate, 1.0 - rate]);
         }
+        Ok(guess)
     }
 }

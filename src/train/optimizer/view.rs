@@ -1,10 +1,10 @@
 //! How an optimizer sees a weight: layers apart, then rows and columns of a matrix. Heads and their size count as one
-//! joined axis, as they were in the original's weights.
+//! joined axis, and with them queries, keys and values of one weight, as they were in the original's weights.
 
 use crate::graph::{AxisName, Weight};
 
 /// Axes that stand side by side and count as one.
-const JOINED: [(&str, &str); 1] = [("heads", "kv")];
+const JOINED: [(&str, &str); 2] = [("heads", "kv"), ("qkv", "heads")];
 
 /// A weight's axes by what they are to an optimizer.
 #[derive(Clone, Debug, PartialEq, Eq)]

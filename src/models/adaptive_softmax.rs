@@ -1,0 +1,291 @@
+//! Adaptive input and softmax (Baevski and Auli 2019, Grave et al. 2017), as Transformer-XL has them: the vocabulary is
+//! cut into clusters by frequency, the first of which the softmax knows word by word and the others as one word each,
+//! behind which a softmax of their own stands. With `div_val` each cluster's vectors are that much shorter than those
+//! of the one before. Without cutoffs it is a plain embedding and a plain softmax.
+//!
+//! The original computes a cluster's softmax for the tokens in it alone. Here every token has every cluster's:
+//! protein vocabularies are tens of words, and shapes do not depend on data.
+
+use super::hf_config::ConfigError;
+use super::layers::{self, Dense, Place, linear, log_softmax};
+use super::run::Run;
+use super::weights::{Entry, Kept};
+use crate::graph::{Init, Tensor};
+
+/// A vocabulary in clusters, and which weights in- and output share.
+#[derive(Clone, Copy, Debug)]
+pub struct AdaptiveVocabulary<'c> {
+    /// Words.
+    pub vocab: usize,
+    /// The residual stream's size (`embed`).
+    pub embed: usize,
+    /// The size of a vector of the first cluster (`factor`).
+    pub factor: usize,
+    /// The first word of each cluster but the first.
+    pub cutoffs: &'c [usize],
+    /// How much shorter each cluster's vectors are than those before; 1 makes one table of all clusters.
+    pub div_val: usize,
+    /// Whether the softmax has the embedding's vectors.
+    pub tied: bool,
+    /// Whether a cluster's softmax has the embedding's projection; clusters that are not listed have their own.
+    pub tied_projections: &'c [bool],
+    /// The deviation of the first values of vectors.
+    pub init: f64,
+    /// That of projections.
+    pub projection_init: f64,
+}
+
+impl AdaptiveVocabulary<'_> {
+    /// Whether clusters can be as they are asked for.
+    ///
+    /// # Errors
+    /// Cutoffs that do not rise within the vocabulary, or vectors that are divided down to nothing.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let unfit = |message: String| Err(ConfigError::Unfit(message));
+        let mut before = 0;
+        for &cutoff in self.cutoffs {
+            if cutoff <= before || cutoff >= self.vocab {
+                return unfit(format!(
+                    "the cutoffs {:?} must rise from above 0 to below vocab_size, {}",
+                    self.cutoffs, self.vocab
+                ));
+            }
+            before = cutoff;
+        }
+        let last = self.cutoffs.len();
+        if self.div_val == 0 || (self.div_val > 1 && self.factor(last) == 0) {
+            return unfit(format!(
+                "div_val {} leaves nothing of d_embed {} in cluster {last}",
+                self.div_val, self.factor
+            ));
+        }
+        let count = self.cutoffs.len() + 1;
+        if self.tied_projections.len() > count {
+            return unfit(format!(
+                "tie_projs lists {} clusters, and {} cutoffs make {count}",
+                self.tied_projections.len(),
+                self.cutoffs.len()
+            ));
+        }
+        Ok(())
+    }
+
+    /// The words from each cluster's first up to its last.
+    fn clusters(&self) -> impl Iterator<Item = (usize, usize)> {
+        let starts = [0].into_iter().chain(self.cutoffs.iter().copied());
+        let ends = self.cutoffs.iter().copied().chain([self.vocab]);
+        starts.zip(ends)
+    }
+
+    /// The words of each table.
+    fn tables(&self) -> Vec<(usize, usize)> {
+        match self.div_val {
+            1 => vec![(0, self.vocab)],
+            _ => self.clusters().collect(),
+        }
+    }
+
+    /// The size of a vector of `cluster`.
+    fn factor(&self, cluster: usize) -> usize {
+        match self.div_val {
+            1 => self.factor,
+            // Beyond any size it is 0, as a division by infinity.
+            div => (self.factor)
+                .checked_div(div.saturating_pow(cluster as u32))
+                .unwrap_or(0),
+        }
+    }
+
+    /// Whether vectors go through a projection to and from the residual stream.
+    fn projected(&self) -> bool {
+        self.div_val != 1 || self.factor != self.embed
+    }
+
+    /// The axis of `cluster`'s vectors.
+    fn axis(&self, cluster: usize) -> (&'static str, usize) {
+        let name = if self.projected() { "factor" } else { "embed" };
+        (name, self.factor(cluster))
+    }
+
+    fn tied_projection(&self, cluster: usize) -> bool {
+        self.tied_projections.get(cluster) == Some(&true)
+    }
+
+    /// The vectors of the words of `table`, `[vocab, factor]`, in the current scope.
+    fn vectors<'g>(&self, run: Run<'g>, table: usize) -> Tensor<'g> {
+        let (start, end) = self.tables()[table];
+        let axes = [("vocab", end - start), self.axis(table)];
+        let init = Init::Normal(self.init);
+        run.builder.weight("embedding", axes, init)
+    }
+
+    /// Runs `body` in the scope of what the embedding or the softmax has for one cluster.
+    fn scope<'g, T>(&self, run: Run<'g>, half: &str, index: usize, body: impl FnOnce() -> T) -> T {
+        let path = format!("{half}/cluster_{index}");
+        run.builder.at_root_scope(|| run.builder.scope(&path, body))
+    }
+
+    /// The vectors of `ids` (`s32`, any axes) times embed^1/2: the ids' axes and `embed`.
+    pub fn embed<'g>(&self, run: Run<'g>, ids: Tensor<'g>) -> Tensor<'g> {
+        let parts = self
+            .tables()
+            .into_iter()
+            .enumerate()
+            .map(|(table, (start, _))| {
+                self.scope(run, "embedding", table, || {
+                    // Words of other clusters are no row of the table, and come out as zeros.
+                    let own = match start {
+                        0 => ids,
+                        start => ids - ids.constant(start as f64),
+                    };
+                    let vectors = layers::embed(run, self.vectors(run, table), own);
+                    match self.projected() {
+                        true => self.project(run, vectors),
+                        false => vectors,
+                    }
+                })
+            });
+        let sum = parts.reduce(|sum, part| sum + part);
+        // There is always a table.
+        sum.unwrap_or(ids) * (self.embed as f64).sqrt()
+    }
+
+    fn project<'g>(&self, run: Run<'g>, vectors: Tensor<'g>) -> Tensor<'g> {
+        let (init, outputs) = (self.projection_init, [("embed", self.embed)]);
+        let dense = Dense {
+            init,
+            biased: false,
+        };
+        let place = Place::Residual;
+        linear(
+            run,
+            "projection",
+            vectors,
+            &["factor"],
+            &outputs,
+            dense,
+            place,
+        )
+    }
+
+    /// `hidden` `[.., embed]` as a vector of `cluster`, `[.., factor]`.
+    fn unproject<'g>(&self, run: Run<'g>, cluster: usize, hidden: Tensor<'g>) -> Tensor<'g> {
+        if !self.projected() {
+            return hidden;
+        }
+        let (tied, init) = (
+            self.tied_projection(cluster),
+            Init::Normal(self.projection_init),
+        );
+        let axes = [self.axis(cluster), ("embed", self.embed)];
+        let kernel = match tied {
+            true => {
+                // With one table there is one projection, and every cluster shares it.
+                let table = if self.div_val == 1 { 0 } else { cluster };
+                self.scope(run, "embedding", table, || {
+                    run.builder.weight("projection/kernel", axes, init)
+                })
+            }
+            false => self.scope(run, "softmax", cluster, || {
+                let [factor, embed] = axes;
+                run.builder
+                    .weight("projection/kernel", [embed, factor], init)
+            }),
+        };
+        hidden.dot(kernel.cast(run.policy.compute()), ["embed"])
+    }
+
+    /// The vectors `[vocab, factor]` and biases `[vocab]` of `cluster`'s words in the softmax.
+    fn words<'g>(&self, run: Run<'g>, cluster: usize) -> (Tensor<'g>, Tensor<'g>) {
+        let table = if self.div_val == 1 { 0 } else { cluster };
+        let half = if self.tied { "embedding" } else { "softmax" };
+        let vectors = self.scope(run, half, table, || self.vectors(run, table));
+        let (start, end) = self.tables()[table];
+        let bias = self.scope(run, "softmax", table, || {
+            run.builder
+                .weight("bias", [("vocab", end - start)], Init::Zeros)
+        });
+        let (first, last) = self.clusters().nth(cluster).unwrap_or((start, end));
+        match (first, last) == (start, end) {
+            true => (vectors, bias),
+            false => {
+                let part = |of: Tensor<'g>| of.slice("vocab", first - start, last - start);
+                (part(vectors), part(bias))
+            }
+        }
+    }
+
+    /// The logarithms of the probabilities of all words after `hidden` `[.., embed]`: `[.., vocab]` in the exact type.
+    pub fn log_probabilities<'g>(&self, run: Run<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
+        let builder = run.builder;
+        let scores = |cluster: usize, (vectors, bias): (Tensor<'g>, Tensor<'g>)| {
+            let own = self.unproject(run, cluster, hidden);
+            let (axis, _) = self.axis(cluster);
+            let vectors = vectors.cast(run.policy.compute());
+            let logits = own.dot_as(vectors, [axis], run.policy.exact()).pin();
+            log_softmax(logits + bias.cast(run.policy.exact()), "vocab")
+        };
+        let (vectors, bias) = self.words(run, 0);
+        let tails = self.cutoffs.len();
+        let Some(&shortlist) = self.cutoffs.first() else {
+            return scores(0, (vectors, bias));
+        };
+        // The other clusters are the words behind the first one's.
+        let (others, others_bias) = builder.at_root_scope(|| {
+            builder.scope("softmax/clusters", || {
+                let axes = [("clusters", tails), self.axis(0)];
+                let others = builder.weight("embedding", axes, Init::Normal(self.init));
+                let bias = builder.weight("bias", [("clusters", tails)], Init::Zeros);
+                (
+                    others.rename("clusters", "vocab"),
+                    bias.rename("clusters", "vocab"),
+                )
+            })
+        });
+        let vectors = builder.concat("vocab", &[vectors, others]);
+        let bias = builder.concat("vocab", &[bias, others_bias]);
+        let head = scores(0, (vectors, bias));
+        let mut parts = vec![head.slice("vocab", 0, shortlist)];
+        for cluster in 1..=tails {
+            let at = shortlist + cluster - 1;
+            let gate = head.slice("vocab", at, at + 1).sum(["vocab"]);
+            parts.push(scores(cluster, self.words(run, cluster)) + gate);
+        }
+        builder.concat("vocab", &parts).pin()
+    }
+
+    /// Where Hugging Face keeps each weight.
+    pub fn hugging_face(&self) -> Vec<Entry> {
+        let mut table = Vec::new();
+        let mut add = |ours: String, theirs: String, kept| {
+            table.push(Entry::new(ours, theirs, kept));
+        };
+        let linear = Kept::Linear { inputs: 1 };
+        for at in 0..self.tables().len() {
+            let (ours, theirs) = (format!("embedding/cluster_{at}"), "transformer.word_emb");
+            let vectors = format!("{theirs}.emb_layers.{at}.weight");
+            add(format!("{ours}/embedding"), vectors, Kept::Same);
+            let projection = format!("{theirs}.emb_projs.{at}");
+            add(format!("{ours}/projection/kernel"), projection, linear);
+            let (ours, theirs) = (
+                format!("softmax/cluster_{at}"),
+                format!("crit.out_layers.{at}"),
+            );
+            add(
+                format!("{ours}/embedding"),
+                format!("{theirs}.weight"),
+                Kept::Same,
+            );
+            add(format!("{ours}/bias"), format!("{theirs}.bias"), Kept::Same);
+        }
+        for at in 0..=self.cutoffs.len() {
+            let ours = format!("softmax/cluster_{at}/projection/kernel");
+            add(ours, format!("crit.out_projs.{at}"), Kept::Same);
+        }
+        for (ours, theirs) in [("embedding", "weight"), ("bias", "bias")] {
+            let ours = format!("softmax/clusters/{ours}");
+            add(ours, format!("crit.cluster_{theirs}"), Kept::Same);
+        }
+        table
+    }
+}

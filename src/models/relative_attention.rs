@@ -1,0 +1,179 @@
+//! What Transformer-XL (Dai et al. 2019, section 3) and XLNet (Yang et al. 2019) share: attention over a memory of the
+//! segment before and the segment itself, with scores by content and by relative position.
+//!
+//! A query at position i of the segment and a key j of memory and segment together are `keys - length + i - j` apart.
+//! Each distance has a sinusoid and each head projects it; how a query scores every distance is one product, from which
+//! the relative shift takes, for each key, the score of its distance.
+
+use super::layers::{Sight, attention_weights};
+use super::run::Run;
+use crate::graph::{DType, Shape, Tensor};
+
+/// How far a segment's queries and keys are apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// Positions of the segment, all of them queries.
+    pub length: usize,
+    /// Positions of memory and segment, all of them keys.
+    pub keys: usize,
+    /// Whether queries see keys after themselves too.
+    pub after: bool,
+    /// Distances beyond this, on either side, count as this; 0 and less clamp nothing.
+    pub clamp: i64,
+}
+
+impl Reach {
+    /// The distances from far before to far after, `[distance]` in the exact type: `keys` down to 0, or down to
+    /// `1 - length` with keys after. No key is `keys` away: that one is there for the shift.
+    pub fn distances<'g>(self, run: Run<'g>) -> Tensor<'g> {
+        let after = if self.after { self.length } else { 1 };
+        let shape = Shape::new(run.policy.exact(), [("distance", self.keys + after)]);
+        let down = -run.builder.iota("distance", shape) + self.keys as f64;
+        match self.clamp {
+            ..=0 => down,
+            clamp => down
+                .minimum(down.constant(clamp as f64))
+                .maximum(down.constant(-clamp as f64)),
+        }
+    }
+
+    /// The keys that are not after the query and, with `oldest`, not before the query's own number plus `oldest`
+    /// (keys are numbered from the memory's first on, queries from the segment's): `pred[length, keys]`.
+    pub fn window<'g>(self, run: Run<'g>, oldest: Option<i64>) -> Tensor<'g> {
+        let ahead = self.ahead(run);
+        let last = (self.keys - self.length) as f64;
+        let seen = ahead.le(ahead.constant(last));
+        match oldest {
+            Some(oldest) => seen.and(ahead.ge(ahead.constant(oldest as f64))),
+            None => seen,
+        }
+    }
+
+    /// Whether a key is the query itself: `pred[length, keys]`.
+    pub fn itself<'g>(self, run: Run<'g>) -> Tensor<'g> {
+        let ahead = self.ahead(run);
+        ahead.eq(ahead.constant((self.keys - self.length) as f64))
+    }
+
+    /// The key's number less the query's, `s32[length, keys]`.
+    fn ahead<'g>(self, run: Run<'g>) -> Tensor<'g> {
+        let axes = [("length", self.length), ("keys", self.keys)];
+        let shape = Shape::new(DType::S32, axes);
+        run.builder.iota("keys", shape.clone()) - run.builder.iota("length", shape)
+    }
+}
+
+/// The sinusoid of each of `positions`: their axes and `embed`, of which the first half are sines and the second
+/// cosines, at wavelengths from 2 pi to 10000 x 2 pi. `embed` is even.
+pub fn sinusoids<'g>(run: Run<'g>, positions: Tensor<'g>, embed: usize) -> Tensor<'g> {
+    let mut shape = positions.shape();
+    shape.axes.push(("embed", embed / 2).into());
+    let step = -(10000f64.ln()) * 2.0 / embed as f64;
+    let frequencies = (run.builder.iota("embed", shape.clone()) * step).exp();
+    let angles = positions.broadcast(shape.axes) * frequencies;
+    let waves = run.builder.concat("embed", &[angles.sin(), angles.cos()]);
+    waves.cast(run.policy.compute())
+}
+
+/// What queries see: the memory `[batch, memory, embed]` and then the segment `[batch, length, embed]`, as
+/// `[batch, keys, embed]`.
+pub fn join<'g>(run: Run<'g>, memory: Option<Tensor<'g>>, segment: Tensor<'g>) -> Tensor<'g> {
+    let segment = segment.rename("length", "keys");
+    let joined = match memory {
+        Some(memory) => {
+            let parts = [memory.rename("memory", "keys"), segment];
+            run.builder.concat("keys", &parts)
+        }
+        None => segment,
+    };
+    // Keys and values are made of all positions: they are gathered once, here.
+    joined.pin()
+}
+
+/// The memory for the next segment, `[batch, memory, embed]`: the last `kept` positions of `memory` and `segment`, or
+/// all of them if there are no more or `kept` is 0. No gradient goes into it.
+pub fn remember<'g>(
+    run: Run<'g>,
+    memory: Option<Tensor<'g>>,
+    segment: Tensor<'g>,
+    kept: usize,
+) -> Tensor<'g> {
+    let segment = segment.rename("length", "memory");
+    let all = match memory {
+        Some(memory) => run.builder.concat("memory", &[memory, segment]),
+        None => segment,
+    };
+    let count = all.size("memory");
+    let last = match kept {
+        0 => all,
+        kept => all.slice("memory", count - kept.min(count), count),
+    };
+    last.detach().pin()
+}
+
+/// Scores by distance, `[.., length, distance]`, as scores of keys, `[.., length, keys]`: row i moves left by
+/// `length - i`. Where [`Reach::distances`] has none for a key (it is after the query and should not be seen), the
+/// result is that of some other distance.
+///
+/// Rows laid end to end and cut one shorter each stand one further left than the row before: a merge, two slices and a
+/// split, all of axes that are whole on every device, and nothing is looked up.
+pub fn relative_shift(scores: Tensor<'_>, keys: usize) -> Tensor<'_> {
+    let (length, distances) = (scores.size("length"), scores.size("distance"));
+    scores
+        .merge(["length", "distance"], "distance")
+        .slice("distance", length, length * distances)
+        .split(
+            "distance",
+            [("length", length), ("distance", distances - 1)],
+        )
+        .slice("distance", 0, keys)
+        .rename("distance", "keys")
+        .pin()
+}
+
+/// Queries, what they are compared with, and the two biases that stand for a query's own position (u and v of the
+/// paper).
+#[derive(Clone, Copy)]
+pub struct Compared<'g> {
+    /// `[batch, length, heads, kv]`.
+    pub query: Tensor<'g>,
+    /// `[batch, keys, heads, kv]`.
+    pub key: Tensor<'g>,
+    /// Projected sinusoids, `[distance, heads, kv]`, or with `batch` before where rows differ.
+    pub distance: Tensor<'g>,
+    /// Added to queries for scores by content, `[heads, kv]`.
+    pub content_bias: Tensor<'g>,
+    /// Added to queries for scores by distance, `[heads, kv]`.
+    pub position_bias: Tensor<'g>,
+}
+
+/// The axes of scores.
+pub const SCORES: [&str; 4] = ["batch", "heads", "length", "keys"];
+
+/// Scores by content and by distance, `[batch, heads, length, keys]` in the exact type, not yet scaled.
+pub fn relative_scores<'g>(run: Run<'g>, of: Compared<'g>) -> Tensor<'g> {
+    let (compute, exact) = (run.policy.compute(), run.policy.exact());
+    run.builder.scope("scores", || {
+        let content = of.query + of.content_bias.cast(compute);
+        let content = content.dot_as(of.key, ["kv"], exact).pin();
+        let position = of.query + of.position_bias.cast(compute);
+        let position = position.dot_as(of.distance, ["kv"], exact);
+        let by_distance = position
+            .transpose(["batch", "heads", "length", "distance"])
+            .pin();
+        content + relative_shift(by_distance, of.key.size("keys"))
+    })
+}
+
+/// The mean of `value` `[batch, keys, heads, kv]` by `scores` `[batch, heads, length, keys]`:
+/// `[batch, heads, length, kv]`.
+pub fn mix<'g>(
+    run: Run<'g>,
+    scores: Tensor<'g>,
+    value: Tensor<'g>,
+    sight: Sight<'g>,
+) -> Tensor<'g> {
+    let weights = attention_weights(run, scores, sight);
+    run.builder
+        .scope("mix", || weights.dot(value, ["keys"]).pin())
+}

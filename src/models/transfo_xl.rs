@@ -1,0 +1,364 @@
+//! Transformer-XL (Dai et al. 2019), as ProtTXL uses it (Elnaggar et al. 2021): a decoder that reads a text in segments,
+//! attends to a memory of the segment before, and scores by relative positions.
+//!
+//! Reference: `TransfoXLLMHeadModel` of Hugging Face transformers. Config keys are its `config.json`'s.
+//!
+//! ```text
+//! ribosome verify golden/numeric/transfo_xl_plain.safetensors
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::adaptive_softmax::AdaptiveVocabulary;
+use super::hf_config::ConfigError;
+use super::layers::{
+    Activation, Dense, FeedForward, Place, Sight, cross_entropy, feed_forward, layer_norm, linear,
+};
+use super::relative_attention::{Compared, Reach, join, mix, relative_scores, remember, sinusoids};
+use super::run::Run;
+use crate::graph::{Axis, Builder, DType, Init, LoopOptions, Policy, Role, Shape, Tensor};
+
+/// The sizes and switches of a Transformer-XL model. What is not given is as in Hugging Face's `TransfoXLConfig`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// The first word of each cluster of the vocabulary but the first.
+    pub cutoffs: Vec<usize>,
+    /// The residual stream's size (`embed`).
+    pub d_model: usize,
+    /// The size of a word's vector (`factor`), in the first cluster.
+    pub d_embed: usize,
+    /// Heads.
+    pub n_head: usize,
+    /// The size of a head (`kv`); heads x kv need not be `d_model`.
+    pub d_head: usize,
+    /// Hidden units of a feed-forward layer (`mlp`).
+    pub d_inner: usize,
+    /// How much shorter each cluster's vectors are than those before.
+    pub div_val: usize,
+    /// Whether norms stand before blocks and not after them.
+    pub pre_lnorm: bool,
+    /// Layers.
+    pub n_layer: usize,
+    /// Positions of the memory; 0 has none.
+    pub mem_len: usize,
+    /// Distances beyond this count as this; 0 and less clamp nothing.
+    pub clamp_len: i64,
+    /// Whether every position sees equally many keys.
+    pub same_length: bool,
+    /// How often an element is dropped in training.
+    pub dropout: f64,
+    /// How often a weight of the attention is dropped in training.
+    pub dropatt: f64,
+    /// Whether each layer has biases of its own for content and position.
+    pub untie_r: bool,
+    /// The deviation of first values of projections of words.
+    pub proj_init_std: f64,
+    /// The deviation of all other weights' first values.
+    pub init_std: f64,
+    /// What norms add to the variance.
+    pub layer_norm_epsilon: f64,
+    /// Whether each cluster's softmax has the embedding's projection; not given, all but the first have.
+    pub tie_projs: Option<Vec<bool>>,
+    /// Whether the softmax has the embedding's vectors.
+    pub tie_word_embeddings: bool,
+    /// The id that ends a text.
+    pub eos_token_id: i32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            vocab_size: 267_735,
+            cutoffs: vec![20_000, 40_000, 200_000],
+            d_model: 1024,
+            d_embed: 1024,
+            n_head: 16,
+            d_head: 64,
+            d_inner: 4096,
+            div_val: 4,
+            pre_lnorm: false,
+            n_layer: 18,
+            mem_len: 1600,
+            clamp_len: 1000,
+            same_length: true,
+            dropout: 0.1,
+            dropatt: 0.0,
+            untie_r: true,
+            proj_init_std: 0.01,
+            init_std: 0.02,
+            layer_norm_epsilon: 1e-5,
+            tie_projs: None,
+            tie_word_embeddings: true,
+            eos_token_id: 0,
+        }
+    }
+}
+
+/// What a segment gives.
+#[derive(Clone, Copy)]
+pub struct Output<'g> {
+    /// The last layer's result, `[batch, length, embed]`.
+    pub hidden: Tensor<'g>,
+    /// The memory for the next segment, `[layers, batch, memory, embed]` in the policy's compute type, through which no
+    /// gradient goes; none where `mem_len` is 0.
+    pub memory: Option<Tensor<'g>>,
+}
+
+/// What all layers share.
+#[derive(Clone, Copy)]
+struct Shared<'g> {
+    /// The sinusoids of distances, `[distance, embed]`.
+    sinusoids: Tensor<'g>,
+    /// Which keys are seen, `pred[length, keys]`.
+    seen: Tensor<'g>,
+    /// The biases for content and position, where layers have none of their own.
+    biases: Option<[Tensor<'g>; 2]>,
+}
+
+impl Config {
+    /// Whether the model can be built.
+    ///
+    /// # Errors
+    /// Sizes that are 0 or do not go together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if !self.d_model.is_multiple_of(2) {
+            let message = format!("d_model is {}; half of it are sines", self.d_model);
+            return Err(ConfigError::Unfit(message));
+        }
+        self.tying(|vocabulary| vocabulary.check())
+    }
+
+    /// The vocabulary's clusters, with what in- and output share.
+    pub(super) fn tying<T>(&self, body: impl FnOnce(AdaptiveVocabulary<'_>) -> T) -> T {
+        let usual: Vec<_> = (0..=self.cutoffs.len())
+            .map(|cluster| cluster > 0)
+            .collect();
+        body(AdaptiveVocabulary {
+            vocab: self.vocab_size,
+            embed: self.d_model,
+            factor: self.d_embed,
+            cutoffs: &self.cutoffs,
+            div_val: self.div_val,
+            tied: self.tie_word_embeddings,
+            tied_projections: self.tie_projs.as_ref().unwrap_or(&usual),
+            init: self.init_std,
+            projection_init: self.proj_init_std,
+        })
+    }
+
+    /// Reads the segment `ids` (`s32[batch, length]`) with the memory of those before, `[layers, batch, memory, embed]`
+    /// in the policy's compute type. Without one the memory is zeros, `mem_len` of them, which are attended to like any
+    /// other, as in the original.
+    pub fn forward<'g>(
+        &self,
+        run: Run<'g>,
+        ids: Tensor<'g>,
+        memory: Option<Tensor<'g>>,
+    ) -> Output<'g> {
+        let builder = run.builder;
+        let compute = run.policy.compute();
+        let memory = memory.or_else(|| {
+            let axes = [
+                ("layers", self.n_layer),
+                ("batch", ids.size("batch")),
+                ("memory", self.mem_len),
+                ("embed", self.d_model),
+            ];
+            let zeros = || builder.full(0.0, Shape::new(compute, axes)).pin();
+            (self.mem_len > 0).then(zeros)
+        });
+        let embedded = self.tying(|vocabulary| vocabulary.embed(run, ids));
+        let embedded = run.dropout(embedded.pin_residual(), self.dropout, "embedded");
+        let length = ids.size("length");
+        let before = memory.map_or(0, |memory| memory.size("memory"));
+        let reach = Reach {
+            length,
+            keys: before + length,
+            after: false,
+            clamp: self.clamp_len,
+        };
+        let waves = builder.scope("positions", || {
+            sinusoids(run, reach.distances(run), self.d_model)
+        });
+        let shared = Shared {
+            sinusoids: run.dropout(waves, self.dropout, "positions"),
+            seen: reach.window(run, self.oldest(reach)),
+            biases: (!self.untie_r).then(|| self.biases(run)),
+        };
+        let results = builder.scope("layer", || {
+            let options = LoopOptions {
+                remat: run.remat,
+                stack_weights: true,
+                ..LoopOptions::default()
+            };
+            let body = builder.open_loop(Axis::new("layers", self.n_layer), options);
+            let x = body.carry(embedded);
+            let memory = memory.map(|memory| body.slice(memory));
+            if self.mem_len > 0 {
+                body.emit(remember(run, memory, x, self.mem_len));
+            }
+            let run = run.at(body.index());
+            let x = self.attention(run, x, memory, shared);
+            body.set_next(0, self.mlp(run, x));
+            body.close()
+        });
+        Output {
+            hidden: run.dropout(results[0], self.dropout, "final").pin(),
+            memory: (self.mem_len > 0).then(|| results[1]),
+        }
+    }
+
+    /// With `same_length`, how many positions after its own number (or before, where below 0) the first key stands that
+    /// a query sees.
+    fn oldest(&self, reach: Reach) -> Option<i64> {
+        // Keys beyond mem_len are as many as the mask leaves out of the first query's.
+        let beyond = reach.keys as i64 - self.mem_len as i64;
+        let length = reach.length as i64;
+        let shift = if beyond > 0 { length - beyond } else { length };
+        self.same_length.then_some(1 - shift)
+    }
+
+    /// The biases of the current scope for content and position, `[heads, kv]`.
+    fn biases<'g>(&self, run: Run<'g>) -> [Tensor<'g>; 2] {
+        ["content_bias", "position_bias"].map(|name| {
+            let axes = [("heads", self.n_head), ("kv", self.d_head)];
+            run.builder.weight(name, axes, Init::Normal(self.init_std))
+        })
+    }
+
+    fn norm<'g>(&self, run: Run<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        layer_norm(run, "norm", x, self.layer_norm_epsilon)
+    }
+
+    /// `x` and what a block makes of it, with the norm before the block or after the sum.
+    fn residual<'g>(
+        &self,
+        run: Run<'g>,
+        x: Tensor<'g>,
+        block: impl FnOnce(Tensor<'g>) -> Tensor<'g>,
+    ) -> Tensor<'g> {
+        let update = |x| run.dropout(block(x), self.dropout, "residual");
+        let sum = match self.pre_lnorm {
+            true => x + update(self.norm(run, x)),
+            false => self.norm(run, (x + update(x)).pin_residual()),
+        };
+        sum.pin_residual().tag("residual")
+    }
+
+    fn attention<'g>(
+        &self,
+        run: Run<'g>,
+        x: Tensor<'g>,
+        memory: Option<Tensor<'g>>,
+        shared: Shared<'g>,
+    ) -> Tensor<'g> {
+        let builder = run.builder;
+        let compute = run.policy.compute();
+        let (heads, init) = ([("heads", self.n_head), ("kv", self.d_head)], self.init_std);
+        let dense = Dense {
+            init,
+            biased: false,
+        };
+        builder.scope("attention", || {
+            // The memory is of the residual stream, and is normed with it.
+            let memory = match self.pre_lnorm {
+                true => memory.map(|memory| self.norm(run, memory)),
+                false => memory,
+            };
+            self.residual(run, x, |x| {
+                let joined = join(run, memory, x);
+                let kernel = builder.scope("qkv", || {
+                    let axes = [("embed", self.d_model), ("qkv", 3), heads[0], heads[1]];
+                    builder.weight("kernel", axes, Init::Normal(init))
+                });
+                let project = |part: usize, of: Tensor<'g>| {
+                    let part = kernel.cast(compute).slice("qkv", part, part + 1);
+                    of.dot(part.merge(["qkv", "heads"], "heads"), ["embed"])
+                        .pin()
+                };
+                let [content_bias, position_bias] =
+                    shared.biases.unwrap_or_else(|| self.biases(run));
+                let waves = shared.sinusoids;
+                let scores = relative_scores(
+                    run,
+                    Compared {
+                        query: project(0, x),
+                        key: project(1, joined),
+                        distance: linear(
+                            run,
+                            "r",
+                            waves,
+                            &["embed"],
+                            &heads,
+                            dense,
+                            Place::Activation,
+                        ),
+                        content_bias,
+                        position_bias,
+                    },
+                );
+                let sight = Sight {
+                    bias: None,
+                    mask: Some(shared.seen),
+                    dropout: self.dropatt,
+                };
+                let scores = scores * (self.d_head as f64).powf(-0.5);
+                let mixed = mix(run, scores, project(2, joined), sight);
+                let outputs = [("embed", self.d_model)];
+                let inputs = ["heads", "kv"];
+                linear(run, "o", mixed, &inputs, &outputs, dense, Place::Residual)
+            })
+        })
+    }
+
+    fn mlp<'g>(&self, run: Run<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        run.builder.scope("mlp", || {
+            self.residual(run, x, |x| {
+                let shape = FeedForward {
+                    mlp: self.d_inner,
+                    activation: Activation::Relu,
+                    dropout: self.dropout,
+                    biased: true,
+                    init: self.init_std,
+                    output_init: self.init_std,
+                };
+                feed_forward(run, x, shape)
+            })
+        })
+    }
+
+    /// The logarithms of the probabilities of every word to come after `hidden`: `[batch, length, vocab]` in the exact
+    /// type.
+    pub fn log_probabilities<'g>(&self, run: Run<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
+        self.tying(|vocabulary| vocabulary.log_probabilities(run, hidden))
+    }
+
+    /// The cross-entropies of `labels` (`s32[batch, length]`, the words to come after each position) where `counted`
+    /// (`pred`, the same axes) holds: their sum and their number, scalars.
+    pub fn losses<'g>(
+        &self,
+        run: Run<'g>,
+        hidden: Tensor<'g>,
+        labels: Tensor<'g>,
+        counted: Tensor<'g>,
+    ) -> (Tensor<'g>, Tensor<'g>) {
+        let logarithms = self.log_probabilities(run, hidden);
+        run.builder
+            .scope("loss", || cross_entropy(logarithms, labels, counted))
+    }
+
+    /// The number of weights.
+    pub fn parameters(&self) -> usize {
+        let builder = Builder::new();
+        let run = Run::new(&builder, Policy::F32);
+        let shape = Shape::new(DType::S32, [("batch", 1), ("length", 2)]);
+        let ids = builder.input("ids", Role::Batch, shape);
+        let hidden = self.forward(run, ids, None).hidden;
+        self.log_probabilities(run, hidden);
+        let weights = builder.weights();
+        weights.iter().map(|weight| weight.shape.elements()).sum()
+    }
+}

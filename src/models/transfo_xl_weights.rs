@@ -1,0 +1,176 @@
+//! Transformer-XL's weights and configuration as Hugging Face keeps them.
+
+use serde_json::{Map, Value};
+
+use super::hf_config::{self, ConfigError};
+use super::transfo_xl::Config;
+use super::weights::{Entry, Kept};
+
+/// The keys of `config.json` that shape the model.
+const KEYS: &[&str] = &[
+    "vocab_size",
+    "cutoffs",
+    "d_model",
+    "d_embed",
+    "n_head",
+    "d_head",
+    "d_inner",
+    "div_val",
+    "pre_lnorm",
+    "n_layer",
+    "mem_len",
+    "clamp_len",
+    "same_length",
+    "dropout",
+    "dropatt",
+    "untie_r",
+    "proj_init_std",
+    "init_std",
+    "layer_norm_epsilon",
+    "tie_projs",
+    "tie_word_embeddings",
+    "eos_token_id",
+];
+
+/// Keys that change nothing: `adaptive` is always so (without cutoffs it is a plain softmax), `tie_weight` is the older
+/// files' word for a default, first values are normal, and outputs have one form.
+const WITHOUT_EFFECT: &[&str] = &[
+    "adaptive",
+    "tie_weight",
+    "init",
+    "init_range",
+    "trainer_compatible",
+];
+
+impl Config {
+    /// The configuration in a Hugging Face `config.json`.
+    ///
+    /// # Errors
+    /// An unknown key, a value of the wrong kind, or a model that ribosome does not have.
+    pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let mut config = config.clone();
+        for key in WITHOUT_EFFECT {
+            config.remove(*key);
+        }
+        for (key, only, what) in [
+            ("attn_type", 0, "other kinds of attention"),
+            ("sample_softmax", -1, "a sampled softmax"),
+        ] {
+            let value = config.remove(key).and_then(|value| value.as_i64());
+            if value.is_some_and(|value| value > only) {
+                let message =
+                    format!("{key} asks for {what}, which transformers has none of either");
+                return Err(ConfigError::Unfit(message));
+            }
+        }
+        let shared = config.remove("proj_share_all_but_first");
+        let mut config: Config = hf_config::read(&config, KEYS)?;
+        if shared == Some(Value::Bool(false)) && config.tie_projs.is_none() {
+            config.tie_projs = Some(Vec::new());
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Where Hugging Face keeps each weight.
+    pub fn hugging_face(&self) -> Vec<Entry> {
+        let mut table = self.tying(|vocabulary| vocabulary.hugging_face());
+        let mut layer = |ours: &str, theirs: &str, kept| {
+            let theirs = format!("transformer.layers.{{layer}}.{theirs}");
+            table.push(Entry::new(format!("layer/{ours}"), theirs, kept));
+        };
+        for (ours, theirs, inputs) in [
+            ("attention/qkv", "dec_attn.qkv_net", 1),
+            ("attention/r", "dec_attn.r_net", 1),
+            ("attention/o", "dec_attn.o_net", 2),
+            ("mlp/wi", "pos_ff.CoreNet.0", 1),
+            ("mlp/wo", "pos_ff.CoreNet.3", 1),
+        ] {
+            let (ours, theirs) = (format!("{ours}/kernel"), format!("{theirs}.weight"));
+            layer(&ours, &theirs, Kept::Linear { inputs });
+        }
+        for (ours, theirs) in [
+            ("attention/content_bias", "dec_attn.r_w_bias"),
+            ("attention/position_bias", "dec_attn.r_r_bias"),
+            ("attention/norm/scale", "dec_attn.layer_norm.weight"),
+            ("attention/norm/bias", "dec_attn.layer_norm.bias"),
+            ("mlp/wi/bias", "pos_ff.CoreNet.0.bias"),
+            ("mlp/wo/bias", "pos_ff.CoreNet.3.bias"),
+            ("mlp/norm/scale", "pos_ff.layer_norm.weight"),
+            ("mlp/norm/bias", "pos_ff.layer_norm.bias"),
+        ] {
+            layer(ours, theirs, Kept::Same);
+        }
+        for (ours, theirs) in [("content_bias", "r_w_bias"), ("position_bias", "r_r_bias")] {
+            let theirs = format!("transformer.{theirs}");
+            table.push(Entry::new(ours, theirs, Kept::Same));
+        }
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(config: Value) -> Result<Config, ConfigError> {
+        Config::from_hugging_face(config.as_object().unwrap())
+    }
+
+    #[test]
+    fn what_is_not_given_is_hugging_faces() {
+        assert_eq!(read(serde_json::json!({})).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (config, expected) in [
+            (
+                serde_json::json!({ "d_heads": 8 }),
+                "nearest that it knows is `d_head`",
+            ),
+            (
+                serde_json::json!({ "attn_type": 1 }),
+                "attn_type asks for other kinds",
+            ),
+            (serde_json::json!({ "d_model": 33 }), "d_model is 33"),
+            (
+                serde_json::json!({ "vocab_size": 30, "cutoffs": [10, 30] }),
+                "the cutoffs [10, 30] must rise from above 0 to below vocab_size, 30",
+            ),
+            (
+                serde_json::json!({ "d_embed": 8, "cutoffs": [10, 20] }),
+                "div_val 4 leaves nothing of d_embed 8 in cluster 2",
+            ),
+            (
+                serde_json::json!({ "cutoffs": [10], "tie_projs": [false, true, true] }),
+                "tie_projs lists 3 clusters, and 1 cutoffs make 2",
+            ),
+        ] {
+            let error = read(config).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    /// The paper's 409 M and 562 M (Elnaggar et al. 2021, table 2); a vocabulary of 30 and shared biases are what makes
+    /// them so.
+    #[test]
+    fn parameter_counts_are_the_published_ones() {
+        let prot_txl = Config {
+            vocab_size: 30,
+            cutoffs: Vec::new(),
+            div_val: 1,
+            n_layer: 30,
+            untie_r: false,
+            ..Config::default()
+        };
+        assert_eq!(prot_txl.parameters(), 409_253_918);
+        let prot_txl_bfd = Config {
+            n_layer: 32,
+            n_head: 14,
+            d_head: 128,
+            ..prot_txl
+        };
+        assert_eq!(prot_txl_bfd.parameters(), 562_365_982);
+    }
+}

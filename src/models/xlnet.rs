@@ -1,0 +1,265 @@
+//! XLNet (Yang et al. 2019), as ProtXLNet uses it (Elnaggar et al. 2021): post-norm blocks that attend to a memory of the
+//! segment before with relative positions, and, to learn by permutation, a second stream of queries that know where they
+//! are but not which token is there.
+//!
+//! Reference: `XLNetLMHeadModel` of Hugging Face transformers. Config keys are its `config.json`'s.
+//!
+//! ```text
+//! ribosome verify golden/numeric/xlnet_two_stream.safetensors
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::hf_config::ConfigError;
+use super::layers::{self, Activation};
+use super::relative_attention::remember;
+use super::run::Run;
+use crate::graph::{Axis, Builder, DType, Init, LoopOptions, Policy, Role, Shape, Tensor};
+
+/// Which keys a position may see, before masks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttentionType {
+    /// All.
+    Bi,
+    /// None after itself.
+    Uni,
+}
+
+/// The sizes and switches of an XLNet model. What is not given is as in Hugging Face's `XLNetConfig`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// The residual stream's size (`embed`).
+    pub d_model: usize,
+    /// Layers.
+    pub n_layer: usize,
+    /// Heads; each has `d_model` / `n_head` (`kv`).
+    pub n_head: usize,
+    /// Hidden units of a feed-forward layer (`mlp`).
+    pub d_inner: usize,
+    /// The function of the feed-forward layers.
+    pub ff_activation: Activation,
+    /// Kept, without effect: each layer has biases of its own, as in transformers whatever this says.
+    pub untie_r: bool,
+    /// Which keys a position may see, before masks.
+    pub attn_type: AttentionType,
+    /// The deviation of first values.
+    pub initializer_range: f64,
+    /// What norms add to the variance.
+    pub layer_norm_eps: f64,
+    /// How often an element is dropped in training.
+    pub dropout: f64,
+    /// Positions of the memory; 0 (null in a `config.json`) keeps all there ever were.
+    pub mem_len: usize,
+    /// How many of a segment's first positions go into the memory; 0 (or null) takes all.
+    pub reuse_len: usize,
+    /// Whether callers hand memories on outside of training. [`Config::forward`] gives them either way.
+    pub use_mems_eval: bool,
+    /// Whether callers hand memories on in training. [`Config::forward`] gives them either way.
+    pub use_mems_train: bool,
+    /// Whether the second half of a batch's rows is written back to front, so that distances change their sign.
+    pub bi_data: bool,
+    /// Distances beyond this, on either side, count as this; 0 and less clamp nothing.
+    pub clamp_len: i64,
+    /// With [`AttentionType::Uni`], whether every position sees equally many keys.
+    pub same_length: bool,
+    /// Whether the output layer is the embedding or has weights of its own; it has a bias either way.
+    pub tie_word_embeddings: bool,
+    /// The id that pads rows, on the left.
+    pub pad_token_id: i32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            vocab_size: 32_000,
+            d_model: 1024,
+            n_layer: 24,
+            n_head: 16,
+            d_inner: 4096,
+            ff_activation: Activation::Gelu,
+            untie_r: true,
+            attn_type: AttentionType::Bi,
+            initializer_range: 0.02,
+            layer_norm_eps: 1e-12,
+            dropout: 0.1,
+            mem_len: 512,
+            reuse_len: 0,
+            use_mems_eval: true,
+            use_mems_train: false,
+            bi_data: false,
+            clamp_len: -1,
+            same_length: false,
+            tie_word_embeddings: true,
+            pad_token_id: 5,
+        }
+    }
+}
+
+/// A segment.
+#[derive(Clone, Copy)]
+pub struct Input<'g> {
+    /// The tokens, `s32[batch, length]`.
+    pub ids: Tensor<'g>,
+    /// Which part of the text each belongs to, `s32[batch, length]`; memories belong to part 0.
+    pub types: Option<Tensor<'g>>,
+    /// Which tokens are real, `pred[batch, length]`.
+    pub mask: Option<Tensor<'g>>,
+    /// Which tokens of the segment cannot see which, `pred[batch, length, keys]`.
+    pub permutation: Option<Tensor<'g>>,
+    /// For each prediction a one at its position, `[batch, predictions, length]` of floats. With it there are two
+    /// streams.
+    pub targets: Option<Tensor<'g>>,
+    /// The memory of the segments before, `[layers, batch, memory, embed]` in the policy's compute type.
+    pub memory: Option<Tensor<'g>>,
+}
+
+/// What a segment gives.
+#[derive(Clone, Copy)]
+pub struct Output<'g> {
+    /// What logits are made of: the content stream `[batch, length, embed]`, or the query stream
+    /// `[batch, predictions, embed]` where there are targets.
+    pub hidden: Tensor<'g>,
+    /// The memory for the next segment, `[layers, batch, memory, embed]` in the policy's compute type, through which no
+    /// gradient goes.
+    pub memory: Option<Tensor<'g>>,
+}
+
+impl Config {
+    /// Whether the model can be built.
+    ///
+    /// # Errors
+    /// Sizes that do not go together, or a gated activation.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let (embed, heads) = (self.d_model, self.n_head);
+        let unfit = |message: String| Err(ConfigError::Unfit(message));
+        if heads == 0 || !embed.is_multiple_of(heads) {
+            return unfit(format!("n_head {heads} does not divide d_model {embed}"));
+        }
+        if !embed.is_multiple_of(2) {
+            return unfit(format!("d_model is {embed}; half of it are sines"));
+        }
+        if self.ff_activation == Activation::GatedGelu {
+            return unfit("ff_activation is gated, and there is one projection only".into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn init(&self) -> Init {
+        Init::Normal(self.initializer_range)
+    }
+
+    /// The size of a head.
+    pub(super) fn kv(&self) -> usize {
+        self.d_model / self.n_head.max(1)
+    }
+
+    /// The embedding, `[vocab, embed]`.
+    fn embedding<'g>(&self, run: Run<'g>) -> Tensor<'g> {
+        let axes = [("vocab", self.vocab_size), ("embed", self.d_model)];
+        run.builder.at_root_scope(|| {
+            let weight = || run.builder.weight("embedding", axes, self.init());
+            run.builder.scope("word_embedding", weight)
+        })
+    }
+
+    /// Reads one segment.
+    pub fn forward<'g>(&self, run: Run<'g>, input: Input<'g>) -> Output<'g> {
+        let builder = run.builder;
+        let content = layers::embed(run, self.embedding(run), input.ids);
+        let content = run.dropout(content, self.dropout, "embedded");
+        let mask_embedding =
+            builder.weight("mask_embedding", [("embed", self.d_model)], self.init());
+        let query = input.targets.map(|targets| {
+            let axes = [
+                ("batch", input.ids.size("batch")),
+                ("predictions", targets.size("predictions")),
+                ("embed", self.d_model),
+            ];
+            let query = mask_embedding
+                .cast(run.policy.compute())
+                .broadcast(axes.map(Axis::from))
+                .pin_residual();
+            run.dropout(query, self.dropout, "masked")
+        });
+        let shared = builder.scope("sight", || self.shared(run, input));
+        let results = builder.scope("layer", || {
+            let options = LoopOptions {
+                remat: run.remat,
+                stack_weights: true,
+                ..LoopOptions::default()
+            };
+            let body = builder.open_loop(Axis::new("layers", self.n_layer), options);
+            let content = body.carry(content);
+            let query = query.map(|query| body.carry(query));
+            let memory = input.memory.map(|memory| body.slice(memory));
+            body.emit(self.next_memory(run, memory, content));
+            let run = run.at(body.index());
+            let streams = self.layer(run, content, query, memory, shared);
+            for (carry, stream) in streams.into_iter().enumerate() {
+                body.set_next(carry, stream);
+            }
+            body.close()
+        });
+        // The query stream's result stands second where there is one; the memory is last.
+        let streams = 1 + usize::from(query.is_some());
+        let hidden = run.dropout(results[streams - 1], self.dropout, "final");
+        Output {
+            hidden: hidden.pin(),
+            memory: Some(results[streams]),
+        }
+    }
+
+    fn next_memory<'g>(
+        &self,
+        run: Run<'g>,
+        memory: Option<Tensor<'g>>,
+        content: Tensor<'g>,
+    ) -> Tensor<'g> {
+        let length = content.size("length");
+        let reused = match self.reuse_len {
+            0 => content,
+            reused => content.slice("length", 0, reused.min(length)),
+        };
+        remember(run, memory, reused, self.mem_len)
+    }
+
+    /// The logits of `hidden` `[.., embed]`: its other axes and `vocab`, in the exact type.
+    pub fn logits<'g>(&self, run: Run<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
+        let builder = run.builder;
+        let (compute, exact) = (run.policy.compute(), run.policy.exact());
+        builder.scope("lm_head", || {
+            let table = match self.tie_word_embeddings {
+                true => self.embedding(run),
+                false => {
+                    let axes = [("vocab", self.vocab_size), ("embed", self.d_model)];
+                    builder.weight("embedding", axes, self.init())
+                }
+            };
+            let bias = builder.weight("bias", [("vocab", self.vocab_size)], Init::Zeros);
+            let logits = hidden.dot_as(table.cast(compute), ["embed"], exact).pin();
+            logits + bias.cast(exact)
+        })
+    }
+
+    /// The number of weights.
+    pub fn parameters(&self) -> usize {
+        let builder = Builder::new();
+        let run = Run::new(&builder, Policy::F32);
+        let shape = Shape::new(DType::S32, [("batch", 2), ("length", 2)]);
+        let input = Input {
+            ids: builder.input("ids", Role::Batch, shape),
+            types: None,
+            mask: None,
+            permutation: None,
+            targets: None,
+            memory: None,
+        };
+        self.logits(run, self.forward(run, input).hidden);
+        let weights = builder.weights();
+        weights.iter().map(|weight| weight.shape.elements()).sum()
+    }
+}

@@ -1,0 +1,260 @@
+//! XLNet's layers: two streams that share all weights, and what they may see.
+
+use super::layers::{Dense, FeedForward, Place, Sight, feed_forward, layer_norm, linear};
+use super::relative_attention::{Compared, Reach, SCORES, join, mix, relative_scores, sinusoids};
+use super::run::Run;
+use super::xlnet::{AttentionType, Config, Input};
+use crate::graph::{Axis, DType, Shape, Tensor};
+
+/// What all layers share.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'g> {
+    /// The sinusoids of distances, `[distance, embed]`, or `[directions, distance, embed]`.
+    sinusoids: Tensor<'g>,
+    /// For each row its direction as a one, `[batch, directions]`.
+    directions: Option<Tensor<'g>>,
+    /// Which keys the content stream cannot see, of axes among `[batch, length, keys]`.
+    content_blocked: Option<Tensor<'g>>,
+    /// The same of the query stream.
+    query_blocked: Option<Tensor<'g>>,
+    /// Whether a key belongs to another part of the text than the query, `pred[batch, length, keys]`.
+    apart: Option<Tensor<'g>>,
+    /// The positions of predictions.
+    targets: Option<Tensor<'g>>,
+}
+
+/// What both streams of a layer are compared with.
+#[derive(Clone, Copy)]
+struct Context<'g> {
+    key: Tensor<'g>,
+    value: Tensor<'g>,
+    distance: Tensor<'g>,
+}
+
+impl Config {
+    /// Positions and masks.
+    pub(super) fn shared<'g>(&self, run: Run<'g>, input: Input<'g>) -> Shared<'g> {
+        let builder = run.builder;
+        let (batch, length) = (input.ids.size("batch"), input.ids.size("length"));
+        let before = input.memory.map_or(0, |memory| memory.size("memory"));
+        let reach = Reach {
+            length,
+            keys: before + length,
+            after: self.attn_type == AttentionType::Bi,
+            clamp: self.clamp_len,
+        };
+        let axes = [("batch", batch), ("length", length), ("keys", reach.keys)].map(Axis::from);
+        // Of keys, with the memory's before: `false` and part 0.
+        let with_memory = |of: Tensor<'g>| of.pad("keys", before, 0, 0.0);
+
+        let mut blocked = Vec::new();
+        if self.attn_type == AttentionType::Uni {
+            let oldest = self.same_length.then_some(0);
+            blocked.push(reach.window(run, oldest).not());
+        }
+        if let Some(mask) = input.mask {
+            blocked.push(with_memory(mask.not().rename("length", "keys")));
+        }
+        if let Some(permutation) = input.permutation {
+            blocked.push(with_memory(permutation));
+        }
+        let query_blocked = (blocked.into_iter())
+            .map(|part| part.broadcast(axes.clone()))
+            .reduce(|all, part| all.or(part));
+        let content_blocked = query_blocked.map(|blocked| blocked.and(reach.itself(run).not()));
+        let apart = input.types.map(|types| {
+            let keys = with_memory(types.rename("length", "keys"));
+            types
+                .broadcast(axes.clone())
+                .ne(keys.broadcast(axes.clone()))
+        });
+
+        let mut distances = reach.distances(run);
+        let directions = self.bi_data.then(|| {
+            let axes = [
+                ("directions", 2).into(),
+                ("distance", distances.size("distance")).into(),
+            ];
+            let both = distances.broadcast(axes);
+            let turned = builder.iota("directions", both.shape()) * -2.0 + 1.0;
+            distances = both * turned;
+            // Half of the rows each way; an odd row is a mistake, as its axis is too short.
+            let halves = Shape::new(DType::S32, [("halves", 2), ("batch", batch / 2)]);
+            let way = builder
+                .iota("halves", halves)
+                .merge(["halves", "batch"], "batch");
+            way.one_hot("directions", 2, run.policy.compute())
+        });
+        let waves = sinusoids(run, distances, self.d_model);
+        Shared {
+            // The original drops each row's apart; here rows share what is dropped, as they share the sinusoids.
+            sinusoids: run.dropout(waves, self.dropout, "positions"),
+            directions,
+            content_blocked,
+            query_blocked,
+            apart,
+            targets: input.targets,
+        }
+    }
+
+    /// One layer's streams, the content first.
+    pub(super) fn layer<'g>(
+        &self,
+        run: Run<'g>,
+        content: Tensor<'g>,
+        query: Option<Tensor<'g>>,
+        memory: Option<Tensor<'g>>,
+        shared: Shared<'g>,
+    ) -> Vec<Tensor<'g>> {
+        let builder = run.builder;
+        let attended = builder.scope("attention", || {
+            let joined = join(run, memory, content);
+            let distance = self.project(run, "r", shared.sinusoids);
+            let context = Context {
+                key: self.project(run, "k", joined),
+                value: self.project(run, "v", joined),
+                distance: match shared.directions {
+                    Some(directions) => directions.dot(distance, ["directions"]).pin(),
+                    None => distance,
+                },
+            };
+            let mut streams = vec![self.attend(
+                run,
+                content,
+                context,
+                shared.apart,
+                shared.content_blocked,
+                None,
+            )];
+            if let Some(query) = query {
+                let (apart, blocked) = (shared.apart, shared.query_blocked);
+                let run = second(run);
+                let targets = shared.targets;
+                streams.push(self.attend(run, query, context, apart, blocked, targets));
+            }
+            streams
+        });
+        let runs = [run, second(run)].into_iter();
+        let streams = runs.zip(attended).map(|(run, x)| self.mlp(run, x));
+        streams.collect()
+    }
+
+    /// `x` `[.., embed]` by the weight `name`, `[embed, heads, kv]`.
+    fn project<'g>(&self, run: Run<'g>, name: &str, x: Tensor<'g>) -> Tensor<'g> {
+        let heads = [("heads", self.n_head), ("kv", self.kv())];
+        let dense = Dense {
+            init: self.initializer_range,
+            biased: false,
+        };
+        linear(run, name, x, &["embed"], &heads, dense, Place::Activation)
+    }
+
+    /// One stream `x` after attention: the content stream, or the query stream, whose `targets` are where its queries
+    /// stand.
+    fn attend<'g>(
+        &self,
+        run: Run<'g>,
+        x: Tensor<'g>,
+        context: Context<'g>,
+        apart: Option<Tensor<'g>>,
+        blocked: Option<Tensor<'g>>,
+        targets: Option<Tensor<'g>>,
+    ) -> Tensor<'g> {
+        let builder = run.builder;
+        let (compute, exact) = (run.policy.compute(), run.policy.exact());
+        let heads = [("heads", self.n_head), ("kv", self.kv())];
+        let bias = |name: &str| builder.weight(name, heads, self.init());
+        // Queries stand at their positions, and come back from there.
+        let targets = targets.map(|targets| targets.cast(compute));
+        let query = self.project(run, "q", x);
+        let query = match targets {
+            Some(targets) => targets.dot(query, ["predictions"]).pin(),
+            None => query,
+        };
+        let scores = relative_scores(
+            run,
+            Compared {
+                query,
+                key: context.key,
+                distance: context.distance,
+                content_bias: bias("content_bias"),
+                position_bias: bias("position_bias"),
+            },
+        );
+        let by_part = self.scores_by_part(run, query);
+        let scores = match apart {
+            Some(apart) => {
+                let axes = scores.shape().axes;
+                let [same, other] = by_part.map(|part| part.broadcast(axes.clone()));
+                scores + apart.broadcast(axes).select(other, same)
+            }
+            None => scores,
+        };
+        let sight = Sight {
+            // Subtracted, as in the original: a query that sees nothing is a mean through which gradients go.
+            bias: blocked.map(|blocked| blocked.cast(exact) * -1e30),
+            mask: None,
+            dropout: self.dropout,
+        };
+        let scores = scores * (self.kv() as f64).powf(-0.5);
+        let mixed = mix(run, scores, context.value, sight);
+        let mixed = match targets {
+            Some(targets) => targets.dot(mixed, ["length"]).pin(),
+            None => mixed,
+        };
+        let update = builder.scope("o", || {
+            let axes = [("embed", self.d_model), heads[0], heads[1]];
+            let kernel = builder.weight("kernel", axes, self.init());
+            let update = mixed.dot(kernel.cast(compute), ["heads", "kv"]);
+            update.pin_residual()
+        });
+        self.residual(run, x, update)
+    }
+
+    /// How a query scores the keys of its own part of the text, and those of others: `[batch, heads, length]` each.
+    fn scores_by_part<'g>(&self, run: Run<'g>, query: Tensor<'g>) -> [Tensor<'g>; 2] {
+        let builder = run.builder;
+        let compute = run.policy.compute();
+        builder.scope("segments", || {
+            let heads = [("heads", self.n_head), ("kv", self.kv())];
+            let bias = builder.weight("bias", heads, self.init());
+            let axes = [("segments", 2), heads[0], heads[1]];
+            let parts = builder.weight("embedding", axes, self.init());
+            let query = query + bias.cast(compute);
+            [0, 1].map(|at| {
+                let part = parts.cast(compute).slice("segments", at, at + 1);
+                let part = part.merge(["segments", "heads"], "heads");
+                let scores = query.dot_as(part, ["kv"], run.policy.exact());
+                let [batch, heads, length, _] = SCORES;
+                scores.transpose([batch, heads, length]).pin()
+            })
+        })
+    }
+
+    /// The norm of `x` and what a block makes of it.
+    fn residual<'g>(&self, run: Run<'g>, x: Tensor<'g>, update: Tensor<'g>) -> Tensor<'g> {
+        let sum = x + run.dropout(update, self.dropout, "residual");
+        layer_norm(run, "norm", sum.pin_residual(), self.layer_norm_eps)
+            .pin_residual()
+            .tag("residual")
+    }
+
+    fn mlp<'g>(&self, run: Run<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        run.builder.scope("mlp", || {
+            let shape = FeedForward {
+                mlp: self.d_inner,
+                activation: self.ff_activation,
+                dropout: self.dropout,
+                biased: true,
+                init: self.initializer_range,
+                output_init: self.initializer_range,
+            };
+            self.residual(run, x, feed_forward(run, x, shape))
+        })
+    }
+}
+
+/// The same run with other randomness, for the second stream.
+fn second(run: Run<'_>) -> Run<'_> {
+    run.at(run.builder.constant(1.0, DType::S32))
+}

@@ -1,0 +1,44 @@
+//! Transformer-XL's cases: segments of a text, each with the memory of those before, its loss, and the gradients of that.
+
+use super::model::{compute, differentiate_segment, input_of, memories, segments};
+use super::{Case, Tensors, VerifyError};
+use crate::graph::{Builder, DType, Policy};
+use crate::models::Run;
+use crate::models::transfo_xl::Config;
+use crate::runtime::Client;
+
+/// The language model. Labels are the tokens themselves, of which each position is to know the next.
+pub(super) fn language_model(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+    let config = Config::from_hugging_face(&case.config)?;
+    let builder = Builder::new();
+    let run = Run::new(&builder, Policy::F32);
+    let mut memory = None;
+    for segment in segments(case) {
+        let input = |name: &str| {
+            let name = format!("{name}_{segment}");
+            input_of(&builder, case, &name, DType::S32, &["batch", "length"])
+        };
+        let (ids, labels) = (input("input_ids")?, input("labels")?);
+        let output = config.forward(run, ids, memory);
+        memory = output.memory;
+        let logarithms = config.log_probabilities(run, output.hidden);
+        builder.output(&format!("output.log_probs_{segment}"), logarithms);
+        builder.output(
+            &format!("output.last_hidden_state_{segment}"),
+            output.hidden,
+        );
+        memories(&builder, &segment, memory);
+
+        let last = ids.size("length");
+        let next = labels.slice("length", 1, last);
+        let hidden = output.hidden.slice("length", 0, last - 1);
+        let logarithms = logarithms.slice("length", 0, last - 1);
+        // The mean leaves out losses of 0: ignored labels, which are no word, and words known for certain.
+        let hot = next.one_hot("vocab", config.vocab_size, DType::F32);
+        let taken = (logarithms * hot).sum(["vocab"]);
+        let counted = taken.ne(taken.constant(0.0));
+        let (sum, count) = config.losses(run, hidden, next, counted);
+        differentiate_segment(&builder, &segment, sum / count);
+    }
+    compute(case, client, &config.hugging_face(), builder)
+}

@@ -1,0 +1,163 @@
+//! Masked language modelling (Devlin et al. 2019): some residues are chosen; of those most become the mask token, some
+//! another residue, and some stay, and the model has to say what they were.
+//!
+//! Each residue is chosen by itself, where the originals choose a fixed number a row: the fractions are the same, and a
+//! choice needs to know of no other position.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Given, Loss};
+use crate::data::{Rows, Vocabulary};
+use crate::graph::{DType, Key, Tensor};
+use crate::models::layers::{causal, cross_entropy};
+use crate::models::tokens::Tokens;
+use crate::models::{Model, Run};
+
+/// What a chosen residue that is to become another is drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Draw {
+    /// The other residues (ProtBert's card).
+    OtherResidues,
+    /// All ids of the vocabulary, special tokens and the residue itself among them (ProteinLM).
+    Vocabulary,
+}
+
+/// The settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MaskedLm {
+    /// How likely a residue is chosen.
+    pub probability: f64,
+    /// How likely a chosen one becomes the mask token.
+    pub masked: f64,
+    /// How likely it becomes another token; else it stays.
+    pub random: f64,
+    /// Which other token.
+    pub draw: Draw,
+    /// Whether rows hold several proteins, each seeing itself alone, with positions that start anew (ProteinLM).
+    pub packed: bool,
+}
+
+impl Default for MaskedLm {
+    fn default() -> Self {
+        MaskedLm {
+            probability: 0.15,
+            masked: 0.8,
+            random: 0.1,
+            draw: Draw::OtherResidues,
+            packed: false,
+        }
+    }
+}
+
+impl MaskedLm {
+    /// How proteins lie in the rows.
+    pub(super) fn rows(&self) -> Rows {
+        match self.packed {
+            true => Rows::Packed,
+            false => Rows::Padded,
+        }
+    }
+
+    /// `tokens` (`s32[batch, length]`) with noise by `key`, and which of them were chosen.
+    pub fn corrupt<'g>(
+        &self,
+        tokens: Tensor<'g>,
+        key: Key<'g>,
+        vocabulary: &Vocabulary,
+    ) -> (Tensor<'g>, Tensor<'g>) {
+        let builder = tokens.builder();
+        builder.scope("corrupt", || {
+            let axes = tokens.shape().axes;
+            let residues = f64::from(vocabulary.residue_ids().start);
+            let chosen = key.stream("chosen").chance(self.probability, &axes);
+            let chosen = chosen.and(tokens.ge(tokens.constant(residues)));
+            let roll = key.stream("roll").uniform(&axes);
+            let masked = roll.lt(roll.constant(self.masked));
+            let random = roll.lt(roll.constant(self.masked + self.random));
+            let mask = builder.constant(f64::from(vocabulary.mask), DType::S32);
+            let drawn = self.drawn(tokens, key.stream("draw"), vocabulary);
+            let noised = masked.select(mask, random.select(drawn, tokens));
+            (chosen.select(noised, tokens), chosen)
+        })
+    }
+
+    /// A random token for each position.
+    fn drawn<'g>(&self, tokens: Tensor<'g>, key: Key<'g>, vocabulary: &Vocabulary) -> Tensor<'g> {
+        let axes = tokens.shape().axes;
+        match self.draw {
+            Draw::Vocabulary => key.below(vocabulary.size(), &axes),
+            Draw::OtherResidues => {
+                let residues = vocabulary.written_ids();
+                let others = key.below(residues.len() - 1, &axes) + f64::from(residues.start);
+                // The residue itself is left out: what would be it or stand behind it moves up by one.
+                others + others.ge(tokens).cast(DType::S32)
+            }
+        }
+    }
+
+    /// The loss of saying what the chosen tokens were; none for a model that is no masked language model.
+    pub(super) fn loss<'g>(
+        &self,
+        run: Run<'g>,
+        model: &Model,
+        given: Given<'_, 'g>,
+    ) -> Option<Loss<'g>> {
+        let Given {
+            tokens, vocabulary, ..
+        } = given;
+        let (corrupted, chosen) = self.corrupt(tokens, given.key, vocabulary);
+        let rows = match self.packed {
+            true => packed(run, corrupted, tokens, vocabulary),
+            false => Tokens {
+                ids: corrupted,
+                ..Tokens::padded(tokens, vocabulary.pad)
+            },
+        };
+        let logits = model.masked_logits(run, rows)?;
+        let sums = run
+            .builder
+            .scope("loss", || cross_entropy(logits, tokens, chosen));
+        Some(Loss::plain(sums))
+    }
+}
+
+/// Rows of several proteins, each starting with the vocabulary's first prefix token in the clean `tokens`: a position sees
+/// those of its own protein, and positions count from its start.
+fn packed<'g>(
+    run: Run<'g>,
+    ids: Tensor<'g>,
+    tokens: Tensor<'g>,
+    vocabulary: &Vocabulary,
+) -> Tokens<'g> {
+    let builder = tokens.builder();
+    builder.scope("packed", || {
+        let start = vocabulary.prefix.first().copied().unwrap_or(vocabulary.pad);
+        let starts = tokens
+            .eq(tokens.constant(f64::from(start)))
+            .cast(DType::F32);
+        let before = causal(run, tokens.size("length"));
+        // The how many-th protein a position belongs to: a running sum, exact in f32, as a product with a triangle.
+        let number = starts
+            .rename("length", "keys")
+            .dot(before.cast(DType::F32), ["keys"]);
+        let axes = [
+            tokens.shape().axes,
+            vec![("keys", tokens.size("length")).into()],
+        ]
+        .concat();
+        let same = number
+            .broadcast(axes.clone())
+            .eq(number.rename("length", "keys").broadcast(axes.clone()));
+        let real = tokens.ne(tokens.constant(f64::from(vocabulary.pad)));
+        let mask = same.and(real.rename("length", "keys").broadcast(axes.clone()));
+        let earlier = same.and(before.broadcast(axes)).cast(DType::F32);
+        let positions = (earlier.sum(["keys"]) - 1.0).cast(DType::S32);
+        Tokens {
+            mask: Some(mask),
+            positions: Some(positions),
+            ..Tokens::new(ids)
+        }
+    })
+}

@@ -1,0 +1,164 @@
+//! XLNet's permutation language modelling (Yang et al. 2019): the predicted tokens of a row are put into a random order, and
+//! each is predicted from the tokens that are not predicted and from those before it in that order.
+//!
+//! The order is a rank a position: the number of its block of `block` positions plus a random number below 1. Which tokens
+//! are predicted comes with the batch.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Given, Loss};
+use crate::data::{Rows, Spans, Vocabulary};
+use crate::graph::{Axis, DType, Key, Shape, Tensor};
+use crate::models::layers::cross_entropy;
+use crate::models::{Run, xlnet};
+
+/// The settings; defaults are those of the official example command for the large model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PermutationLm {
+    /// How many tokens of a row are predicted.
+    pub predictions: usize,
+    /// A span of n predicted tokens has a context of n x `mask_alpha` / `mask_beta` tokens.
+    pub mask_alpha: usize,
+    /// See `mask_alpha`.
+    pub mask_beta: usize,
+    /// The longest span.
+    pub longest: usize,
+    /// Positions are put into a random order in blocks of so many.
+    pub block: usize,
+    /// A row is so many tokens further in the next step; the rest is read again. 0 for the whole row. The model
+    /// remembers these tokens (`reuse_len`).
+    pub reuse: usize,
+    /// Whether half of the rows run backwards (`bi_data`).
+    pub both_ways: bool,
+}
+
+impl Default for PermutationLm {
+    fn default() -> Self {
+        PermutationLm {
+            predictions: 85,
+            mask_alpha: 6,
+            mask_beta: 1,
+            longest: 5,
+            block: 256,
+            reuse: 256,
+            both_ways: true,
+        }
+    }
+}
+
+impl PermutationLm {
+    /// How predicted tokens are drawn.
+    pub(super) fn spans(&self) -> Spans {
+        Spans {
+            predictions: self.predictions,
+            alpha: self.mask_alpha,
+            beta: self.mask_beta,
+            longest: self.longest,
+        }
+    }
+
+    /// How proteins lie in rows of `length` tokens.
+    pub(super) fn rows(&self, length: usize) -> Rows {
+        Rows::Running {
+            stride: self.reused(length),
+            both_ways: self.both_ways,
+        }
+    }
+
+    /// How many tokens at the start of a row are in the model's memory in the next step.
+    fn reused(&self, length: usize) -> usize {
+        match self.reuse {
+            0 => length,
+            reuse => reuse.min(length),
+        }
+    }
+
+    /// The loss of predicting the given positions.
+    pub(super) fn loss<'g>(
+        &self,
+        run: Run<'g>,
+        model: &xlnet::Config,
+        given: Given<'_, 'g>,
+    ) -> Option<Loss<'g>> {
+        let (tokens, targets) = (given.tokens, given.targets?);
+        let length = tokens.size("length");
+        // No position is -1, so that a missing target maps to nothing.
+        let mapping = targets.one_hot("length", length, DType::F32);
+        let predicted = mapping
+            .sum(["predictions"])
+            .gt(run.builder.constant(0.5, DType::F32));
+        let hidden = self.hidden(tokens, predicted, given.key, given.vocabulary);
+        let input = xlnet::Input {
+            ids: tokens,
+            // One part, so that the weights of "the same part" learn.
+            types: Some(run.builder.full(0.0, tokens.shape())),
+            mask: None,
+            permutation: Some(hidden),
+            targets: Some(mapping.cast(run.policy.compute())),
+            memory: given.memory,
+        };
+        let output = model.forward(run, input);
+        let logits = model.logits(run, output.hidden);
+        let labels = mapping
+            .dot(tokens.cast(DType::F32), ["length"])
+            .cast(DType::S32);
+        let counted = targets.ge(targets.constant(0.0));
+        let (sum, count) = run
+            .builder
+            .scope("loss", || cross_entropy(logits, labels, counted));
+        Some(Loss {
+            sum,
+            count,
+            parts: Vec::new(),
+            memory: output.memory,
+        })
+    }
+
+    /// Which positions `keys` each position `length` cannot see: `pred[batch, length, keys]`.
+    ///
+    /// Among tokens of one part of the row (the reused part, the rest): what is predicted or no residue is hidden from all
+    /// that stand before it in the order, and what is predicted also from itself. Tokens that are neither come first
+    /// and see only each other. The reused part sees nothing of the rest, and the rest all of it.
+    pub fn hidden<'g>(
+        &self,
+        tokens: Tensor<'g>,
+        predicted: Tensor<'g>,
+        key: Key<'g>,
+        vocabulary: &Vocabulary,
+    ) -> Tensor<'g> {
+        let builder = tokens.builder();
+        builder.scope("permutation", || {
+            let (axes, length) = (tokens.shape().axes, tokens.size("length"));
+            let all = [axes.clone(), vec![Axis::new("keys", length)]].concat();
+            let around = vocabulary.prefix.iter().chain(vocabulary.suffix.iter());
+            let no = tokens.lt(tokens.constant(f64::from(i32::MIN)));
+            let special = around.fold(no, |so_far, id| {
+                so_far.or(tokens.eq(tokens.constant(f64::from(*id))))
+            });
+            let ordered = predicted.or(special);
+            let target = ordered.and(special.not());
+
+            let reused = self.reused(length);
+            let place = builder.iota("length", Shape::new(DType::S32, axes.clone()));
+            let later = place.ge(place.constant(reused as f64));
+            // Blocks are counted from the start of their part.
+            let within = later.select(place - reused as f64, place);
+            let block = (within.cast(DType::F32) / self.block.max(1) as f64).floor();
+            let rank = block + key.stream("order").uniform(&axes);
+            let rank = ordered.select(rank, rank.constant(-1.0));
+
+            let row = |tensor: Tensor<'g>| tensor.broadcast(all.clone());
+            let column =
+                |tensor: Tensor<'g>| tensor.rename("length", "keys").broadcast(all.clone());
+            let before = row(rank)
+                .lt(column(rank))
+                .or(row(target).and(row(rank).le(column(rank))));
+            let same_part = row(later)
+                .cast(DType::S32)
+                .eq(column(later).cast(DType::S32));
+            let next_part = column(later).and(row(later).not());
+            next_part.or(same_part.and(before).and(column(ordered)))
+        })
+    }
+}

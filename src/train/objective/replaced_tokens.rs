@@ -1,0 +1,113 @@
+//! ELECTRA's replaced-token detection (Clark et al. 2020): a small generator fills masked places with samples of its own,
+//! and the discriminator says of every token whether it is the original one. Both are trained at once; no gradient goes
+//! through the samples.
+
+use serde::{Deserialize, Serialize};
+
+use super::masked_lm::{Draw, MaskedLm};
+use super::{Given, Loss};
+use crate::graph::{DType, Key, Shape, Tensor};
+use crate::models::layers::{binary_cross_entropy, cross_entropy};
+use crate::models::tokens::Tokens;
+use crate::models::{Run, electra};
+
+/// The settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplacedTokens {
+    /// How likely a residue is chosen.
+    pub probability: f64,
+    /// How likely the generator sees the mask token in its place, and not the residue itself.
+    pub masked: f64,
+    /// What the generator's logits are divided by before it is sampled.
+    pub temperature: f64,
+}
+
+impl Default for ReplacedTokens {
+    fn default() -> Self {
+        ReplacedTokens {
+            probability: 0.15,
+            masked: 0.85,
+            temperature: 1.0,
+        }
+    }
+}
+
+impl ReplacedTokens {
+    /// The noise that the generator sees.
+    pub fn noise(&self) -> MaskedLm {
+        MaskedLm {
+            probability: self.probability,
+            masked: self.masked,
+            random: 0.0,
+            draw: Draw::OtherResidues,
+            packed: false,
+        }
+    }
+
+    /// The generator's loss and the discriminator's, by the model's weight.
+    pub(super) fn loss<'g>(
+        &self,
+        run: Run<'g>,
+        model: &electra::Config,
+        given: Given<'_, 'g>,
+    ) -> Loss<'g> {
+        let Given {
+            tokens,
+            vocabulary,
+            key,
+            ..
+        } = given;
+        let (corrupted, chosen) = self.noise().corrupt(tokens, key, vocabulary);
+        let rows = Tokens::padded(tokens, vocabulary.pad);
+        let logits = model.generator_logits(
+            run,
+            Tokens {
+                ids: corrupted,
+                ..rows
+            },
+        );
+        let (generator, places) = run
+            .builder
+            .scope("generator_loss", || cross_entropy(logits, tokens, chosen));
+        let filled = run.builder.scope("sample", || {
+            chosen.select(sample(logits.detach() / self.temperature, key), tokens)
+        });
+        let replaced = filled.ne(tokens);
+        let scores = model.discriminator_logits(
+            run,
+            Tokens {
+                ids: filled,
+                ..rows
+            },
+        );
+        run.builder.scope("loss", || {
+            let real = tokens.ne(tokens.constant(f64::from(vocabulary.pad)));
+            let (discriminator, all) = binary_cross_entropy(scores, replaced, real);
+            // As a sum over the generator's places, so that dividing by their number gives the sum of both means.
+            let per_place = places / all.maximum(all.constant(1.0)) * model.discriminator_weight;
+            Loss {
+                sum: generator + discriminator * per_place,
+                count: places,
+                parts: vec![
+                    ("generator", generator, places),
+                    ("discriminator", discriminator, all),
+                ],
+                memory: None,
+            }
+        })
+    }
+}
+
+/// One id a position, drawn in proportion to the exponential of its logit (`[.., vocab]`): the largest after adding Gumbel
+/// noise (Gumbel 1954).
+pub fn sample<'g>(logits: Tensor<'g>, key: Key<'g>) -> Tensor<'g> {
+    let axes = logits.shape().axes;
+    let uniform = key.stream("gumbel").uniform(&axes).cast(logits.dtype());
+    let noisy = logits - (-uniform.log()).log();
+    let highest = noisy.ge(noisy.max(["vocab"]).broadcast(axes.clone()));
+    let ids = logits.builder().iota("vocab", Shape::new(DType::S32, axes));
+    highest
+        .select(ids, ids.constant(f64::from(i32::MAX)))
+        .min(["vocab"])
+}
