@@ -382,3 +382,83 @@ fn every_subcommand_has_help_with_an_example() {
         assert!(help.contains(&example), "no `{example}` in {help}");
     }
 }
+
+/// A folder with two references, one of them with a weight moved.
+fn references() -> tempfile::TempDir {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/numeric");
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = fs::read(golden.join("conv_head_small.safetensors")).expect("a case");
+    let mut moved = good.clone();
+    let header = u64::from_le_bytes(good[..8].try_into().expect("8 bytes")) as usize;
+    let tensors = json(std::str::from_utf8(&good[8..8 + header]).expect("text"));
+    let offset = number(&tensors, "/weight.diso_classifier.0.bias/data_offsets/0") as usize;
+    moved[8 + header + offset..][..4].copy_from_slice(&9f32.to_le_bytes());
+    fs::write(folder.path().join("good.safetensors"), good).expect("it is written");
+    fs::write(folder.path().join("moved.safetensors"), moved).expect("it is written");
+    folder
+}
+
+#[test]
+fn several_references_are_one_table() {
+    let folder = references();
+    let all = format!("verify --all {} --quiet", folder.path().display());
+    let output = ribosome(&all).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(4));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(lines[0].contains("of tolerance"), "{text}");
+    assert!(
+        lines[1].contains("good   ConvHead") && lines[1].ends_with(" ok"),
+        "{text}"
+    );
+    assert!(
+        lines[2].contains("moved") && lines[2].ends_with("DIFFERS"),
+        "{text}"
+    );
+    assert_eq!(
+        lines[3],
+        "1 of 2 cases within the tolerance, 1 differ, 0 failed"
+    );
+    let output = ribosome(&format!("{all} --json"))
+        .output()
+        .expect("it starts");
+    let report = json(std::str::from_utf8(&output.stdout).expect("text"));
+    assert_eq!(report["ok"], false);
+    assert_eq!(report["cases"][0]["ok"], true);
+    assert_eq!(report["cases"][1]["case"], "moved");
+    assert_eq!(report["cases"][1]["ok"], false);
+}
+
+#[test]
+fn a_reference_that_cannot_be_run_leaves_the_others() {
+    let folder = references();
+    let path = |name: &str| folder.path().join(name);
+    fs::remove_file(path("moved.safetensors")).expect("it is removed");
+    fs::write(path("cut.safetensors"), [9, 0, 0, 0, 0, 0, 0, 0, b'{']).expect("it is written");
+    let both = format!(
+        "verify {} {} --json",
+        path("cut.safetensors").display(),
+        path("good.safetensors").display()
+    );
+    let output = ribosome(&both).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(1));
+    let report = json(std::str::from_utf8(&output.stdout).expect("text"));
+    assert_eq!(
+        (&report["ok"], &report["cases"][1]["ok"]),
+        (&false.into(), &true.into())
+    );
+    let error = report["cases"][0]["error"].as_str().expect("an error");
+    assert!(
+        error.contains("cut.safetensors is not a numeric reference"),
+        "{error}"
+    );
+    let one = format!("verify {}", path("cut.safetensors").display());
+    assert!(refused(ribosome(&one), 1).contains("is not a numeric reference"));
+    let empty = tempfile::tempdir().expect("a folder");
+    let message = usage(&format!("verify --all {}", empty.path().display()));
+    assert!(
+        message.contains("there is no .safetensors file in"),
+        "{message}"
+    );
+}

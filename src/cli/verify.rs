@@ -1,23 +1,27 @@
 //! `ribosome verify`: how far numeric references are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use ribosome::report::table::table;
-use ribosome::report::verify::{Verified, verify};
+use ribosome::report::verify::{Verified, VerifyError, verify};
 use ribosome::runtime::{Client, Platform, Purpose, Settings};
+use serde_json::{Value, json};
 
-use super::exit::Status;
-use super::output::{Progress, print};
+use super::exit::{Status, Usage};
+use super::output::{Progress, print, print_json};
 
 /// Runs numeric references made by independent implementations, and says how far each tensor is
 #[derive(clap::Args)]
-#[command(after_help = "Example: ribosome verify t5_relu_tied.safetensors --json")]
+#[command(after_help = "Example: ribosome verify --all golden/numeric")]
 pub struct Args {
-    /// The cases (.safetensors)
-    #[arg(required = true, value_name = "CASE")]
+    /// The cases (.safetensors); several give one table, a row a case
+    #[arg(required_unless_present = "all", value_name = "CASE")]
     cases: Vec<PathBuf>,
-    /// Prints one JSON object a case instead of text
+    /// Every case in this folder too
+    #[arg(long, value_name = "DIR")]
+    all: Option<PathBuf>,
+    /// Prints one JSON object instead of text
     #[arg(long)]
     json: bool,
     /// Shows no progress
@@ -28,23 +32,142 @@ pub struct Args {
 impl Args {
     /// Runs the command.
     pub fn run(self) -> Result<Status> {
+        let mut paths = self.cases.clone();
+        if let Some(folder) = &self.all {
+            paths.extend(cases(folder)?);
+        }
         let settings = Settings::from_environment()?;
         let plugin = settings.find_or_fetch(Platform::Cpu)?.load(Purpose::Run)?;
         let client = Client::cpu(plugin, 1)?;
-        let mut all = true;
-        for path in &self.cases {
-            let name = path.display().to_string();
-            let progress = Progress::new(&name, self.quiet || self.json);
-            let verified = verify(path, &client).with_context(|| name.clone())?;
-            drop(progress);
-            all &= verified.ok;
-            print(&match self.json {
-                true => serde_json::to_string(&verified)?,
-                false => text(&verified),
-            })?;
+        match paths.as_slice() {
+            [path] if self.all.is_none() => self.one(path, &client),
+            paths => self.several(paths, &client),
         }
-        Ok(if all { Status::Done } else { Status::Differs })
     }
+
+    fn verify(&self, path: &Path, client: &Client) -> Result<Verified, VerifyError> {
+        let _progress = Progress::new(&path.display().to_string(), self.quiet || self.json);
+        verify(path, client)
+    }
+
+    fn one(&self, path: &Path, client: &Client) -> Result<Status> {
+        let verified = self.verify(path, client);
+        let verified = verified.with_context(|| path.display().to_string())?;
+        print(&match self.json {
+            true => serde_json::to_string(&verified)?,
+            false => text(&verified),
+        })?;
+        Ok(match verified.ok {
+            true => Status::Done,
+            false => Status::Differs,
+        })
+    }
+
+    fn several(&self, paths: &[PathBuf], client: &Client) -> Result<Status> {
+        let all: Vec<Outcome> = paths
+            .iter()
+            .map(|path| Outcome {
+                case: path
+                    .file_stem()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into(),
+                result: self.verify(path, client),
+            })
+            .collect();
+        let differing = all.iter().filter(|one| one.differs()).count();
+        let failed = all.iter().filter(|one| one.result.is_err()).count();
+        if self.json {
+            let cases: Result<Vec<_>, _> = all.iter().map(Outcome::json).collect();
+            print_json(&json!({ "cases": cases?, "ok": differing + failed == 0 }))?;
+        } else {
+            let rows: Vec<_> = all.iter().map(Outcome::row).collect();
+            let header = [
+                "case",
+                "kind",
+                "tensors",
+                "largest difference",
+                "of tolerance",
+                "",
+            ];
+            let within = all.len() - differing - failed;
+            print(&format!(
+                "{}{within} of {} cases within the tolerance, {differing} differ, {failed} failed\n",
+                table(&header, &rows, &[2, 3, 4]),
+                all.len(),
+            ))?;
+        }
+        Ok(match (differing, failed) {
+            (0, 0) => Status::Done,
+            (0, _) => Status::Failed,
+            _ => Status::Differs,
+        })
+    }
+}
+
+/// The cases in `folder`, by name.
+fn cases(folder: &Path) -> Result<Vec<PathBuf>> {
+    let listed = || -> std::io::Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(folder)?;
+        entries.map(|entry| Ok(entry?.path())).collect()
+    };
+    let mut paths =
+        listed().with_context(|| format!("cannot read the folder {}", folder.display()))?;
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|ending| ending == "safetensors")
+    });
+    paths.sort();
+    if paths.is_empty() {
+        let message = format!("there is no .safetensors file in {}", folder.display());
+        return Err(Usage(message).into());
+    }
+    Ok(paths)
+}
+
+/// What came of one case among several.
+struct Outcome {
+    case: String,
+    result: Result<Verified, VerifyError>,
+}
+
+impl Outcome {
+    fn differs(&self) -> bool {
+        self.result.as_ref().is_ok_and(|verified| !verified.ok)
+    }
+
+    fn row(&self) -> Vec<String> {
+        let (kind, tensors, largest, part, verdict) = match &self.result {
+            Ok(verified) => {
+                let worst = verified.worst();
+                (
+                    verified.kind.clone(),
+                    verified.tensors.len().to_string(),
+                    worst.map_or(String::new(), |worst| format!("{:.2e}", worst.max_abs)),
+                    worst.map_or(String::new(), |worst| percent(worst.of_tolerance())),
+                    if verified.ok { "ok" } else { "DIFFERS" }.to_string(),
+                )
+            }
+            Err(error) => {
+                let none = String::new;
+                // One line, so that the table stays one.
+                let error = error.to_string().replace('\n', "; ");
+                (none(), none(), none(), none(), format!("failed: {error}"))
+            }
+        };
+        vec![self.case.clone(), kind, tensors, largest, part, verdict]
+    }
+
+    fn json(&self) -> Result<Value> {
+        Ok(match &self.result {
+            Ok(verified) => serde_json::to_value(verified)?,
+            Err(error) => json!({ "case": self.case, "error": error.to_string(), "ok": false }),
+        })
+    }
+}
+
+fn percent(part: f64) -> String {
+    format!("{:.1}%", part * 100.0)
 }
 
 fn text(verified: &Verified) -> String {

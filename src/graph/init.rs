@@ -12,4 +12,7 @@ pub enum Init {
     Ones,
     /// Independent normal values of mean 0 and this standard deviation.
     Normal(f64),
+    /// The same around 1.
+    #[serde(rename = "near-1")]
+    Near1(f64),
 }

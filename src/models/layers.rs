@@ -98,7 +98,7 @@ pub struct Dense {
 }
 
 /// A linear layer in the scope `name`: `x` times `kernel` over the axes `inputs`, plus `bias` if there is one. The
-/// kernel's axes are `inputs` (sizes from `x`), then `outputs`.
+/// kernel's axes are `inputs` (sizes from `x`), then `outputs`. If the run has a low-rank change, the kernel is the changed one.
 pub fn linear<'g>(
     run: Run<'g>,
     name: &str,
@@ -113,7 +113,14 @@ pub fn linear<'g>(
     builder.scope(name, || {
         let axes = inputs.iter().map(|name| (*name, x.size(name)));
         let axes = axes.chain(outputs.iter().copied());
-        let kernel = run.weight("kernel", axes, Init::Normal(dense.init), dtype);
+        let init = Init::Normal(dense.init);
+        let kernel = match run.low_rank {
+            None => run.weight("kernel", axes, init, dtype),
+            Some(change) => {
+                let kernel = run.weight("kernel", axes, init, DType::F32);
+                change.apply(run, kernel, inputs).cast(dtype)
+            }
+        };
         let product = x.dot(kernel, inputs.iter().copied());
         let product = match place {
             Place::Free => product,

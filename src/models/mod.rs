@@ -3,6 +3,7 @@
 pub mod adaptive_softmax;
 pub mod albert;
 pub mod bert;
+pub mod convolution_head;
 pub mod electra;
 pub mod embeddings;
 pub mod encoder;
@@ -10,6 +11,7 @@ mod encoder_hf;
 pub mod heads;
 pub mod hf_config;
 pub mod layers;
+pub mod lora;
 pub mod megatron;
 pub mod model;
 pub mod presets;

@@ -1,5 +1,6 @@
 //! What every layer needs to know of the run that it is built for.
 
+use super::lora::LowRank;
 use crate::graph::{Axis, Builder, DType, Init, Key, LoopBody, Policy, Remat, Tensor};
 
 /// The builder, the element types, what loops save, and where dropout has its masks from.
@@ -15,6 +16,8 @@ pub struct Run<'g> {
     pub key: Option<Key<'g>>,
     /// The loop whose passes share their weights, where what is built is inside one (ALBERT).
     pub shared: Option<LoopBody<'g>>,
+    /// A low-rank change of linear layers, if any.
+    pub low_rank: Option<&'g LowRank>,
 }
 
 impl<'g> Run<'g> {
@@ -26,6 +29,7 @@ impl<'g> Run<'g> {
             remat: Remat::Full,
             key: None,
             shared: None,
+            low_rank: None,
         }
     }
 

@@ -20,6 +20,11 @@ pub enum Kept {
         /// How many axes come in.
         inputs: usize,
     },
+    /// All of ribosome's axes the other way round, before this many axes of size 1, as a convolution's kernel.
+    Turned {
+        /// How many axes of size 1.
+        ones: usize,
+    },
     /// All of ribosome's axes joined into one, as the bias of heads.
     Flat,
     /// As ribosome has it, behind this many axes of size 1.
@@ -68,6 +73,10 @@ impl Entry {
             Kept::Same => own.to_vec(),
             Kept::Flat => vec![own.iter().product()],
             Kept::Behind { ones } => [vec![1; ones], own.to_vec()].concat(),
+            Kept::Turned { ones } => {
+                let turned = own.iter().rev().copied();
+                turned.chain(vec![1; ones]).collect()
+            }
             Kept::Linear { inputs } => {
                 let (ins, outs) = own.split_at(inputs);
                 vec![outs.iter().product(), ins.iter().product()]
@@ -78,7 +87,7 @@ impl Entry {
     /// One layer's weight from the file's tensor.
     fn read(&self, own: &[usize], tensor: ArrayD<f32>) -> Option<ArrayD<f32>> {
         let tensor = match self.kept {
-            Kept::Linear { .. } => tensor.reversed_axes(),
+            Kept::Linear { .. } | Kept::Turned { .. } => tensor.reversed_axes(),
             _ => tensor,
         };
         tensor
@@ -92,7 +101,7 @@ impl Entry {
     fn write(&self, own: &[usize], weight: ArrayD<f32>) -> Option<ArrayD<f32>> {
         let mut dims = self.file_dims(own);
         match self.kept {
-            Kept::Linear { .. } => {
+            Kept::Linear { .. } | Kept::Turned { .. } => {
                 dims.reverse();
                 let matrix = weight.into_shape_with_order(IxDyn(&dims)).ok()?;
                 Some(matrix.reversed_axes().as_standard_layout().into_owned())

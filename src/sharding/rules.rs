@@ -154,6 +154,9 @@ impl Rules {
                 ("vocab", None),
                 ("layers", None),
                 ("relpos_buckets", None),
+                ("rank", None),
+                ("window", None),
+                ("channels", None),
                 // The size of factorised embeddings (ALBERT's 128) is too small for a pod's `data`.
                 ("factor", Some("model")),
                 // The outgoing axis of a kernel from `embed` to `embed`.
@@ -177,6 +180,9 @@ impl Rules {
                 ("relpos_buckets", None),
                 ("layers", None),
                 ("microbatches", None),
+                ("rank", None),
+                ("window", None),
+                ("channels", None),
                 ("factor", None),
                 ("hidden", None),
                 ("positions", None),

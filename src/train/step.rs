@@ -369,6 +369,7 @@ pub fn initial(step: &Step) -> Result<Graph, GraphError> {
             Init::Zeros => builder.full(0.0, shape),
             Init::Ones => builder.full(1.0, shape),
             Init::Normal(deviation) => key.stream("init").normal(&shape.axes) * deviation,
+            Init::Near1(deviation) => key.stream("init").normal(&shape.axes) * deviation + 1.0,
         });
         let placed = match role {
             Role::Memory => value.pin(),

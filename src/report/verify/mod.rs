@@ -6,8 +6,11 @@
 
 mod bert;
 mod case;
+mod convolution_head;
+mod lora;
 mod model;
 mod optimizer;
+mod options;
 mod t5;
 mod transfo_xl;
 mod xlnet;
@@ -54,6 +57,8 @@ pub struct Difference {
     pub max_abs: f64,
     /// The largest difference as a part of the reference's largest value.
     pub max_rel: f64,
+    /// The largest absolute difference that is within the tolerance.
+    pub allowed: f64,
     /// Whether it is within the tolerance.
     pub ok: bool,
 }
@@ -63,12 +68,31 @@ pub struct Difference {
 pub struct Verified {
     /// The case's name.
     pub case: String,
+    /// The class that was run.
+    pub kind: String,
     /// The tolerance.
     pub tolerance: Tolerance,
     /// Every tensor that the case has a reference for.
     pub tensors: Vec<Difference>,
     /// Whether all are within the tolerance.
     pub ok: bool,
+}
+
+impl Difference {
+    /// The largest absolute difference as a part of what is allowed.
+    pub fn of_tolerance(&self) -> f64 {
+        match self.max_abs == 0.0 {
+            true => 0.0,
+            false => self.max_abs / self.allowed,
+        }
+    }
+}
+
+impl Verified {
+    /// The tensor that is nearest to its tolerance, or farthest beyond.
+    pub fn worst(&self) -> Option<&Difference> {
+        (self.tensors.iter()).max_by(|a, b| a.of_tolerance().total_cmp(&b.of_tolerance()))
+    }
 }
 
 /// Why a case could not be run.
@@ -130,6 +154,9 @@ const KINDS: &[&str] = &[
     "T5ForConditionalGeneration",
     "T5EncoderModel",
     "T5Buckets",
+    "PeftLoraT5",
+    "ProtTransLoraT5Encoder",
+    "ConvHead",
     "Optimizer (adafactor, adamw, lamb)",
     "BertForMaskedLM",
     "AlbertForMaskedLM",
@@ -151,9 +178,12 @@ type Tensors = BTreeMap<String, ArrayD<f32>>;
 pub fn verify(path: &Path, client: &Client) -> Result<Verified, VerifyError> {
     let case = Case::read(path)?;
     let computed = match case.kind.as_str() {
-        "T5ForConditionalGeneration" => t5::conditional(&case, client)?,
-        "T5EncoderModel" => t5::encoder(&case, client)?,
+        "T5ForConditionalGeneration" => t5::conditional(&case, client, None)?,
+        "T5EncoderModel" => t5::encoder(&case, client, None)?,
         "T5Buckets" => t5::buckets(&case)?,
+        "PeftLoraT5" => lora::peft(&case, client)?,
+        "ProtTransLoraT5Encoder" => lora::prottrans(&case, client)?,
+        "ConvHead" => convolution_head::head(&case, client)?,
         "Optimizer" => optimizer::optimizer(&case, client)?,
         "BertForMaskedLM" => bert::bert(&case, client)?,
         "AlbertForMaskedLM" => bert::albert(&case, client)?,
@@ -205,12 +235,14 @@ fn compare(case: &Case, computed: &Tensors) -> Verified {
                 name: name.clone(),
                 max_abs: distance,
                 max_rel: distance / largest(expected).max(f64::MIN_POSITIVE),
+                allowed,
                 ok: distance <= allowed,
             }
         })
         .collect();
     Verified {
         case: case.name.clone(),
+        kind: case.kind.clone(),
         tolerance: TOLERANCE,
         ok: !tensors.is_empty() && tensors.iter().all(|tensor| tensor.ok),
         tensors,

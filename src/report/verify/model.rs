@@ -88,19 +88,34 @@ pub(super) fn memories<'g>(builder: &'g Builder, segment: &str, memory: Option<T
 
 /// Adds the loss and every weight's gradient to the outputs.
 pub(super) fn differentiate<'g>(builder: &'g Builder, loss: Tensor<'g>) {
-    builder.output("output.loss", loss);
-    gradients(builder, "grad", loss);
+    differentiate_some(builder, loss, |_| true);
 }
 
-/// The same for the loss of one segment of several.
+/// Adds the loss and the gradients of the weights that are `trained` to the outputs.
+pub(super) fn differentiate_some<'g>(
+    builder: &'g Builder,
+    loss: Tensor<'g>,
+    trained: impl Fn(&str) -> bool,
+) {
+    builder.output("output.loss", loss);
+    gradients(builder, "grad", loss, trained);
+}
+
+/// The same of every weight for the loss of one segment of several.
 pub(super) fn differentiate_segment<'g>(builder: &'g Builder, segment: &str, loss: Tensor<'g>) {
     builder.output(&format!("output.loss_{segment}"), loss);
-    gradients(builder, &format!("grad_{segment}"), loss);
+    gradients(builder, &format!("grad_{segment}"), loss, |_| true);
 }
 
-/// Adds the gradient of every weight, below what the case calls them.
-fn gradients<'g>(builder: &'g Builder, below: &str, loss: Tensor<'g>) {
-    let weights = builder.weights();
+/// Adds the gradient of every weight that is `trained`, below what the case calls them.
+fn gradients<'g>(
+    builder: &'g Builder,
+    below: &str,
+    loss: Tensor<'g>,
+    trained: impl Fn(&str) -> bool,
+) {
+    let mut weights = builder.weights();
+    weights.retain(|weight| trained(&weight.name));
     let values: Vec<_> = weights.iter().map(|weight| builder.whole(weight)).collect();
     for (weight, gradient) in weights.iter().zip(builder.gradients(loss, &values)) {
         builder.output(&format!("{below}/{}", weight.name), gradient);
@@ -123,17 +138,16 @@ pub(super) fn compute(
     let mut computed = evaluate(&session, &inputs)?;
     let segments = segments(case).map(|ending| format!("grad_{ending}"));
     for below in std::iter::once("grad".to_string()).chain(segments) {
-        let gradients: Tensors = (declared.iter())
-            .filter_map(|weight| {
-                let gradient = computed.remove(&format!("{below}/{}", weight.name))?;
-                Some((weight.name.clone(), gradient))
-            })
-            .collect();
-        if !gradients.is_empty() {
-            let gradients = weights::export(table, &declared, &gradients)?;
-            let named = gradients.into_iter();
-            computed.extend(named.map(|(name, gradient)| (format!("{below}.{name}"), gradient)));
-        }
+        let mut trained = declared.clone();
+        let mut gradients = Tensors::new();
+        trained.retain(|weight| {
+            let gradient = computed.remove(&format!("{below}/{}", weight.name));
+            let known = gradient.map(|gradient| gradients.insert(weight.name.clone(), gradient));
+            known.is_some()
+        });
+        let gradients = weights::export(table, &trained, &gradients)?;
+        let named = gradients.into_iter();
+        computed.extend(named.map(|(name, gradient)| (format!("{below}.{name}"), gradient)));
     }
     Ok(computed)
 }

@@ -1,10 +1,9 @@
 //! Optimizer cases: parameters, the gradient of every step, and the parameters after every step.
 
-use std::collections::BTreeSet;
-
 use ndarray::{ArrayD, Axis as Dimension, stack};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::options::Options;
 use super::{Case, Tensors, VerifyError, evaluate, session};
 use crate::graph::{Builder, DType, Init, Role, Shape};
 use crate::runtime::Client;
@@ -16,7 +15,7 @@ use crate::train::schedule::{DecayFrom, Schedule};
 pub(super) fn optimizer(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
     let gradients = case.below("input.grad.");
     let count = gradients.values().map(|gradient| gradient.shape()[0]).max();
-    let mut options = Options::of(case);
+    let mut options = Options::of(case, "options");
     let mut finds_its_rate = false;
     let (optimizer, rate) = match case.argument("name") {
         Some("adafactor") => {
@@ -124,66 +123,6 @@ fn schedule(case: &Case, rate: Schedule, steps: usize) -> Result<Schedule, Verif
             decay_from: DecayFrom::Warmup,
         }),
         _ => Err(VerifyError::option(case, "schedule", given("schedule"))),
-    }
-}
-
-/// The options of a case's optimizer, of which none is passed over in silence.
-struct Options<'c> {
-    case: &'c Case,
-    given: Map<String, Value>,
-    read: BTreeSet<String>,
-}
-
-impl<'c> Options<'c> {
-    fn of(case: &'c Case) -> Self {
-        let given = case.arguments.get("options").and_then(Value::as_object);
-        Options {
-            case,
-            given: given.cloned().unwrap_or_default(),
-            read: BTreeSet::new(),
-        }
-    }
-
-    /// The option `key` as `read` sees it; `default` where it is not given or none.
-    fn get<T>(
-        &mut self,
-        key: &str,
-        default: T,
-        read: impl FnOnce(&Value) -> Option<T>,
-    ) -> Result<T, VerifyError> {
-        self.read.insert(key.to_string());
-        match self.given.get(key) {
-            None | Some(Value::Null) => Ok(default),
-            Some(value) => {
-                read(value).ok_or_else(|| VerifyError::option(self.case, key, Some(value)))
-            }
-        }
-    }
-
-    fn number(&mut self, key: &str, default: f64) -> Result<f64, VerifyError> {
-        self.get(key, default, Value::as_f64)
-    }
-
-    fn switch(&mut self, key: &str, default: bool) -> Result<bool, VerifyError> {
-        self.get(key, default, Value::as_bool)
-    }
-
-    fn pair(&mut self, key: &str, default: [f64; 2]) -> Result<[f64; 2], VerifyError> {
-        self.get(key, default, |value| match value.as_array()?.as_slice() {
-            [one, two] => Some([one.as_f64()?, two.as_f64()?]),
-            _ => None,
-        })
-    }
-
-    /// Refuses what was not read, unless it is switched off.
-    fn finish(self) -> Result<(), VerifyError> {
-        let off = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
-        let left = self.given.iter();
-        let mut left = left.filter(|(key, value)| !self.read.contains(*key) && !off(value));
-        match left.next() {
-            Some((key, value)) => Err(VerifyError::option(self.case, key, Some(value))),
-            None => Ok(()),
-        }
     }
 }
 

@@ -2,19 +2,30 @@
 
 use ndarray::ArrayD;
 
-use super::model::{compute, differentiate, hidden_states, input, join_hidden_states, real};
+use super::model::{
+    compute, differentiate, differentiate_some, hidden_states, input, join_hidden_states, real,
+};
 use super::{Case, Tensors, VerifyError};
-use crate::graph::{Builder, DType, Policy, Role, Shape};
+use crate::graph::{Builder, DType, Policy, Role, Shape, Tensor};
+use crate::models::lora::LowRank;
 use crate::models::relative_bias::Buckets;
 use crate::models::t5::Config;
+use crate::models::weights::Entry;
 use crate::models::{Run, layers};
 use crate::runtime::Client;
 
-/// The model with loss and gradients.
-pub(super) fn conditional(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+/// The model with loss and gradients; with a low-rank `change`, the gradients of what that trains.
+pub(super) fn conditional(
+    case: &Case,
+    client: &Client,
+    change: Option<&LowRank>,
+) -> Result<Tensors, VerifyError> {
     let config = Config::from_hugging_face(&case.config)?;
     let builder = Builder::new();
-    let run = Run::new(&builder, Policy::F32);
+    let run = Run {
+        low_rank: change,
+        ..Run::new(&builder, Policy::F32)
+    };
     let ids = input(&builder, case, "input_ids")?;
     let mask = real(input(&builder, case, "attention_mask")?);
     let labels = input(&builder, case, "labels")?;
@@ -37,17 +48,44 @@ pub(super) fn conditional(case: &Case, client: &Client) -> Result<Tensors, Verif
     builder.output("output.decoder_input_ids", decoder_ids);
     builder.output("output.decoder_last_hidden_state", decoded);
     builder.output("output.logits", logits);
-    differentiate(&builder, sum / count);
-    let mut computed = compute(case, client, &config.hugging_face(), builder)?;
+    let table = finish(&builder, &config, sum / count, change);
+    let mut computed = compute(case, client, &table, builder)?;
     join_hidden_states(&mut computed, "output.encoder_hidden_states");
     Ok(computed)
 }
 
+/// Adds the loss and gradients; gives the names of the weights in the case.
+fn finish<'g>(
+    builder: &'g Builder,
+    config: &Config,
+    loss: Tensor<'g>,
+    change: Option<&LowRank>,
+) -> Vec<Entry> {
+    let table = config.hugging_face();
+    match change {
+        Some(change) => {
+            differentiate_some(builder, loss, |name| change.trains(name));
+            change.entries(&table)
+        }
+        None => {
+            differentiate(builder, loss);
+            table
+        }
+    }
+}
+
 /// The encoder alone; its loss is the mean of the result times a probe over the real positions.
-pub(super) fn encoder(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+pub(super) fn encoder(
+    case: &Case,
+    client: &Client,
+    change: Option<&LowRank>,
+) -> Result<Tensors, VerifyError> {
     let config = Config::from_hugging_face(&case.config)?;
     let builder = Builder::new();
-    let run = Run::new(&builder, Policy::F32);
+    let run = Run {
+        low_rank: change,
+        ..Run::new(&builder, Policy::F32)
+    };
     let ids = input(&builder, case, "input_ids")?;
     let mask = real(input(&builder, case, "attention_mask")?);
     let axes = ids
@@ -63,8 +101,8 @@ pub(super) fn encoder(case: &Case, client: &Client) -> Result<Tensors, VerifyErr
     builder.output("output.last_hidden_state", last);
     builder.output("output.mean_pooled", seen.sum(["length"]) / count);
     let loss = (seen * probe).sum_all() / (kept.sum_all() * config.d_model as f64);
-    differentiate(&builder, loss);
-    compute(case, client, &config.hugging_face(), builder)
+    let table = finish(&builder, &config, loss, change);
+    compute(case, client, &table, builder)
 }
 
 /// The table of buckets by relative position, and as a matrix of queries and keys.

@@ -53,11 +53,14 @@ impl AdamW {
             let (first, second) = moments.shares(update.step);
             (mean, square) = (mean / first, square / second);
         }
-        let mut change = mean / (square.sqrt() + self.epsilon);
+        let change = mean / (square.sqrt() + self.epsilon) * update.rate;
         let decays = !(self.exclude_norm_and_bias && is_norm_or_bias(update.weight));
-        if decays && self.weight_decay > 0.0 {
-            change = change + update.value * self.weight_decay;
+        match decays && self.weight_decay > 0.0 {
+            true => {
+                let kept = update.rate.constant(1.0) - update.rate * self.weight_decay;
+                update.value * kept - change
+            }
+            false => update.value - change,
         }
-        update.value - change * update.rate
     }
 }

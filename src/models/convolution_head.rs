@@ -1,0 +1,148 @@
+//! ProtTrans's secondary-structure head (Elnaggar et al. 2021): a convolution over the positions of a protein's embeddings,
+//! and for each task a second one to its classes, side by side.
+//!
+//! Reference: the convolutional network of bio_embeddings, whose weights Rost's lab published (its kernels are `(7, 1)`
+//! over `[batch, channels, length, 1]`).
+//!
+//! ```text
+//! ribosome verify golden/numeric/conv_head_small.safetensors
+//! ```
+
+use super::layers::{Activation, cross_entropy};
+use super::run::Run;
+use super::weights::{Entry, Kept};
+use crate::graph::{Init, Tensor};
+
+/// One thing that the head says of each position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its name.
+    pub name: String,
+    /// How many classes it has.
+    pub classes: usize,
+}
+
+/// The sizes of the head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The size of an embedding.
+    pub features: usize,
+    /// Channels between the two convolutions.
+    pub channels: usize,
+    /// Positions that a convolution sees at once, an odd number.
+    pub kernel: usize,
+    /// How often a channel is dropped.
+    pub dropout: f64,
+    /// What is said of each position.
+    pub tasks: Vec<Task>,
+}
+
+impl Config {
+    /// The published head on embeddings of `features`: 32 channels, 7 positions, and three tasks: secondary structure in 3
+    /// and in 8 classes, and disorder.
+    pub fn published(features: usize) -> Self {
+        let task = |name: &str, classes| Task {
+            name: name.into(),
+            classes,
+        };
+        Config {
+            features,
+            channels: 32,
+            kernel: 7,
+            dropout: 0.25,
+            tasks: vec![task("dssp3", 3), task("dssp8", 8), task("diso", 2)],
+        }
+    }
+
+    /// The logits of each task, `[batch, length, classes]`, in the order of the tasks, from embeddings
+    /// `[batch, length, embed]`.
+    pub fn logits<'g>(&self, run: Run<'g>, embeddings: Tensor<'g>) -> Vec<Tensor<'g>> {
+        let seen = convolution(
+            run,
+            "features",
+            embeddings,
+            "embed",
+            ("channels", self.channels),
+            self.kernel,
+        );
+        let seen = run.dropout(Activation::Relu.of(seen), self.dropout, "features");
+        let task = |task: &Task| {
+            let classes = ("classes", task.classes);
+            convolution(run, &task.name, seen, "channels", classes, self.kernel)
+                .cast(run.policy.exact())
+        };
+        self.tasks.iter().map(task).collect()
+    }
+
+    /// The sum over tasks of the mean cross-entropy at `labels` (`s32[batch, length]` each), those below 0 left out.
+    pub fn loss<'g>(&self, logits: &[Tensor<'g>], labels: &[Tensor<'g>]) -> Option<Tensor<'g>> {
+        let losses = logits.iter().zip(labels).map(|(logits, labels)| {
+            let counted = labels.ge(labels.constant(0.0));
+            let (sum, count) = cross_entropy(logits.rename("classes", "vocab"), *labels, counted);
+            sum / count
+        });
+        losses.reduce(|sum, loss| sum + loss)
+    }
+
+    /// Where the published file keeps each weight.
+    pub fn published_names(&self) -> Vec<Entry> {
+        let both = |ours: &str, theirs: &str| {
+            [
+                Entry::new(
+                    format!("{ours}/kernel"),
+                    format!("{theirs}.0.weight"),
+                    Kept::Turned { ones: 1 },
+                ),
+                Entry::new(
+                    format!("{ours}/bias"),
+                    format!("{theirs}.0.bias"),
+                    Kept::Same,
+                ),
+            ]
+        };
+        let tasks = self.tasks.iter().map(|task| &task.name);
+        let tasks = tasks.flat_map(|name| both(name, &format!("{name}_classifier")));
+        both("features", "elmo_feature_extractor")
+            .into_iter()
+            .chain(tasks)
+            .collect()
+    }
+}
+
+/// A convolution along `length`, padded so that every position has a result: `x` `[batch, length, input]` to
+/// `[batch, length, output]`, by a weight `[window, input, output]`.
+///
+/// It is a sum of one product a position of the window, each with `x` moved: with few channels that is as fast as a
+/// convolution, and the gradient is made of the same operations.
+fn convolution<'g>(
+    run: Run<'g>,
+    name: &str,
+    x: Tensor<'g>,
+    input: &str,
+    (output, size): (&str, usize),
+    window: usize,
+) -> Tensor<'g> {
+    let (builder, dtype) = (run.builder, run.policy.compute());
+    builder.scope(name, || {
+        let (length, inputs) = (x.size("length"), x.size(input));
+        let axes = [("window", window), (input, inputs), (output, size)];
+        // As a linear layer over all that a result sees.
+        let init = Init::Normal(((window * inputs) as f64).powf(-0.5));
+        let kernel = builder.weight("kernel", axes, init).cast(dtype);
+        let bias = builder
+            .weight("bias", [(output, size)], Init::Zeros)
+            .cast(dtype);
+        let before = window.saturating_sub(1) / 2;
+        let padded = x
+            .cast(dtype)
+            .pad("length", before, window.saturating_sub(1) - before, 0.0);
+        let product = |at: usize| {
+            let moved = padded.slice("length", at, at + length);
+            let part = kernel
+                .slice("window", at, at + 1)
+                .merge(["window", input], input);
+            moved.dot(part, [input])
+        };
+        (1..window).fold(product(0), |sum, at| sum + product(at)) + bias
+    })
+}

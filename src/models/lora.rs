@@ -1,0 +1,220 @@
+//! LoRA (Hu et al. 2022): linear layers whose kernels stay as they are but for a product of two thin matrices, which is all
+//! that is trained. Any family whose layers come from [`super::layers::linear`] takes one, through
+//! [`Run::low_rank`](super::Run).
+//!
+//! Two forms are in use on ProtT5: Hugging Face's peft adds `b·a x alpha / r`; ProtTrans's own fine-tuning also multiplies
+//! the kernel, by a product of rank 1 that starts near 1 (after Liu et al. 2022), and trains the norms.
+//!
+//! ```text
+//! ribosome verify golden/numeric/lora_prottrans.safetensors
+//! ```
+
+use super::run::Run;
+use super::weights::{Entry, Kept};
+use crate::graph::{Axis, Init, Tensor};
+
+/// A low-rank change of some linear layers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LowRank {
+    /// The rank of what is added (`r`); 0 adds nothing.
+    pub rank: usize,
+    /// What the added product is multiplied by.
+    pub scale: f64,
+    /// The rank of what the kernel is multiplied by first, which is divided by it; 0 multiplies by nothing.
+    pub multiplier_rank: usize,
+    /// Which linear layers change: the last names of their scopes, as `q` or `cross_attention/q`.
+    pub targets: Vec<String>,
+    /// Whether norms are trained too.
+    pub norms: bool,
+    /// Whether biases are trained too, those of relative positions among them.
+    pub biases: bool,
+    /// What the new weights are called in files.
+    pub names: Names,
+}
+
+/// What the new weights of a layer `L` are called in files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// `L.lora_A.weight`, `L.lora_B.weight`.
+    Peft,
+    /// `L.lora_a`, `L.lora_b`, `L.multi_lora_a`, `L.multi_lora_b`.
+    ProtTrans,
+}
+
+/// The weights of one layer's change: added and multiplied products, each from the inputs and to the outputs.
+const ADDED: [&str; 2] = ["lora_a", "lora_b"];
+const MULTIPLIED: [&str; 2] = ["multi_lora_a", "multi_lora_b"];
+
+/// The attention layers' linear layers, which both forms change on ProtT5.
+const ATTENTION: [&str; 4] = ["q", "k", "v", "o"];
+
+impl LowRank {
+    /// peft's form on the linear layers of attention.
+    pub fn peft(rank: usize, alpha: f64) -> Self {
+        LowRank {
+            rank,
+            scale: alpha / rank as f64,
+            multiplier_rank: 0,
+            targets: ATTENTION.map(String::from).to_vec(),
+            norms: false,
+            biases: false,
+            names: Names::Peft,
+        }
+    }
+
+    /// ProtTrans's form, as its notebooks fine-tune ProtT5's encoder (there with `rank` 4 and `scaling_rank` 1).
+    pub fn prottrans(rank: usize, scaling_rank: usize) -> Self {
+        LowRank {
+            rank,
+            scale: 1.0 / rank as f64,
+            multiplier_rank: scaling_rank,
+            targets: ATTENTION.map(String::from).to_vec(),
+            norms: true,
+            biases: false,
+            names: Names::ProtTrans,
+        }
+    }
+
+    /// The `kernel` of the current scope, whose first axes are `inputs`, as it is changed; as it is where the scope is no
+    /// target.
+    pub fn apply<'g>(&self, run: Run<'g>, kernel: Tensor<'g>, inputs: &[&str]) -> Tensor<'g> {
+        if !self.changes(&run.builder.path()) {
+            return kernel;
+        }
+        let fan_in: usize = inputs.iter().map(|name| kernel.size(name)).product();
+        let mut changed = kernel;
+        if self.multiplier_rank > 0 {
+            let starts = [Init::Near1(0.01), Init::Ones];
+            let product = product(
+                run,
+                kernel,
+                inputs,
+                self.multiplier_rank,
+                MULTIPLIED,
+                starts,
+            );
+            changed = changed * product * (1.0 / self.multiplier_rank as f64);
+        }
+        let start = match self.names {
+            // Uniform within fan_in^-1/2, by its deviation.
+            Names::Peft => (3.0 * fan_in as f64).powf(-0.5),
+            Names::ProtTrans => 0.01,
+        };
+        if self.rank > 0 {
+            let starts = [Init::Normal(start), Init::Zeros];
+            let product = product(run, kernel, inputs, self.rank, ADDED, starts);
+            changed = changed + product * self.scale;
+        }
+        changed
+    }
+
+    /// Whether the linear layer at the scope `path` changes.
+    fn changes(&self, path: &str) -> bool {
+        self.targets.iter().any(|target| {
+            let rest = path.strip_suffix(target.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+        })
+    }
+
+    /// Whether the weight `name` is trained; the others stay as they are.
+    pub fn trains(&self, name: &str) -> bool {
+        let (path, last) = name.rsplit_once('/').unwrap_or(("", name));
+        ADDED.contains(&last)
+            || MULTIPLIED.contains(&last)
+            || (self.norms && last == "scale")
+            || (self.norms && last == "bias" && path.ends_with("norm"))
+            || (self.biases && (last == "bias" || path.ends_with("_bias")))
+    }
+
+    /// Where files keep the weights of a model whose own are in `table`, and of its change.
+    pub fn entries(&self, table: &[Entry]) -> Vec<Entry> {
+        let mut all = table.to_vec();
+        for entry in table {
+            let (Some(path), Kept::Linear { inputs }) =
+                (entry.ours.strip_suffix("/kernel"), entry.kept)
+            else {
+                continue;
+            };
+            if !self.changes(path) {
+                continue;
+            }
+            let layer = entry.theirs.trim_end_matches(".weight");
+            let mut add = |ours: &str, theirs: String, inputs| {
+                let kept = Kept::Linear { inputs };
+                all.push(Entry::new(format!("{path}/{ours}"), theirs, kept));
+            };
+            // From the inputs to the rank, and from the rank to the outputs.
+            match self.names {
+                Names::Peft => {
+                    add(ADDED[0], format!("{layer}.lora_A.weight"), inputs);
+                    add(ADDED[1], format!("{layer}.lora_B.weight"), 1);
+                }
+                Names::ProtTrans => {
+                    let products = [(self.rank, ADDED), (self.multiplier_rank, MULTIPLIED)];
+                    for (_, [from, to]) in products.into_iter().filter(|(rank, _)| *rank > 0) {
+                        add(from, format!("{layer}.{from}"), inputs);
+                        add(to, format!("{layer}.{to}"), 1);
+                    }
+                }
+            }
+        }
+        all
+    }
+}
+
+/// The product, of the kernel's shape, of the weights `names` of the current scope: `[inputs.., rank]` and
+/// `[rank, outputs..]`.
+fn product<'g>(
+    run: Run<'g>,
+    kernel: Tensor<'g>,
+    inputs: &[&str],
+    rank: usize,
+    names: [&str; 2],
+    starts: [Init; 2],
+) -> Tensor<'g> {
+    let axes = kernel.shape().axes;
+    let (ins, outs) = axes.split_at(inputs.len());
+    let rank = Axis::new("rank", rank);
+    let from = ins.iter().cloned().chain([rank.clone()]);
+    let to = [rank].into_iter().chain(outs.iter().cloned());
+    let from = run.builder.weight(names[0], from, starts[0]);
+    let to = run.builder.weight(names[1], to, starts[1]);
+    from.dot(to, ["rank"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_whole_names() {
+        let mut change = LowRank::peft(4, 8.0);
+        assert!(change.changes("encoder/layer/attention/q") && change.changes("q"));
+        assert!(!change.changes("encoder/layer/mlp/wi_q") && !change.changes("encoder/q/norm"));
+        change.targets = vec!["cross_attention/q".into()];
+        assert!(change.changes("decoder/layer/cross_attention/q"));
+        assert!(!change.changes("decoder/layer/attention/q"));
+    }
+
+    #[test]
+    fn only_the_change_and_what_is_asked_for_is_trained() {
+        let names = [
+            "encoder/layer/attention/q/kernel",
+            "encoder/layer/attention/q/lora_a",
+            "encoder/layer/attention/q/multi_lora_b",
+            "encoder/final_norm/scale",
+            "encoder/relative_bias/embedding",
+            "encoder/layer/attention/q/bias",
+        ];
+        let trained = |change: &LowRank| names.map(|name| change.trains(name));
+        let peft = LowRank::peft(4, 8.0);
+        assert_eq!(trained(&peft), [false, true, true, false, false, false]);
+        let prottrans = LowRank::prottrans(4, 1);
+        assert_eq!(trained(&prottrans), [false, true, true, true, false, false]);
+        let biases = LowRank {
+            biases: true,
+            ..peft
+        };
+        assert_eq!(trained(&biases), [false, true, true, false, true, true]);
+    }
+}

@@ -1,0 +1,65 @@
+//! Cases of ProtTrans's secondary-structure head: embeddings to the logits of every task, and the sum of their losses.
+
+use ndarray::Slice;
+
+use super::model::{compute, differentiate, input};
+use super::{Case, CaseError, Tensors, VerifyError};
+use crate::graph::{Builder, DType, Policy, Role, Shape};
+use crate::models::Run;
+use crate::models::convolution_head::{Config, Task};
+use crate::runtime::Client;
+
+pub(super) fn head(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+    let config = config(case)?;
+    let builder = Builder::new();
+    let run = Run::new(&builder, Policy::F32);
+    let sizes = case.tensor("input.embeddings")?.shape();
+    let axes = ["batch", "length", "embed"]
+        .into_iter()
+        .zip(sizes.iter().copied());
+    let embeddings = builder.input("embeddings", Role::Batch, Shape::new(DType::F32, axes));
+    let logits = config.logits(run, embeddings);
+    let mut labels = Vec::new();
+    for (task, logits) in config.tasks.iter().zip(&logits) {
+        labels.push(input(&builder, case, &task.name)?);
+        builder.output(&format!("output.{}_logits", task.name), *logits);
+    }
+    if let Some(loss) = config.loss(&logits, &labels) {
+        differentiate(&builder, loss);
+    }
+    let mut computed = compute(case, client, &config.published_names(), builder)?;
+    // Of a large gradient the case keeps the first rows.
+    for (name, gradient) in &mut computed {
+        if let (true, Ok(kept)) = (name.starts_with("grad."), case.tensor(name)) {
+            let rows = kept.shape()[0];
+            if rows < gradient.shape()[0] {
+                gradient.slice_axis_inplace(ndarray::Axis(0), Slice::from(..rows));
+            }
+        }
+    }
+    Ok(computed)
+}
+
+/// The sizes, as the case's weights have them.
+fn config(case: &Case) -> Result<Config, VerifyError> {
+    let kernel = |name: &str| -> Result<[usize; 3], CaseError> {
+        let name = format!("weight.{name}.0.weight");
+        match *case.tensor(&name)?.shape() {
+            [output, input, window, 1] => Ok([output, input, window]),
+            ref sizes => Err(CaseError::Invalid {
+                path: case.name.clone().into(),
+                message: format!("`{name}` is {sizes:?}, and a kernel is [out, in, window, 1]"),
+            }),
+        }
+    };
+    let [channels, features, window] = kernel("elmo_feature_extractor")?;
+    let mut config = Config::published(features);
+    (config.channels, config.kernel) = (channels, window);
+    let tasks = config.tasks.iter().map(|task| {
+        let [classes, ..] = kernel(&format!("{}_classifier", task.name))?;
+        let name = task.name.clone();
+        Ok(Task { name, classes })
+    });
+    config.tasks = tasks.collect::<Result<_, CaseError>>()?;
+    Ok(config)
+}
