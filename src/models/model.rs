@@ -84,6 +84,22 @@ impl Model {
         }
     }
 
+    /// Refuses sizes and switches that do not go together.
+    ///
+    /// # Errors
+    /// What does not, by the configuration's keys.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        match self {
+            Model::T5(_) => Ok(()),
+            Model::Bert(config) => config.check(),
+            Model::Albert(config) => config.check(),
+            Model::Electra(config) => config.check(),
+            Model::Megatron(config) => config.check(),
+            Model::Xlnet(config) => config.check(),
+            Model::TransfoXl(config) => config.check(),
+        }
+    }
+
     /// The sizes that a mesh has to divide.
     pub fn outline(&self) -> Outline {
         let encoder = |embed, heads, mlp, layers: usize| Outline {
