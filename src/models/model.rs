@@ -260,6 +260,27 @@ impl Model {
         }
     }
 
+    /// The logits of masked tokens and those of the sentence head, `[batch, classes]`; none where the model lacks either.
+    pub fn masked_and_sentence_logits<'g>(
+        &self,
+        run: Run<'g>,
+        tokens: Tokens<'g>,
+    ) -> Option<(Tensor<'g>, Tensor<'g>)> {
+        match self {
+            Model::Bert(config) if config.sentence_head => {
+                let encoded = config.encode(run, tokens, false).last;
+                let order = config.sentence_logits(run, encoded);
+                Some((config.token_logits(run, encoded), order))
+            }
+            Model::Albert(config) if config.sentence_head => {
+                let encoded = config.encode(run, tokens, false).last;
+                let order = config.sentence_logits(run, encoded);
+                Some((config.token_logits(run, encoded), order))
+            }
+            _ => None,
+        }
+    }
+
     /// Every weight, in the order in which the model declares them.
     pub fn weights(&self) -> Vec<Weight> {
         let builder = Builder::new();
