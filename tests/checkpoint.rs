@@ -3,12 +3,11 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use common::run::{Tensors, preset, state};
 use ribosome::data::{Dataset, PROT_T5};
-use ribosome::runtime::HostArray;
-use ribosome::sharding::Mesh;
 use ribosome::train::checkpoint::Checkpoint;
 use ribosome::train::recipe::Recipe;
 use ribosome::train::run::{Event, Flow, Plan, run};
@@ -16,13 +15,9 @@ use ribosome::train::trainer::{Setup, TrainError, Trainer};
 
 const MESH: &str = "data=4,model=2";
 
-fn file() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/proteins.fasta")
-}
-
 fn data() -> &'static Dataset {
     static DATA: OnceLock<Dataset> = OnceLock::new();
-    DATA.get_or_init(|| Dataset::from_fasta(&[file()], &PROT_T5).unwrap())
+    DATA.get_or_init(|| common::run::proteins(&PROT_T5))
 }
 
 /// A run of 6 steps, small, with dropout and the published optimizer.
@@ -33,32 +28,12 @@ fn recipe(settings: &[(&str, &str)]) -> Recipe {
         ("steps", "6"),
         ("dropout", "true"),
     ];
-    let preset = Recipe::preset("prot-t5-tiny").unwrap();
-    let all = small.iter().chain(settings);
-    all.fold(preset, |recipe, (key, value)| {
-        recipe.set(key, value).unwrap()
-    })
+    preset("prot-t5-tiny", &[&small, settings].concat())
 }
 
 /// Calls `test` with the setup of `recipe` on `mesh`.
 fn on<T>(recipe: &Recipe, mesh: &str, data: &Dataset, test: impl FnOnce(Setup) -> T) -> T {
-    let mesh = Mesh::parse(mesh).unwrap();
-    let client = common::cpu(mesh.devices());
-    test(Setup {
-        recipe,
-        mesh: &mesh,
-        client: &client,
-        shardy: true,
-        data,
-    })
-}
-
-/// Every weight and all optimizer state.
-fn state(trainer: &Trainer) -> Vec<(String, HostArray)> {
-    let tensors = trainer.tensors().into_iter();
-    tensors
-        .map(|(name, _)| (name.clone(), trainer.fetch(&name).unwrap()))
-        .collect()
+    common::run::on(recipe, mesh, true, data, test)
 }
 
 /// The run that never stopped.
@@ -69,7 +44,7 @@ struct Whole {
     /// Its checkpoint after 6.
     end: PathBuf,
     losses: Vec<f64>,
-    state: Vec<(String, HostArray)>,
+    state: Tensors,
 }
 
 fn whole() -> &'static Whole {

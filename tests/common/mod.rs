@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // each test binary uses a part of this
 
+pub mod noise;
+pub mod run;
+
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
