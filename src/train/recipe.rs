@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::mistake::{explained, line_of};
 use super::objective::Objective;
 use super::optimizer::Optimizer;
 use super::published;
@@ -114,7 +115,7 @@ pub enum RecipeError {
     #[error(transparent)]
     Vocabulary(#[from] VocabFileError),
     /// There is no such phase.
-    #[error("{name} has {} phases, from 1 on, and no phase {phase}", count)]
+    #[error("{name} has {count} phase{}, from 1 on, and no phase {phase}", if *count == 1 { "" } else { "s" })]
     Phase {
         /// The recipe.
         name: String,
@@ -146,27 +147,35 @@ impl Recipe {
             path: what.into(),
             source,
         })?;
-        let invalid = |message: String| RecipeError::Invalid {
-            what: what.to_string(),
-            message,
-        };
-        let mut table: toml::Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| invalid(error.to_string()))?;
+        let invalid = |what: String, message: String| RecipeError::Invalid { what, message };
+        // The parser shows the place itself.
+        let parsed: Result<toml::Table, toml::de::Error> = text.parse();
+        parsed.map_err(|error| invalid(what.to_string(), error.to_string()))?;
+        Recipe::read(&text).map_err(|message| {
+            let place = match line_of(&text, &message, |part| Recipe::read(part).err()) {
+                Some(line) => format!("{what}, line {line}"),
+                None => what.to_string(),
+            };
+            invalid(place, message)
+        })
+    }
+
+    /// The recipe that a file's `text` is, with phases that are ones, or what is wrong with it.
+    fn read(text: &str) -> Result<Self, String> {
+        let mut table: toml::Table = text.parse().map_err(|error| explained(&error))?;
         let base = table.remove("base");
-        let base = base.as_ref().and_then(toml::Value::as_str).ok_or_else(|| {
-            invalid(
-                "a recipe starts with base = \"PRESET\", the preset that it differs from".into(),
-            )
-        })?;
-        let mut value = Recipe::preset(base)?.to_toml()?;
+        let base = base.as_ref().and_then(toml::Value::as_str);
+        let base =
+            base.ok_or("a recipe starts with base = \"PRESET\", the preset that it differs from")?;
+        let said = |error: RecipeError| error.to_string();
+        let mut value = Recipe::preset(base)
+            .and_then(|it| it.to_toml())
+            .map_err(said)?;
         merge(&mut value, toml::Value::Table(table));
-        let recipe: Recipe = value
-            .try_into()
-            .map_err(|error: toml::de::Error| invalid(error.to_string()))?;
+        let recipe: Recipe = value.try_into().map_err(|error| explained(&error))?;
         // A mistake in a later phase is found before the first one has run for weeks.
         for phase in 1..=recipe.phases.len() {
-            recipe.phase(phase)?;
+            recipe.phase(phase).map_err(said)?;
         }
         Ok(recipe)
     }
@@ -196,7 +205,7 @@ impl Recipe {
             .try_into()
             .map_err(|error: toml::de::Error| RecipeError::Invalid {
                 what: format!("phase {phase} of {}", self.name),
-                message: error.message().to_string(),
+                message: explained(&error),
             })
     }
 
@@ -234,7 +243,7 @@ impl Recipe {
         merge(&mut whole, patch);
         whole
             .try_into()
-            .map_err(|error: toml::de::Error| invalid(error.message().to_string()))
+            .map_err(|error: toml::de::Error| invalid(explained(&error)))
     }
 
     fn to_toml(&self) -> Result<toml::Value, RecipeError> {
