@@ -44,6 +44,7 @@ fn lowered(preset: &str, changes: &[(&str, &str)]) -> Program {
     let mesh = mesh.expect("a mesh");
     let graph = recipe
         .step()
+        .expect("a vocabulary")
         .build()
         .expect("a step")
         .graph

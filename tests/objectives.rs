@@ -190,15 +190,19 @@ fn samples_follow_the_generator() {
     }
 }
 
-/// Values for each parameter of `graph`: the tokens as given, small weights, and no memory.
+/// What `graph` gives for `tokens` with small weights, which depend on their names alone, and no memory.
 fn evaluated(graph: Graph, tokens: &[i32]) -> BTreeMap<String, Vec<f64>> {
-    let mut inputs = common::numbers(&graph, 3);
-    for (name, values) in &mut inputs {
-        match name.as_str() {
-            "tokens" => *values = tokens.iter().map(|id| f64::from(*id)).collect(),
-            "memory" => values.fill(0.0),
-            _ => values.iter_mut().for_each(|value| *value *= 0.3),
-        }
+    let mut inputs = Vec::new();
+    for (id, name, _) in graph.parameters() {
+        let mut state = name.bytes().map(u64::from).sum();
+        let mut weight = |_| 0.6 * common::next(&mut state) - 0.3;
+        let elements = graph.root().shape(id).elements();
+        let values = match name {
+            "tokens" => tokens.iter().map(|id| f64::from(*id)).collect(),
+            "memory" | "seed" | "step" => vec![0.0; elements],
+            _ => (0..elements).map(&mut weight).collect(),
+        };
+        inputs.push((name.to_string(), values));
     }
     common::evaluate(graph, &inputs)
 }
@@ -216,8 +220,8 @@ fn given(builder: &Builder, tokens: usize, rows: usize) -> (Tensor<'_>, Key<'_>)
 /// whether the sampled token is another one than stood there: summed up here from the logits of both.
 #[test]
 fn electra_s_loss_is_that_of_both_networks() {
-    const ROWS: usize = 6;
-    let recipe = preset("prot-electra-tiny", &[("batch", "6"), ("length", "48")]);
+    const ROWS: usize = 24;
+    let recipe = preset("prot-electra-tiny", &[("batch", "24"), ("length", "48")]);
     let vocabulary = &recipe.tokens().unwrap();
     let tokens: Vec<i32> = first_batch(&recipe).into_iter().collect();
     let (Objective::ReplacedTokens(objective), Model::Electra(model)) =
@@ -512,7 +516,7 @@ fn a_memory_is_a_longer_row() {
     assert_eq!(found["predictions"], [(ROWS * 2 * SEGMENT) as f64]);
     common::assert_close("the loss", &found["apart"], &found["together"], 1e-5);
     let without = found["forgetful"][0] / found["together"][0] - 1.0;
-    assert!(without.abs() > 1e-3, "the memory changes {without}");
+    assert!(without.abs() > 1e-4, "the memory changes {without}");
 }
 
 /// The same seed and step give the same noise, and another seed, step or microbatch another.
