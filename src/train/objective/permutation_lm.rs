@@ -91,7 +91,7 @@ impl PermutationLm {
         let hidden = self.hidden(tokens, predicted, given.key, given.vocabulary);
         let input = xlnet::Input {
             ids: tokens,
-            // One part, so that the weights of "the same part" learn.
+            // One part: its weights are in the model as published, without a gradient, as a softmax takes away what all keys share.
             types: Some(run.builder.full(0.0, tokens.shape())),
             mask: None,
             permutation: Some(hidden),
