@@ -462,3 +462,47 @@ fn a_reference_that_cannot_be_run_leaves_the_others() {
         "{message}"
     );
 }
+
+#[test]
+fn weights_come_from_a_folder_and_go_to_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let weights = ribosome::models::presets::preset("prot-bert-tiny").expect("a preset");
+    let part = weights.model.parts().expect("parts").remove(0);
+    let export = ribosome::models::weights::Export {
+        table: &part.table,
+        weights: &part.weights,
+        config: &part.config,
+        shard_size: 1 << 40,
+    };
+    let zeros = |weight: &ribosome::graph::Weight, _| {
+        let shape = ribosome::models::weights::layer_shape(weight);
+        let bytes = vec![0; shape.bytes()];
+        ribosome::runtime::HostArray::from_bytes(shape, bytes)
+            .map_err(ribosome::models::weights::FolderError::from)
+    };
+    export
+        .write(&folder.path().join("model"), zeros)
+        .expect("it is written");
+    let import = format!("import {} --out {}", path("model"), path("run"));
+    let report = json(&stdout(&format!("{import} --json")));
+    assert_eq!(
+        (&report["family"], number(&report, "/parameters")),
+        (&"bert".into(), 368_416.0)
+    );
+    assert!(usage(&import).contains("checkpoint.safetensors exists already; take another --out"));
+    let export = format!("export {} --out {}", path("run"), path("again"));
+    let text = stdout(&format!("{export} --shard-size 200kB"));
+    assert!(text.contains("bert: 368,416 parameters, in"), "{text}");
+    assert!(
+        text.contains("again/model.safetensors.index.json"),
+        "{text}"
+    );
+    assert!(usage(&export).contains("exists already; take another folder"));
+    assert!(usage(&format!("{export} --shard-size 5XB")).contains("write it like 5GB"));
+    let missing = refused(
+        ribosome(&format!("import {} --out {}", path("none"), path("other"))),
+        1,
+    );
+    assert!(missing.contains("config.json"), "{missing}");
+}

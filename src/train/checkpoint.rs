@@ -6,19 +6,22 @@
 //! metadata, so that a damaged file is told from a good one; the hashes are known only after the tensors have gone by,
 //! so the header is written twice, at the same length.
 //!
-//! Reading seeks and reads, and maps nothing: under a map, a file that is cut off meanwhile ends the process.
+//! A checkpoint with no step done may hold weights alone, which `ribosome import` took from other files: its program and its
+//! data have no fingerprint, its recipe is the model, and a run that goes on from it starts its optimizer anew.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::TensorInfo;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::graph::{DType, Shape};
+use crate::models::Model;
+use crate::models::weights::{self, FileError, TensorFile};
 use crate::runtime::{self, HostArray};
 
 /// The version of the metadata that this program writes, and the only one it reads.
@@ -27,9 +30,6 @@ pub const FORMAT: u32 = 1;
 /// The key of safetensors' metadata under which [`About`] stands, as JSON. It is one key because safetensors keeps its
 /// keys in no fixed order, and equal runs shall write equal files.
 const KEY: &str = "ribosome";
-
-/// A header longer than this is none (safetensors' own limit).
-const MAX_HEADER: u64 = 100_000_000;
 
 /// What a checkpoint says of its run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,34 @@ pub struct About {
     pub data: String,
     /// The recipe as TOML.
     pub recipe: String,
+}
+
+impl About {
+    /// What a checkpoint of weights alone says: the `model` that they are of, before any step.
+    pub fn of_weights(model: &Model) -> Self {
+        // A model is plain numbers and words, which TOML has for all of them.
+        let recipe = toml::to_string(&BTreeMap::from([("model", model)])).unwrap_or_default();
+        About {
+            format: FORMAT,
+            steps_done: 0,
+            seed: 0,
+            mesh: String::new(),
+            program: String::new(),
+            data: String::new(),
+            recipe,
+        }
+    }
+
+    /// Whether the checkpoint holds weights alone.
+    pub fn is_of_weights(&self) -> bool {
+        self.steps_done == 0 && self.program.is_empty()
+    }
+
+    /// The model that the recipe names; none where it is another ribosome's.
+    pub fn model(&self) -> Option<Model> {
+        let recipe: toml::Table = self.recipe.parse().ok()?;
+        recipe.get("model")?.clone().try_into().ok()
+    }
 }
 
 /// The metadata as it is written.
@@ -144,6 +172,25 @@ pub enum CheckpointError {
     },
 }
 
+impl From<FileError> for CheckpointError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Io { what, path, source } => CheckpointError::Io { what, path, source },
+            FileError::Absent(path) => CheckpointError::Absent(path),
+            FileError::Unreadable { path, reason } => CheckpointError::Unreadable { path, reason },
+            FileError::Length {
+                path,
+                expected,
+                actual,
+            } => CheckpointError::Length {
+                path,
+                expected,
+                actual,
+            },
+        }
+    }
+}
+
 type Result<T> = std::result::Result<T, CheckpointError>;
 
 /// Writes the checkpoint `path`: the `tensors` by name and shape, in this order, each brought by `fetch` when its turn
@@ -157,42 +204,92 @@ pub fn save(
     tensors: &[(String, Shape)],
     fetch: impl FnMut(&str) -> runtime::Result<HostArray>,
 ) -> Result<()> {
-    let io = |what: String| {
-        move |source| CheckpointError::Io {
-            what,
+    save_parts(path, about, tensors, fetched(path, fetch))
+}
+
+/// What gives each tensor as a whole.
+fn fetched<'p>(
+    path: &'p Path,
+    mut fetch: impl FnMut(&str) -> runtime::Result<HostArray> + 'p,
+) -> impl FnMut(&str, &mut Sink<'_>) -> Result<()> + 'p {
+    move |name, sink| {
+        let array = fetch(name).map_err(|source| CheckpointError::Fetch {
             path: path.to_path_buf(),
+            tensor: name.to_string(),
             source,
-        }
+        })?;
+        // safetensors is little-endian, as every host that plugins exist for.
+        sink.put(array.bytes())
+    }
+}
+
+/// The same with each tensor given by `fill` part by part, so that none need be on the host as a whole.
+///
+/// # Errors
+/// As [`save`], and what `fill` gives.
+pub fn save_parts<E: From<CheckpointError>>(
+    path: &Path,
+    about: &About,
+    tensors: &[(String, Shape)],
+    fill: impl FnMut(&str, &mut Sink<'_>) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let io = |source| CheckpointError::Io {
+        what: "write".into(),
+        path: path.to_path_buf(),
+        source,
     };
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let file = temporary(folder).map_err(io("write".into()))?;
-    let file = write(file, path, about, tensors, fetch)?;
+    let file = weights::temporary(folder, ".checkpoint-").map_err(io)?;
+    let file = write(file, path, about, tensors, fill)?;
     let place = || {
         file.as_file().sync_all()?;
         file.persist(path)?;
         // The new name is on the disk once the folder is.
         File::open(folder)?.sync_all()
     };
-    place().map_err(io("write".into()))
+    Ok(place().map_err(io)?)
+}
+
+/// Where the bytes of one tensor go.
+pub struct Sink<'w> {
+    out: &'w mut dyn Write,
+    hash: Sha256,
+    written: usize,
+    path: &'w Path,
+    name: &'w str,
+}
+
+impl Sink<'_> {
+    /// Writes the next bytes of the tensor.
+    ///
+    /// # Errors
+    /// The file system's, naming file and tensor.
+    pub fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hash.update(bytes);
+        self.written += bytes.len();
+        (self.out.write_all(bytes)).map_err(|source| CheckpointError::Io {
+            what: format!("write `{}` to", self.name),
+            path: self.path.to_path_buf(),
+            source,
+        })
+    }
 }
 
 /// Writes the whole checkpoint to `out`, which will be called `path`.
-fn write<W: Write + Seek>(
+fn write<W: Write + Seek, E: From<CheckpointError>>(
     out: W,
     path: &Path,
     about: &About,
     tensors: &[(String, Shape)],
-    mut fetch: impl FnMut(&str) -> runtime::Result<HostArray>,
-) -> Result<W> {
-    let io = |what: String| {
-        move |source| CheckpointError::Io {
-            what,
-            path: path.to_path_buf(),
-            source,
-        }
+    mut fill: impl FnMut(&str, &mut Sink<'_>) -> std::result::Result<(), E>,
+) -> std::result::Result<W, E> {
+    let io = |source| CheckpointError::Io {
+        what: "write".into(),
+        path: path.to_path_buf(),
+        source,
     };
     let mut out = BufWriter::with_capacity(1 << 20, out);
     let names = tensors.iter().map(|(name, _)| name.clone());
@@ -201,17 +298,23 @@ fn write<W: Write + Seek>(
         sha256: names.map(|name| (name, "0".repeat(64))).collect(),
     };
     let begin = header(path, &record, tensors)?;
-    out.write_all(&begin).map_err(io("write".into()))?;
-    for (name, _) in tensors {
-        let array = fetch(name).map_err(|source| CheckpointError::Fetch {
-            path: path.to_path_buf(),
-            tensor: name.clone(),
-            source,
-        })?;
-        // safetensors is little-endian, as every host that plugins exist for.
-        record.sha256.insert(name.clone(), sha256(array.bytes()));
-        out.write_all(array.bytes())
-            .map_err(io(format!("write `{name}` to")))?;
+    out.write_all(&begin).map_err(io)?;
+    for (name, shape) in tensors {
+        let mut sink = Sink {
+            out: &mut out,
+            hash: Sha256::new(),
+            written: 0,
+            path,
+            name,
+        };
+        fill(name, &mut sink)?;
+        let (written, digest) = (sink.written, sink.hash.finalize());
+        if written != shape.bytes() {
+            let reason = format!("`{name}` is {shape}, and {written} bytes of it were given");
+            let path = path.to_path_buf();
+            return Err(CheckpointError::Unreadable { path, reason }.into());
+        }
+        record.sha256.insert(name.clone(), hex(&digest));
     }
     let end = header(path, &record, tensors)?;
     let finish = || {
@@ -219,19 +322,7 @@ fn write<W: Write + Seek>(
         out.write_all(&end)?;
         Ok(out.into_inner()?)
     };
-    finish().map_err(io("write".into()))
-}
-
-/// A new file in `folder` that is gone when dropped, with the permissions that any new file gets.
-fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".checkpoint-").suffix(".part");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder)
+    Ok(finish().map_err(io)?)
 }
 
 /// Length and header of the file, as safetensors has them.
@@ -255,15 +346,7 @@ fn header(path: &Path, record: &Record, tensors: &[(String, Shape)]) -> Result<V
     });
     let infos = infos.collect::<Result<Vec<_>>>()?;
     let text = serde_json::to_string(record).map_err(|error| unreadable(error.to_string()))?;
-    let metadata = HashMap::from([(KEY.to_string(), text)]);
-    let metadata =
-        Metadata::new(Some(metadata), infos).map_err(|error| unreadable(error.to_string()))?;
-    let mut json = serde_json::to_vec(&metadata).map_err(|error| unreadable(error.to_string()))?;
-    // Tensors begin at a multiple of 8 bytes.
-    json.resize(json.len().next_multiple_of(8), b' ');
-    let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
-    bytes.append(&mut json);
-    Ok(bytes)
+    weights::header(HashMap::from([(KEY.to_string(), text)]), infos).map_err(unreadable)
 }
 
 fn dtype(dtype: DType) -> Option<Dtype> {
@@ -278,20 +361,15 @@ fn dtype(dtype: DType) -> Option<Dtype> {
     })
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
+fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An open checkpoint, its header read and its length checked.
 #[derive(Debug)]
 pub struct Checkpoint {
-    path: PathBuf,
-    file: File,
-    metadata: Metadata,
+    file: TensorFile,
     record: Record,
-    /// Where the tensors begin.
-    start: u64,
 }
 
 impl std::fmt::Debug for Record {
@@ -306,50 +384,16 @@ impl Checkpoint {
     /// # Errors
     /// No file, no checkpoint, another format, or a length that the header does not say.
     pub fn open(path: &Path) -> Result<Self> {
-        let io = |source: std::io::Error| match source.kind() {
-            std::io::ErrorKind::NotFound => CheckpointError::Absent(path.to_path_buf()),
-            _ => CheckpointError::Io {
-                what: "read".into(),
-                path: path.to_path_buf(),
-                source,
-            },
-        };
         let unreadable = |reason: String| CheckpointError::Unreadable {
             path: path.to_path_buf(),
             reason,
         };
-        let mut file = File::open(path).map_err(io)?;
-        let actual = file.metadata().map_err(io)?.len();
-        if actual < 8 {
-            return Err(unreadable(format!("it has {actual} bytes")));
-        }
-        let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(io)?;
-        let length = u64::from_le_bytes(length);
-        if length > MAX_HEADER {
-            return Err(unreadable(
-                "it does not begin as a safetensors file does".into(),
-            ));
-        }
-        let start = 8 + length;
-        if start > actual {
-            return Err(CheckpointError::Length {
-                path: path.to_path_buf(),
-                expected: start,
-                actual,
-            });
-        }
-        let mut json = vec![0; length as usize];
-        file.read_exact(&mut json).map_err(io)?;
-        let metadata: Metadata = serde_json::from_slice(&json)
-            .map_err(|error| unreadable(format!("its header is damaged: {error}")))?;
-        let text = (metadata.metadata().as_ref())
-            .and_then(|entries| entries.get(KEY))
-            .ok_or_else(|| {
-                unreadable(format!(
-                    "its metadata has no `{KEY}`: ribosome did not write it"
-                ))
-            })?;
+        let file = TensorFile::open(path)?;
+        let text = file.text(KEY).ok_or_else(|| {
+            unreadable(format!(
+                "its metadata has no `{KEY}`: ribosome did not write it"
+            ))
+        })?;
         let damaged = |error: serde_json::Error| {
             unreadable(format!("its metadata `{KEY}` is damaged: {error}"))
         };
@@ -365,21 +409,7 @@ impl Checkpoint {
             _ => {}
         }
         let record: Record = serde_json::from_value(value).map_err(damaged)?;
-        let expected = start + metadata.data_len() as u64;
-        if expected != actual {
-            return Err(CheckpointError::Length {
-                path: path.to_path_buf(),
-                expected,
-                actual,
-            });
-        }
-        Ok(Checkpoint {
-            path: path.to_path_buf(),
-            file,
-            metadata,
-            record,
-            start,
-        })
+        Ok(Checkpoint { file, record })
     }
 
     /// What the file says of its run.
@@ -389,7 +419,7 @@ impl Checkpoint {
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Compares the tensors with those that a run has.
@@ -397,10 +427,32 @@ impl Checkpoint {
     /// # Errors
     /// All that are missing, too many, or of another shape.
     pub fn check(&self, tensors: &[(String, Shape)]) -> Result<()> {
+        let mut problems = self.problems(tensors);
+        let known = self.file.tensors().into_keys();
+        let mut others: Vec<_> = known
+            .filter(|name| !tensors.iter().any(|(tensor, _)| tensor == name))
+            .collect();
+        others.sort();
+        problems.extend(
+            others
+                .iter()
+                .map(|name| format!("the model has no `{name}`")),
+        );
+        self.refuse(problems)
+    }
+
+    /// Looks for the tensors among those that there are.
+    ///
+    /// # Errors
+    /// All that are missing or of another shape.
+    pub fn check_some(&self, tensors: &[(String, Shape)]) -> Result<()> {
+        self.refuse(self.problems(tensors))
+    }
+
+    fn problems(&self, tensors: &[(String, Shape)]) -> Vec<String> {
         let mut problems = Vec::new();
-        let mut known = self.metadata.tensors();
         for (name, shape) in tensors {
-            let Some(info) = known.remove(name) else {
+            let Some(info) = self.file.info(name) else {
                 problems.push(format!("`{name}` is not in it"));
                 continue;
             };
@@ -411,13 +463,10 @@ impl Checkpoint {
                 ));
             }
         }
-        let mut others: Vec<_> = known.into_keys().collect();
-        others.sort();
-        problems.extend(
-            others
-                .iter()
-                .map(|name| format!("the model has no `{name}`")),
-        );
+        problems
+    }
+
+    fn refuse(&self, mut problems: Vec<String>) -> Result<()> {
         /// A wrong model differs in everything; the first few say it.
         const SHOWN: usize = 8;
         if problems.len() > SHOWN {
@@ -428,7 +477,7 @@ impl Checkpoint {
         match problems.is_empty() {
             true => Ok(()),
             false => Err(CheckpointError::Mismatch {
-                path: self.path.clone(),
+                path: self.path().to_path_buf(),
                 problems,
             }),
         }
@@ -439,34 +488,73 @@ impl Checkpoint {
     /// # Errors
     /// A tensor that is not there or of another shape, damaged bytes, or the file system's own.
     pub fn read(&self, name: &str, shape: &Shape) -> Result<HostArray> {
-        let mismatch = |problem: String| CheckpointError::Mismatch {
-            path: self.path.clone(),
-            problems: vec![problem],
-        };
-        let info =
-            (self.metadata.info(name)).ok_or_else(|| mismatch(format!("`{name}` is not in it")))?;
-        let (from, to) = info.data_offsets;
-        let mut bytes = vec![0; to - from];
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(self.start + from as u64))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(|source| CheckpointError::Io {
-                what: format!("read `{name}` of"),
-                path: self.path.clone(),
-                source,
-            })?;
-        if self.record.sha256.get(name) != Some(&sha256(&bytes)) {
-            return Err(CheckpointError::Damaged {
-                path: self.path.clone(),
-                tensor: name.to_string(),
-            });
+        let mut bytes = vec![0; self.bytes(name)?];
+        self.file.read(name, 0, &mut bytes)?;
+        self.compare(name, &Sha256::digest(&bytes))?;
+        self.array(shape.clone(), bytes)
+    }
+
+    /// Whether the bytes of the tensor `name` are those that were written; a part at a time is on the host.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn check_bytes(&self, name: &str) -> Result<()> {
+        const PART: usize = 1 << 22;
+        let size = self.bytes(name)?;
+        let mut hash = Sha256::new();
+        let mut part = vec![0; PART.min(size)];
+        for from in (0..size).step_by(PART) {
+            let part = &mut part[..PART.min(size - from)];
+            self.file.read(name, from, part)?;
+            hash.update(part);
         }
-        HostArray::from_bytes(shape.clone(), bytes).map_err(|error| mismatch(error.to_string()))
+        self.compare(name, &hash.finalize())
+    }
+
+    /// Reads one layer, of `shape`, of the tensor `name` that stacks layers along its first axis. What has been read is not
+    /// compared with what was written: see [`Checkpoint::check_bytes`].
+    ///
+    /// # Errors
+    /// A tensor that is not there or has no such layer, or the file system's own.
+    pub fn read_layer(&self, name: &str, layer: usize, shape: &Shape) -> Result<HostArray> {
+        let mut bytes = vec![0; shape.bytes()];
+        self.file.read(name, layer * bytes.len(), &mut bytes)?;
+        self.array(shape.clone(), bytes)
+    }
+
+    fn bytes(&self, name: &str) -> Result<usize> {
+        let info = self.file.info(name);
+        let offsets = info.map(|info| info.data_offsets);
+        let (from, to) = offsets.ok_or_else(|| self.mismatch(format!("`{name}` is not in it")))?;
+        Ok(to - from)
+    }
+
+    fn compare(&self, name: &str, digest: &[u8]) -> Result<()> {
+        match self.record.sha256.get(name) == Some(&hex(digest)) {
+            true => Ok(()),
+            false => Err(CheckpointError::Damaged {
+                path: self.path().to_path_buf(),
+                tensor: name.to_string(),
+            }),
+        }
+    }
+
+    fn array(&self, shape: Shape, bytes: Vec<u8>) -> Result<HostArray> {
+        HostArray::from_bytes(shape, bytes).map_err(|error| self.mismatch(error.to_string()))
+    }
+
+    fn mismatch(&self, problem: String) -> CheckpointError {
+        CheckpointError::Mismatch {
+            path: self.path().to_path_buf(),
+            problems: vec![problem],
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn about() -> About {
@@ -700,7 +788,13 @@ mod tests {
                 .open("/dev/full")
                 .unwrap()
         };
-        let error = write(full(), path, &about(), &tensors(), |name| Ok(array(name)));
+        let error = write(
+            full(),
+            path,
+            &about(),
+            &tensors(),
+            fetched(path, |name| Ok(array(name))),
+        );
         let message = error.unwrap_err().to_string();
         assert!(
             message.starts_with("cannot write run/checkpoint.safetensors: No space left"),
@@ -710,7 +804,13 @@ mod tests {
         let large = shape(DType::F32, &[1 << 19]);
         let tensors = [("large".to_string(), large.clone())];
         let zeros = HostArray::from_bytes(large.clone(), vec![0; large.bytes()]).unwrap();
-        let error = write(full(), path, &about(), &tensors, |_| Ok(zeros.clone()));
+        let error = write(
+            full(),
+            path,
+            &about(),
+            &tensors,
+            fetched(path, |_| Ok(zeros.clone())),
+        );
         let message = error.unwrap_err().to_string();
         assert!(
             message.starts_with("cannot write `large` to run/checkpoint.safetensors: No space"),

@@ -1,0 +1,183 @@
+//! A model as Hugging Face keeps it: a folder with `config.json` and weights. ELECTRA is two of them, `generator` and
+//! `discriminator`, in one folder: transformers has each network as a model of its own, and they are trained together.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::hf_config::{self, ConfigError};
+use super::model::Model;
+use super::weights::{Entry, Folder, FolderError};
+use super::{albert, bert, electra};
+use crate::graph::Weight;
+
+/// One of the folders that a model is kept in.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Its name within the model's folder; empty where it is that folder.
+    pub folder: &'static str,
+    /// Its `config.json`.
+    pub config: Map<String, Value>,
+    /// Where it keeps each weight.
+    pub table: Vec<Entry>,
+    /// The weights in it.
+    pub weights: Vec<Weight>,
+}
+
+const GENERATOR: &str = "generator";
+const DISCRIMINATOR: &str = "discriminator";
+
+impl Model {
+    /// The folders that the model is kept in.
+    ///
+    /// # Errors
+    /// A configuration that JSON does not hold.
+    pub fn parts(&self) -> Result<Vec<Part>, ConfigError> {
+        let weights = self.weights();
+        let part = |folder, config, table: Vec<Entry>| {
+            let mut weights = weights.clone();
+            weights.retain(|weight| table.iter().any(|entry| entry.ours == weight.name));
+            Part {
+                folder,
+                config,
+                table,
+                weights,
+            }
+        };
+        if let Model::Electra(config) = self {
+            return Ok(vec![
+                part(
+                    GENERATOR,
+                    hf_config::write(&config.generator, "electra", "ElectraForMaskedLM")?,
+                    config.generator_names(),
+                ),
+                part(
+                    DISCRIMINATOR,
+                    hf_config::write(&config.discriminator, "electra", "ElectraForPreTraining")?,
+                    config.discriminator_names(),
+                ),
+            ]);
+        }
+        Ok(vec![part("", self.config()?, self.hugging_face())])
+    }
+
+    /// The `config.json` of a model in one folder.
+    fn config(&self) -> Result<Map<String, Value>, ConfigError> {
+        match self {
+            Model::T5(config) => {
+                let mut config = hf_config::write(config, "t5", "T5ForConditionalGeneration")?;
+                config.insert("is_encoder_decoder".into(), true.into());
+                Ok(config)
+            }
+            Model::Bert(config) => {
+                let class = match config.sentence_head {
+                    true => "BertForPreTraining",
+                    false => "BertForMaskedLM",
+                };
+                hf_config::write(config, "bert", class)
+            }
+            Model::Albert(config) => {
+                let class = match config.sentence_head {
+                    true => "AlbertForPreTraining",
+                    false => "AlbertForMaskedLM",
+                };
+                hf_config::write(config, "albert", class)
+            }
+            Model::Electra(config) => hf_config::write(config, "electra", "ElectraForPreTraining"),
+            Model::Megatron(config) => {
+                hf_config::write(config, "megatron-bert", "MegatronBertForMaskedLM")
+            }
+            Model::Xlnet(config) => {
+                let mut object = hf_config::write(config, "xlnet", "XLNetLMHeadModel")?;
+                if config.mem_len == 0 {
+                    object.insert("mem_len".into(), Value::Null);
+                }
+                Ok(object)
+            }
+            Model::TransfoXl(config) => {
+                hf_config::write(config, "transfo-xl", "TransfoXLLMHeadModel")
+            }
+        }
+    }
+}
+
+/// A model that was found in a folder, and the files it is in, one for each of [`Model::parts`].
+pub struct Found {
+    /// The model.
+    pub model: Model,
+    /// Its files.
+    pub folders: Vec<Folder>,
+}
+
+impl Found {
+    /// The model in the folder `path`: `config.json` says which.
+    ///
+    /// # Errors
+    /// A configuration of no family that ribosome has, or files that cannot be read.
+    pub fn open(path: &Path) -> Result<Self, FolderError> {
+        let pair = [GENERATOR, DISCRIMINATOR].map(|name| path.join(name));
+        if !Folder::has_config(path) && pair.iter().all(|path| Folder::has_config(path)) {
+            return Found::pair(&pair[0], &pair[1]);
+        }
+        let object = Folder::config(path)?;
+        let fit = |error| FolderError::config(path, error);
+        if object.get("model_type").and_then(Value::as_str) == Some("electra") {
+            let message = "it is one of ELECTRA's two networks, which are trained together: take a folder that has the \
+                           two as `generator` and `discriminator`";
+            return Err(fit(ConfigError::Unfit(message.into())));
+        }
+        let mut model = Model::from_hugging_face(&object).map_err(fit)?;
+        let folder = Folder::open(path)?;
+        // transformers says by the class whether there is a head for sentences; published files are of several classes.
+        if !object.contains_key("sentence_head") {
+            let has = |names: [&str; 2]| names.iter().all(|name| folder.has(name));
+            match &mut model {
+                Model::Bert(bert::Config { sentence_head, .. }) => {
+                    *sentence_head =
+                        has(["bert.pooler.dense.weight", "cls.seq_relationship.weight"]);
+                }
+                Model::Albert(albert::Config { sentence_head, .. }) => {
+                    *sentence_head =
+                        has(["albert.pooler.weight", "sop_classifier.classifier.weight"]);
+                }
+                _ => {}
+            }
+        }
+        Ok(Found {
+            model,
+            folders: vec![folder],
+        })
+    }
+
+    /// ELECTRA's two networks. They share embeddings where these are equal in both.
+    fn pair(generator: &Path, discriminator: &Path) -> Result<Self, FolderError> {
+        let network = |path: &Path| -> Result<(electra::Network, Folder), FolderError> {
+            let object = Folder::config(path)?;
+            let network = electra::Network::from_hugging_face(&object);
+            let network = network.map_err(|error| FolderError::config(path, error))?;
+            Ok((network, Folder::open(path)?))
+        };
+        let (generator, first) = network(generator)?;
+        let (network, second) = network(discriminator)?;
+        let mut config = electra::Config {
+            generator,
+            discriminator: network,
+            share_embeddings: true,
+            ..electra::Config::default()
+        };
+        let mut shared = config.check().is_ok();
+        for name in first
+            .names()
+            .filter(|name| name.starts_with("electra.embeddings."))
+        {
+            shared = shared && first.equals(&second, name)?;
+        }
+        config.share_embeddings = shared;
+        let checked = config.check();
+        checked.map_err(|error| FolderError::config(discriminator, error))?;
+        Ok(Found {
+            model: Model::Electra(config),
+            folders: vec![first, second],
+        })
+    }
+}
