@@ -42,6 +42,31 @@ fn the_shift_gives_each_key_its_distance() {
     }
 }
 
+#[test]
+fn an_odd_batch_has_no_second_half() {
+    let builder = Builder::new();
+    let config = xlnet::Config {
+        bi_data: true,
+        n_layer: 1,
+        ..xlnet::Config::default()
+    };
+    let shape = Shape::new(DType::S32, [("batch", 3), ("length", 2)]);
+    let input = xlnet::Input {
+        ids: builder.input("ids", INPUT, shape),
+        types: None,
+        mask: None,
+        permutation: None,
+        targets: None,
+        memory: None,
+    };
+    config.forward(Run::new(&builder, Policy::F32), input);
+    let error = builder.finish().unwrap_err().to_string();
+    assert!(
+        error.contains("batch=2") && error.contains("batch=3"),
+        "{error}"
+    );
+}
+
 const BATCH: usize = 4;
 const LENGTH: usize = 8;
 const MEMORY: usize = 6;

@@ -123,7 +123,8 @@ impl Encoder {
         let add = |made| x + run.dropout(made, self.dropout, "residual");
         run.builder.scope(name, || {
             let sum = match self.norm {
-                Norm::After => norm(add(block(x))),
+                // Pinned, so that the gradients of queries, keys and values are added up before devices exchange them.
+                Norm::After => norm(add(block(x.pin_residual()))),
                 Norm::Before => add(block(norm(x))),
             };
             sum.pin_residual().tag("residual")
@@ -178,7 +179,11 @@ pub fn repeat<'g>(
     };
     let inside = run.builder.open_loop(Axis::new("layers", count), options);
     let carried = inside.carry(x);
-    let next = body(run.at(inside.index()), carried);
+    let run = Run {
+        shared: (!options.stack_weights).then_some(inside),
+        ..run.at(inside.index())
+    };
+    let next = body(run, carried);
     inside.set_next(0, next);
     if inputs {
         inside.emit(carried);

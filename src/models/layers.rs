@@ -10,11 +10,12 @@ use crate::graph::{DType, Init, Shape, Tensor};
 pub fn rms_norm<'g>(run: Run<'g>, name: &str, x: Tensor<'g>, epsilon: f64) -> Tensor<'g> {
     let builder = run.builder;
     builder.scope(name, || {
-        let scale = builder.weight("scale", [("embed", x.size("embed"))], Init::Ones);
+        let axes = [("embed", x.size("embed"))];
+        let scale = run.weight("scale", axes, Init::Ones, run.policy.exact());
         let exact = x.cast(run.policy.exact());
         let variance = (exact * exact).mean(["embed"]);
         let normed = exact * (variance + epsilon).rsqrt();
-        (normed * scale.cast(run.policy.exact())).cast(run.policy.compute())
+        (normed * scale).cast(run.policy.compute())
     })
 }
 
@@ -66,13 +67,13 @@ pub fn layer_norm_along<'g>(
     let builder = run.builder;
     builder.scope(name, || {
         let axes = [(axis, x.size(axis))];
-        let scale = builder.weight("scale", axes, Init::Ones);
-        let bias = builder.weight("bias", axes, Init::Zeros);
         let exact = run.policy.exact();
+        let scale = run.weight("scale", axes, Init::Ones, exact);
+        let bias = run.weight("bias", axes, Init::Zeros, exact);
         let centered = x.cast(exact) - x.cast(exact).mean([axis]);
         let variance = (centered * centered).mean([axis]);
         let normed = centered * (variance + epsilon).rsqrt();
-        (normed * scale.cast(exact) + bias.cast(exact)).cast(run.policy.compute())
+        (normed * scale + bias).cast(run.policy.compute())
     })
 }
 
@@ -112,22 +113,22 @@ pub fn linear<'g>(
     builder.scope(name, || {
         let axes = inputs.iter().map(|name| (*name, x.size(name)));
         let axes = axes.chain(outputs.iter().copied());
-        let kernel = builder.weight("kernel", axes, Init::Normal(dense.init));
+        let init = Init::Normal(dense.init);
         let kernel = match run.low_rank {
-            Some(change) => change.apply(run, kernel, inputs),
-            None => kernel,
+            None => run.weight("kernel", axes, init, dtype),
+            Some(change) => {
+                let kernel = run.weight("kernel", axes, init, DType::F32);
+                change.apply(run, kernel, inputs).cast(dtype)
+            }
         };
-        let product = x.dot(kernel.cast(dtype), inputs.iter().copied());
+        let product = x.dot(kernel, inputs.iter().copied());
         let product = match place {
             Place::Free => product,
             Place::Activation => product.pin(),
             Place::Residual => product.pin_residual(),
         };
         match dense.biased {
-            true => {
-                let bias = builder.weight("bias", outputs.iter().copied(), Init::Zeros);
-                product + bias.cast(dtype)
-            }
+            true => product + run.weight("bias", outputs.iter().copied(), Init::Zeros, dtype),
             false => product,
         }
     })

@@ -84,6 +84,22 @@ impl Model {
         }
     }
 
+    /// Refuses sizes and switches that do not go together.
+    ///
+    /// # Errors
+    /// What does not, by the configuration's keys.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        match self {
+            Model::T5(_) => Ok(()),
+            Model::Bert(config) => config.check(),
+            Model::Albert(config) => config.check(),
+            Model::Electra(config) => config.check(),
+            Model::Megatron(config) => config.check(),
+            Model::Xlnet(config) => config.check(),
+            Model::TransfoXl(config) => config.check(),
+        }
+    }
+
     /// The sizes that a mesh has to divide.
     pub fn outline(&self) -> Outline {
         let encoder = |embed, heads, mlp, layers: usize| Outline {
@@ -240,6 +256,27 @@ impl Model {
             Model::Bert(config) => Some(config.logits(run, tokens)),
             Model::Albert(config) => Some(config.logits(run, tokens)),
             Model::Megatron(config) => Some(config.logits(run, tokens)),
+            _ => None,
+        }
+    }
+
+    /// The logits of masked tokens and those of the sentence head, `[batch, classes]`; none where the model lacks either.
+    pub fn masked_and_sentence_logits<'g>(
+        &self,
+        run: Run<'g>,
+        tokens: Tokens<'g>,
+    ) -> Option<(Tensor<'g>, Tensor<'g>)> {
+        match self {
+            Model::Bert(config) if config.sentence_head => {
+                let encoded = config.encode(run, tokens, false).last;
+                let order = config.sentence_logits(run, encoded);
+                Some((config.token_logits(run, encoded), order))
+            }
+            Model::Albert(config) if config.sentence_head => {
+                let encoded = config.encode(run, tokens, false).last;
+                let order = config.sentence_logits(run, encoded);
+                Some((config.token_logits(run, encoded), order))
+            }
             _ => None,
         }
     }

@@ -75,19 +75,23 @@ pub fn sinusoids<'g>(run: Run<'g>, positions: Tensor<'g>, embed: usize) -> Tenso
     waves.cast(run.policy.compute())
 }
 
-/// What queries see: the memory `[batch, memory, embed]` and then the segment `[batch, length, embed]`, as
-/// `[batch, keys, embed]`.
-pub fn join<'g>(run: Run<'g>, memory: Option<Tensor<'g>>, segment: Tensor<'g>) -> Tensor<'g> {
-    let segment = segment.rename("length", "keys");
-    let joined = match memory {
+/// What `project` makes of the positions that queries see, along `keys`: of the memory `[batch, memory, embed]` and then
+/// of the segment `[batch, length, embed]`. Each is projected by itself: the memory takes no gradient, and joined first
+/// it would be computed with the segment's.
+pub fn keys<'g>(
+    run: Run<'g>,
+    memory: Option<Tensor<'g>>,
+    segment: Tensor<'g>,
+    project: impl Fn(Tensor<'g>) -> Tensor<'g>,
+) -> Tensor<'g> {
+    let own = project(segment).rename("length", "keys");
+    match memory {
         Some(memory) => {
-            let parts = [memory.rename("memory", "keys"), segment];
-            run.builder.concat("keys", &parts)
+            let before = project(memory).rename("memory", "keys");
+            run.builder.concat("keys", &[before, own]).pin()
         }
-        None => segment,
-    };
-    // Keys and values are made of all positions: they are gathered once, here.
-    joined.pin()
+        None => own,
+    }
 }
 
 /// The memory for the next segment, `[batch, memory, embed]`: the last `kept` positions of `memory` and `segment`, or

@@ -1,7 +1,7 @@
 //! What every layer needs to know of the run that it is built for.
 
 use super::lora::LowRank;
-use crate::graph::{Builder, Key, Policy, Remat, Tensor};
+use crate::graph::{Axis, Builder, DType, Init, Key, LoopBody, Policy, Remat, Tensor};
 
 /// The builder, the element types, what loops save, and where dropout has its masks from.
 #[derive(Clone, Copy)]
@@ -14,6 +14,8 @@ pub struct Run<'g> {
     pub remat: Remat,
     /// The key of this step's randomness; `None` leaves dropout out.
     pub key: Option<Key<'g>>,
+    /// The loop whose passes share their weights, where what is built is inside one (ALBERT).
+    pub shared: Option<LoopBody<'g>>,
     /// A low-rank change of linear layers, if any.
     pub low_rank: Option<&'g LowRank>,
 }
@@ -26,6 +28,7 @@ impl<'g> Run<'g> {
             policy,
             remat: Remat::Full,
             key: None,
+            shared: None,
             low_rank: None,
         }
     }
@@ -36,6 +39,25 @@ impl<'g> Run<'g> {
         Run {
             key: self.key.map(|key| key.fold(index)),
             ..self
+        }
+    }
+
+    /// The weight `name` of the current scope, in the element type `dtype`.
+    ///
+    /// One that all passes of a loop share is gathered once, before the loop, and so its gradient is summed over devices
+    /// once, after it: XLA moves the sum there if nothing splits the tensor inside.
+    #[track_caller]
+    pub fn weight<A: Into<Axis>>(
+        self,
+        name: &str,
+        axes: impl IntoIterator<Item = A>,
+        init: Init,
+        dtype: DType,
+    ) -> Tensor<'g> {
+        let weight = || self.builder.weight(name, axes, init).cast(dtype);
+        match self.shared {
+            Some(passes) => passes.outside(|| weight().pin()),
+            None => weight(),
         }
     }
 

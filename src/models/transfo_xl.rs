@@ -14,7 +14,7 @@ use super::hf_config::ConfigError;
 use super::layers::{
     Activation, Dense, FeedForward, Place, Sight, cross_entropy, feed_forward, layer_norm, linear,
 };
-use super::relative_attention::{Compared, Reach, join, mix, relative_scores, remember, sinusoids};
+use super::relative_attention::{Compared, Reach, keys, mix, relative_scores, remember, sinusoids};
 use super::run::Run;
 use crate::graph::{Axis, Builder, DType, Init, LoopOptions, Policy, Role, Shape, Tensor};
 
@@ -269,7 +269,8 @@ impl Config {
                 false => memory,
             };
             self.residual(run, x, |x| {
-                let joined = join(run, memory, x);
+                // Gathered once for all three, so that their gradients are summed before they are summed over devices.
+                let x = x.pin();
                 let kernel = builder.scope("qkv", || {
                     let axes = [("embed", self.d_model), ("qkv", 3), heads[0], heads[1]];
                     builder.weight("kernel", axes, Init::Normal(init))
@@ -286,7 +287,7 @@ impl Config {
                     run,
                     Compared {
                         query: project(0, x),
-                        key: project(1, joined),
+                        key: keys(run, memory, x, |of| project(1, of)),
                         distance: linear(
                             run,
                             "r",
@@ -306,7 +307,8 @@ impl Config {
                     dropout: self.dropatt,
                 };
                 let scores = scores * (self.d_head as f64).powf(-0.5);
-                let mixed = mix(run, scores, project(2, joined), sight);
+                let value = keys(run, memory, x, |of| project(2, of));
+                let mixed = mix(run, scores, value, sight);
                 let outputs = [("embed", self.d_model)];
                 let inputs = ["heads", "kv"];
                 linear(run, "o", mixed, &inputs, &outputs, dense, Place::Residual)

@@ -53,14 +53,14 @@ impl Config {
             config.remove(*key);
         }
         for (key, only, what) in [
-            ("attn_type", 0, "other kinds of attention"),
+            ("attn_type", 0, "another kind of attention"),
             ("sample_softmax", -1, "a sampled softmax"),
         ] {
             let value = config.remove(key).and_then(|value| value.as_i64());
-            if value.is_some_and(|value| value > only) {
-                let message =
-                    format!("{key} asks for {what}, which transformers has none of either");
-                return Err(ConfigError::Unfit(message));
+            if let Some(value) = value.filter(|value| *value > only) {
+                return Err(ConfigError::Unfit(format!(
+                    "{key} {value} asks for {what}; as in transformers, there is none"
+                )));
             }
         }
         let shared = config.remove("proj_share_all_but_first");
@@ -131,7 +131,7 @@ mod tests {
             ),
             (
                 serde_json::json!({ "attn_type": 1 }),
-                "attn_type asks for other kinds",
+                "attn_type 1 asks for another kind of attention",
             ),
             (serde_json::json!({ "d_model": 33 }), "d_model is 33"),
             (

@@ -124,7 +124,7 @@ pub struct Output<'g> {
     /// `[batch, predictions, embed]` where there are targets.
     pub hidden: Tensor<'g>,
     /// The memory for the next segment, `[layers, batch, memory, embed]` in the policy's compute type, through which no
-    /// gradient goes.
+    /// gradient goes. There always is one.
     pub memory: Option<Tensor<'g>>,
 }
 

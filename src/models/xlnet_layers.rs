@@ -1,7 +1,7 @@
 //! XLNet's layers: two streams that share all weights, and what they may see.
 
 use super::layers::{Dense, FeedForward, Place, Sight, feed_forward, layer_norm, linear};
-use super::relative_attention::{Compared, Reach, SCORES, join, mix, relative_scores, sinusoids};
+use super::relative_attention::{Compared, Reach, SCORES, keys, mix, relative_scores, sinusoids};
 use super::run::Run;
 use super::xlnet::{AttentionType, Config, Input};
 use crate::graph::{Axis, DType, Shape, Tensor};
@@ -13,7 +13,7 @@ pub(super) struct Shared<'g> {
     sinusoids: Tensor<'g>,
     /// For each row its direction as a one, `[batch, directions]`.
     directions: Option<Tensor<'g>>,
-    /// Which keys the content stream cannot see, of axes among `[batch, length, keys]`.
+    /// Which keys the content stream cannot see, `pred[batch, length, keys]`.
     content_blocked: Option<Tensor<'g>>,
     /// The same of the query stream.
     query_blocked: Option<Tensor<'g>>,
@@ -29,6 +29,7 @@ struct Context<'g> {
     key: Tensor<'g>,
     value: Tensor<'g>,
     distance: Tensor<'g>,
+    apart: Option<Tensor<'g>>,
 }
 
 impl Config {
@@ -107,34 +108,36 @@ impl Config {
         shared: Shared<'g>,
     ) -> Vec<Tensor<'g>> {
         let builder = run.builder;
+        let query_run = second(run);
         let attended = builder.scope("attention", || {
-            let joined = join(run, memory, content);
+            // Gathered once for all three, so that their gradients are summed before they are summed over devices.
+            let whole = content.pin();
+            let project = |name: &str| keys(run, memory, whole, |of| self.project(run, name, of));
             let distance = self.project(run, "r", shared.sinusoids);
             let context = Context {
-                key: self.project(run, "k", joined),
-                value: self.project(run, "v", joined),
+                key: project("k"),
+                value: project("v"),
                 distance: match shared.directions {
                     Some(directions) => directions.dot(distance, ["directions"]).pin(),
                     None => distance,
                 },
+                apart: shared.apart,
             };
-            let mut streams = vec![self.attend(
-                run,
-                content,
-                context,
-                shared.apart,
-                shared.content_blocked,
-                None,
-            )];
-            if let Some(query) = query {
-                let (apart, blocked) = (shared.apart, shared.query_blocked);
-                let run = second(run);
-                let targets = shared.targets;
-                streams.push(self.attend(run, query, context, apart, blocked, targets));
+            let queries = self.project(run, "q", whole);
+            let mixed = self.attend(run, queries, context, shared.content_blocked);
+            let mut streams = vec![self.output(run, content, mixed)];
+            if let Some((query, targets)) = query.zip(shared.targets) {
+                // Queries stand at the positions of their predictions, and come back from there.
+                let targets = targets.cast(run.policy.compute());
+                let queries = self.project(run, "q", query);
+                let queries = targets.dot(queries, ["predictions"]).pin();
+                let mixed = self.attend(query_run, queries, context, shared.query_blocked);
+                let mixed = targets.dot(mixed, ["length"]).pin();
+                streams.push(self.output(query_run, query, mixed));
             }
             streams
         });
-        let runs = [run, second(run)].into_iter();
+        let runs = [run, query_run].into_iter();
         let streams = runs.zip(attended).map(|(run, x)| self.mlp(run, x));
         streams.collect()
     }
@@ -149,28 +152,17 @@ impl Config {
         linear(run, name, x, &["embed"], &heads, dense, Place::Activation)
     }
 
-    /// One stream `x` after attention: the content stream, or the query stream, whose `targets` are where its queries
-    /// stand.
+    /// What the queries `[batch, length, heads, kv]` find in `context`, but for the keys that are `blocked`:
+    /// `[batch, heads, length, kv]`.
     fn attend<'g>(
         &self,
         run: Run<'g>,
-        x: Tensor<'g>,
+        query: Tensor<'g>,
         context: Context<'g>,
-        apart: Option<Tensor<'g>>,
         blocked: Option<Tensor<'g>>,
-        targets: Option<Tensor<'g>>,
     ) -> Tensor<'g> {
-        let builder = run.builder;
-        let (compute, exact) = (run.policy.compute(), run.policy.exact());
         let heads = [("heads", self.n_head), ("kv", self.kv())];
-        let bias = |name: &str| builder.weight(name, heads, self.init());
-        // Queries stand at their positions, and come back from there.
-        let targets = targets.map(|targets| targets.cast(compute));
-        let query = self.project(run, "q", x);
-        let query = match targets {
-            Some(targets) => targets.dot(query, ["predictions"]).pin(),
-            None => query,
-        };
+        let bias = |name: &str| run.builder.weight(name, heads, self.init());
         let scores = relative_scores(
             run,
             Compared {
@@ -182,7 +174,7 @@ impl Config {
             },
         );
         let by_part = self.scores_by_part(run, query);
-        let scores = match apart {
+        let scores = match context.apart {
             Some(apart) => {
                 let axes = scores.shape().axes;
                 let [same, other] = by_part.map(|part| part.broadcast(axes.clone()));
@@ -192,20 +184,22 @@ impl Config {
         };
         let sight = Sight {
             // Subtracted, as in the original: a query that sees nothing is a mean through which gradients go.
-            bias: blocked.map(|blocked| blocked.cast(exact) * -1e30),
+            bias: blocked.map(|blocked| blocked.cast(run.policy.exact()) * -1e30),
             mask: None,
             dropout: self.dropout,
         };
         let scores = scores * (self.kv() as f64).powf(-0.5);
-        let mixed = mix(run, scores, context.value, sight);
-        let mixed = match targets {
-            Some(targets) => targets.dot(mixed, ["length"]).pin(),
-            None => mixed,
-        };
+        mix(run, scores, context.value, sight)
+    }
+
+    /// The stream `x` with what it found, `[batch, heads, .., kv]`.
+    fn output<'g>(&self, run: Run<'g>, x: Tensor<'g>, mixed: Tensor<'g>) -> Tensor<'g> {
+        let builder = run.builder;
         let update = builder.scope("o", || {
-            let axes = [("embed", self.d_model), heads[0], heads[1]];
+            let embed = ("embed", self.d_model);
+            let axes = [embed, ("heads", self.n_head), ("kv", self.kv())];
             let kernel = builder.weight("kernel", axes, self.init());
-            let update = mixed.dot(kernel.cast(compute), ["heads", "kv"]);
+            let update = mixed.dot(kernel.cast(run.policy.compute()), ["heads", "kv"]);
             update.pin_residual()
         });
         self.residual(run, x, update)

@@ -66,8 +66,7 @@ impl Error {
     /// Whether what was asked for cannot be, as opposed to having failed.
     pub fn is_usage(&self) -> bool {
         match self {
-            Error::Step(StepError::Microbatches { .. } | StepError::Empty(_)) => true,
-            Error::Step(StepError::Graph(_) | StepError::Objective(_)) => true,
+            Error::Step(_) => true,
             Error::Sharding(_) => true,
             Error::Recipe(_)
             | Error::Graph { .. }

@@ -9,6 +9,7 @@ use crate::graph::{
     Axis, Builder, DType, Graph, GraphError, Init, Key, LoopOptions, Policy, Remat, Role, Shape,
     Tensor, Weight,
 };
+use crate::models::hf_config::ConfigError;
 use crate::models::{Model, Run};
 
 /// All that decides what a step computes.
@@ -69,6 +70,20 @@ pub enum StepError {
     /// There are no microbatches, rows or tokens.
     #[error("{0} is 0; it must be at least 1")]
     Empty(&'static str),
+    /// A configuration that no model has.
+    #[error(transparent)]
+    Model(#[from] ConfigError),
+    /// Rows longer than the model has positions for.
+    #[error(
+        "rows of {length} tokens are longer than the model's {positions} positions; take --length {positions} or less, or \
+         set model.max_position_embeddings"
+    )]
+    Positions {
+        /// Tokens of a row.
+        length: usize,
+        /// Rows of the position table.
+        positions: usize,
+    },
     /// An objective that does not train the model.
     #[error(transparent)]
     Objective(#[from] WrongModel),
@@ -117,6 +132,13 @@ impl StepConfig {
                 batch: self.batch,
                 microbatches: self.microbatches,
             });
+        }
+        self.model.check()?;
+        if let Some(positions) = self.model.positions()
+            && self.length > positions
+        {
+            let length = self.length;
+            return Err(StepError::Positions { length, positions });
         }
         let builder = Builder::new();
         builder.set_unroll(self.unroll);

@@ -32,7 +32,7 @@ impl CausalLm {
             sum,
             count,
             parts: Vec::new(),
-            memory: output.memory,
+            memory: given.memory.and(output.memory),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::sentence_order::pairs;
 use super::{Given, Loss};
 use crate::data::{Rows, Vocabulary};
 use crate::graph::{DType, Key, Tensor};
@@ -37,6 +38,9 @@ pub struct MaskedLm {
     pub draw: Draw,
     /// Whether rows hold several proteins, each seeing itself alone, with positions that start anew (ProteinLM).
     pub packed: bool,
+    /// Whether rows are a protein's two halves, in either order, and the model's sentence head learns which (ALBERT); off in
+    /// the published runs.
+    pub sentence_order: bool,
 }
 
 impl Default for MaskedLm {
@@ -47,6 +51,7 @@ impl Default for MaskedLm {
             random: 0.1,
             draw: Draw::OtherResidues,
             packed: false,
+            sentence_order: false,
         }
     }
 }
@@ -107,19 +112,38 @@ impl MaskedLm {
         let Given {
             tokens, vocabulary, ..
         } = given;
+        let pairs = self
+            .sentence_order
+            .then(|| pairs(tokens, given.key, vocabulary));
+        let tokens = pairs.map_or(tokens, |pairs| pairs.ids);
         let (corrupted, chosen) = self.corrupt(tokens, given.key, vocabulary);
         let rows = match self.packed {
             true => packed(run, corrupted, tokens, vocabulary),
             false => Tokens {
                 ids: corrupted,
+                types: pairs.map(|pairs| pairs.types),
                 ..Tokens::padded(tokens, vocabulary.pad)
             },
         };
-        let logits = model.masked_logits(run, rows)?;
-        let sums = run
-            .builder
-            .scope("loss", || cross_entropy(logits, tokens, chosen));
-        Some(Loss::plain(sums))
+        let Some(pairs) = pairs else {
+            let logits = model.masked_logits(run, rows)?;
+            let sums = (run.builder).scope("loss", || cross_entropy(logits, tokens, chosen));
+            return Some(Loss::plain(sums));
+        };
+        let (logits, order) = model.masked_and_sentence_logits(run, rows)?;
+        run.builder.scope("loss", || {
+            let (masked, places) = cross_entropy(logits, tokens, chosen);
+            let order = order.rename("classes", "vocab");
+            let all = pairs.swapped.ge(pairs.swapped.constant(0.0));
+            let (order, rows) = cross_entropy(order, pairs.swapped, all);
+            Some(Loss {
+                // As a sum over masked places, so that dividing by their number gives the sum of both means.
+                sum: masked + order * (places / rows),
+                count: places,
+                parts: vec![("masked", masked, places), ("order", order, rows)],
+                memory: None,
+            })
+        })
     }
 }
 

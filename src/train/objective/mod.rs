@@ -6,6 +6,7 @@ mod denoise;
 mod masked_lm;
 mod permutation_lm;
 mod replaced_tokens;
+mod sentence_order;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ pub use denoise::Denoise;
 pub use masked_lm::{Draw, MaskedLm};
 pub use permutation_lm::PermutationLm;
 pub use replaced_tokens::{ReplacedTokens, sample};
+pub use sentence_order::{Pairs, pairs};
 
 use crate::data::{Dataset, DatasetError, Rows, Spans, Vocabulary, entropy};
 use crate::graph::{Key, Tensor};
@@ -126,6 +128,10 @@ impl Objective {
     fn trains(&self) -> (&'static str, &'static str) {
         match self {
             Objective::Denoise(_) => ("denoise", "t5"),
+            Objective::MaskedLm(masked) if masked.sentence_order => (
+                "masked-lm with sentence_order",
+                "bert and albert with model.sentence_head = true, in rows that are not packed",
+            ),
             Objective::MaskedLm(_) => ("masked-lm", "bert, albert and megatron"),
             Objective::ReplacedTokens(_) => ("replaced-tokens", "electra"),
             Objective::PermutationLm(_) => ("permutation-lm", "xlnet"),
@@ -210,6 +216,13 @@ impl Objective {
             let agree: f64 = frequencies.iter().map(|p| p * p).sum();
             let rate = maskable * replaced.probability * (1.0 - agree);
             guess += config.discriminator_weight * entropy(&[rate, 1.0 - rate]);
+        }
+        if let Objective::MaskedLm(MaskedLm {
+            sentence_order: true,
+            ..
+        }) = self
+        {
+            guess += std::f64::consts::LN_2;
         }
         Ok(guess)
     }

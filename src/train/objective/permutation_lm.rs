@@ -111,7 +111,7 @@ impl PermutationLm {
             sum,
             count,
             parts: Vec::new(),
-            memory: output.memory,
+            memory: given.memory.and(output.memory),
         })
     }
 

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::masked_lm::{Draw, MaskedLm};
+use super::masked_lm::MaskedLm;
 use super::{Given, Loss};
 use crate::graph::{DType, Key, Shape, Tensor};
 use crate::models::layers::{binary_cross_entropy, cross_entropy};
@@ -40,8 +40,7 @@ impl ReplacedTokens {
             probability: self.probability,
             masked: self.masked,
             random: 0.0,
-            draw: Draw::OtherResidues,
-            packed: false,
+            ..MaskedLm::default()
         }
     }
 

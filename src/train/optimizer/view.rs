@@ -91,6 +91,8 @@ mod tests {
             1,
         ));
         assert_eq!((view.row_count, view.column_count), (12, 8));
+        let joined = weight(&[("embed", 8), ("qkv", 3), ("heads", 4), ("kv", 3)], 0);
+        assert_eq!(View::of(&joined).columns, ["qkv", "heads", "kv"]);
     }
 
     #[test]
