@@ -44,6 +44,7 @@ fn lowered(preset: &str, changes: &[(&str, &str)]) -> Program {
     let mesh = mesh.expect("a mesh");
     let graph = recipe
         .step()
+        .unwrap()
         .build()
         .expect("a step")
         .graph

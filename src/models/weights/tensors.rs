@@ -131,6 +131,7 @@ fn named<'t>(table: &'t [Entry], weight: &Weight) -> Result<&'t Entry, WeightsEr
 mod tests {
     use super::super::Kept;
     use super::*;
+    use crate::graph::{DType, Shape};
     use crate::graph::{Init, NodeId};
 
     fn example() -> (Vec<Entry>, Vec<Weight>, BTreeMap<String, ArrayD<f32>>) {
