@@ -472,6 +472,7 @@ fn weights_come_from_a_folder_and_go_to_one() {
     let export = ribosome::models::weights::Export {
         table: &part.table,
         weights: &part.weights,
+        zeros: &part.zeros,
         config: &part.config,
         shard_size: 1 << 40,
     };

@@ -49,6 +49,7 @@ fn write(model: &Model, folder: &Path, shard_size: u64) -> Result<Vec<PathBuf>, 
         let export = Export {
             table: &part.table,
             weights: &part.weights,
+            zeros: &part.zeros,
             config: &part.config,
             shard_size,
         };
@@ -156,6 +157,46 @@ fn every_model_is_the_same_after_a_round_trip() {
         for (file, bytes) in &before {
             assert!(bytes == &after[file], "{name}: {file}");
         }
+    }
+}
+
+/// transformers has no BERT without token types: there is one, of zeros, which is none again when read.
+#[test]
+fn models_without_token_types_have_one_of_zeros() {
+    let off = [
+        "type_vocab_size",
+        "generator.type_vocab_size",
+        "discriminator.type_vocab_size",
+    ];
+    for (preset, keys) in [
+        ("prot-bert-tiny", &off[..1]),
+        ("prot-albert-tiny", &off[..1]),
+        ("prot-electra-tiny", &off[1..]),
+    ] {
+        let recipe = keys
+            .iter()
+            .fold(Recipe::preset(preset).unwrap(), |recipe, key| {
+                recipe.set(&format!("model.{key}"), "0").unwrap()
+            });
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let written = write(&recipe.model, &path("model"), ONE_FILE).unwrap();
+        for file in written.iter().filter(|file| file.ends_with(SINGLE)) {
+            let bytes = fs::read(file).unwrap();
+            let tensors = SafeTensors::deserialize(&bytes).unwrap();
+            let types = |name: &&str| name.ends_with("token_type_embeddings.weight");
+            let names: Vec<_> = tensors.names().into_iter().filter(types).collect();
+            let [name] = names.as_slice() else {
+                panic!("{names:?}")
+            };
+            let types = tensors.tensor(name).unwrap();
+            assert!(types.shape()[0] == 1 && types.data().iter().all(|byte| *byte == 0));
+        }
+        let found = import(&path("model"), &[], &path("checkpoint")).unwrap();
+        assert_eq!(found, recipe.model);
+        let checkpoint = Checkpoint::open(&path("checkpoint")).unwrap();
+        export(&checkpoint, &path("again"), ONE_FILE).unwrap();
+        assert!(files(&path("model")) == files(&path("again")), "{preset}");
     }
 }
 
@@ -440,6 +481,7 @@ fn what_is_there_is_not_written_over() {
     let export = Export {
         table: &part.table,
         weights: &part.weights,
+        zeros: &part.zeros,
         config: &part.config,
         shard_size: 300_000,
     };

@@ -22,6 +22,8 @@ pub struct Part {
     pub table: Vec<Entry>,
     /// The weights in it.
     pub weights: Vec<Weight>,
+    /// Tensors in it that the model lacks, with their sizes: zeros.
+    pub zeros: Vec<(String, Vec<usize>)>,
 }
 
 const GENERATOR: &str = "generator";
@@ -34,11 +36,12 @@ impl Model {
     /// A configuration that JSON does not hold.
     pub fn parts(&self) -> Result<Vec<Part>, ConfigError> {
         let weights = self.weights();
-        let part = |folder, config, table: Vec<Entry>| {
+        let part = |folder, mut config, table: Vec<Entry>| {
             let mut weights = weights.clone();
             weights.retain(|weight| table.iter().any(|entry| entry.ours == weight.name));
             Part {
                 folder,
+                zeros: without_types(&mut config),
                 config,
                 table,
                 weights,
@@ -101,6 +104,53 @@ impl Model {
     }
 }
 
+/// transformers cannot run a BERT without token types; one type whose embedding is 0 is the same. The key of their number in
+/// `config.json`, and where each family that has it keeps them.
+const TYPES: &str = "type_vocab_size";
+const TYPE_TABLES: [(&str, &str); 4] = [
+    ("bert", "bert.embeddings.token_type_embeddings.weight"),
+    (
+        "megatron-bert",
+        "bert.embeddings.token_type_embeddings.weight",
+    ),
+    ("albert", "albert.embeddings.token_type_embeddings.weight"),
+    ("electra", "electra.embeddings.token_type_embeddings.weight"),
+];
+
+/// The name of the table of token types in a folder with the `config`, and its sizes for one type.
+fn type_table(config: &Map<String, Value>) -> Option<(String, Vec<usize>)> {
+    let family = config.get("model_type")?.as_str()?;
+    let (_, name) = TYPE_TABLES.iter().find(|(of, _)| *of == family)?;
+    let width = config.get("embedding_size");
+    let width = width.or_else(|| config.get("hidden_size"))?.as_u64()?;
+    Some((name.to_string(), vec![1, usize::try_from(width).ok()?]))
+}
+
+/// Gives the `config` of a model without token types one type; the tensor that it then has.
+fn without_types(config: &mut Map<String, Value>) -> Vec<(String, Vec<usize>)> {
+    if config.get(TYPES) != Some(&0.into()) {
+        return Vec::new();
+    }
+    let table = type_table(config);
+    if table.is_some() {
+        config.insert(TYPES.into(), 1.into());
+    }
+    table.into_iter().collect()
+}
+
+/// Takes the one type from a `config` if its embedding in `folder` is 0.
+fn take_types(config: &mut Map<String, Value>, folder: &Folder) -> Result<bool, FolderError> {
+    let one = config.get(TYPES) == Some(&1.into());
+    let Some((name, sizes)) = type_table(config).filter(|_| one) else {
+        return Ok(false);
+    };
+    let none = folder.is_zero(&name, &sizes)?;
+    if none {
+        config.insert(TYPES.into(), 0.into());
+    }
+    Ok(none)
+}
+
 /// A model that was found in a folder, and the files it is in, one for each of [`Model::parts`].
 pub struct Found {
     /// The model.
@@ -119,7 +169,7 @@ impl Found {
         if !Folder::has_config(path) && pair.iter().all(|path| Folder::has_config(path)) {
             return Found::pair(&pair[0], &pair[1]);
         }
-        let object = Folder::config(path)?;
+        let mut object = Folder::config(path)?;
         let fit = |error| FolderError::config(path, error);
         if object.get("model_type").and_then(Value::as_str) == Some("electra") {
             let message = "it is one of ELECTRA's two networks, which are trained together: take a folder that has the \
@@ -128,6 +178,9 @@ impl Found {
         }
         let mut model = Model::from_hugging_face(&object).map_err(fit)?;
         let folder = Folder::open(path)?;
+        if take_types(&mut object, &folder)? {
+            model = Model::from_hugging_face(&object).map_err(fit)?;
+        }
         // transformers says by the class whether there is a head for sentences; published files are of several classes.
         if !object.contains_key("sentence_head") {
             let has = |names: [&str; 2]| names.iter().all(|name| folder.has(name));
@@ -152,10 +205,17 @@ impl Found {
     /// ELECTRA's two networks. They share embeddings where these are equal in both.
     fn pair(generator: &Path, discriminator: &Path) -> Result<Self, FolderError> {
         let network = |path: &Path| -> Result<(electra::Network, Folder), FolderError> {
-            let object = Folder::config(path)?;
-            let network = electra::Network::from_hugging_face(&object);
-            let network = network.map_err(|error| FolderError::config(path, error))?;
-            Ok((network, Folder::open(path)?))
+            let mut object = Folder::config(path)?;
+            let read = |object: &_| {
+                let network = electra::Network::from_hugging_face(object);
+                network.map_err(|error| FolderError::config(path, error))
+            };
+            let mut network = read(&object)?;
+            let folder = Folder::open(path)?;
+            if take_types(&mut object, &folder)? {
+                network = read(&object)?;
+            }
+            Ok((network, folder))
         };
         let (generator, first) = network(generator)?;
         let (network, second) = network(discriminator)?;

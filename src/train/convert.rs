@@ -6,7 +6,7 @@ use super::checkpoint::{self, About, Checkpoint, CheckpointError};
 use crate::graph::{Shape, Weight};
 use crate::models::Model;
 use crate::models::hf_config::ConfigError;
-use crate::models::hf_folder::{Found, Part};
+use crate::models::hf_folder::Found;
 use crate::models::weights::{Export, FolderError, Import, layer_shape, layers};
 use crate::runtime::HostArray;
 
@@ -36,8 +36,10 @@ pub fn import(folder: &Path, dropped: &[String], path: &Path) -> Result<Model, C
     let Found { model, folders } = Found::open(folder)?;
     let parts = model.parts()?;
     let imports = parts.iter().zip(folders).map(|(part, folder)| {
-        let Part { table, weights, .. } = part;
-        Import::new(folder, table, weights, dropped)
+        // Which of these are no more than zeros was seen when the model was found.
+        let zeros = part.zeros.iter().map(|(name, _)| name.clone());
+        let dropped: Vec<_> = zeros.chain(dropped.iter().cloned()).collect();
+        Import::new(folder, &part.table, &part.weights, &dropped)
     });
     let imports = imports.collect::<Result<Vec<_>, _>>()?;
     let tensors = shapes(&model.weights());
@@ -78,6 +80,7 @@ pub fn export(
         let export = Export {
             table: &part.table,
             weights: &part.weights,
+            zeros: &part.zeros,
             config: &part.config,
             shard_size,
         };

@@ -14,6 +14,7 @@ mod devices;
 mod entry;
 mod file;
 mod folder;
+mod import;
 mod tensors;
 mod write;
 
@@ -21,7 +22,8 @@ pub use devices::load;
 pub use entry::{Entry, Kept};
 pub use file::{FileError, TensorFile};
 pub(crate) use file::{header, temporary};
-pub use folder::{Folder, FolderError, Import};
+pub use folder::{Folder, FolderError};
+pub use import::Import;
 pub use tensors::{WeightsError, export, import};
 pub use write::Export;
 

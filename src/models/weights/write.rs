@@ -27,6 +27,8 @@ pub struct Export<'a> {
     pub table: &'a [Entry],
     /// The weights.
     pub weights: &'a [Weight],
+    /// Tensors that such a folder has and the model lacks, with their sizes; all of their elements are 0.
+    pub zeros: &'a [(String, Vec<usize>)],
     /// What `config.json` says.
     pub config: &'a Map<String, Value>,
     /// A file holds tensors of at most so many bytes together, or a single larger one.
@@ -36,9 +38,8 @@ pub struct Export<'a> {
 /// One tensor of the file.
 struct Tensor<'a> {
     name: String,
-    entry: &'a Entry,
-    weight: &'a Weight,
-    layer: usize,
+    /// What it holds: a layer of a weight, or zeros where there is none.
+    of: Option<(&'a Entry, &'a Weight, usize)>,
     dims: Vec<usize>,
 }
 
@@ -124,13 +125,16 @@ impl<'a> Export<'a> {
             for (layer, name) in entry.names(weight).into_iter().enumerate() {
                 tensors.push(Tensor {
                     name,
-                    entry,
-                    weight,
-                    layer,
+                    of: Some((entry, weight, layer)),
                     dims: entry.file_dims(&dims(weight).1),
                 });
             }
         }
+        tensors.extend(self.zeros.iter().map(|(name, dims)| Tensor {
+            name: name.clone(),
+            of: None,
+            dims: dims.clone(),
+        }));
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(tensors)
     }
@@ -209,20 +213,23 @@ fn shard_file<E: From<FolderError>>(
     let mut out = BufWriter::with_capacity(1 << 20, file);
     out.write_all(&begin).map_err(io("write".into()))?;
     for tensor in tensors {
-        let array = read(tensor.weight, tensor.layer)?;
-        let (_, own) = dims(tensor.weight);
-        let values = array.values::<f32>().map_err(FolderError::from)?;
-        let found = array.shape().clone();
-        drop(array);
-        let values = ArrayD::from_shape_vec(IxDyn(&own), values).ok();
-        let values = values.and_then(|values| tensor.entry.write(&own, values));
-        let values = values.ok_or_else(|| {
-            unfit(
-                &tensor.name,
-                format!("it is written from {own:?}, and {found} was given"),
-            )
-        })?;
-        let bytes = f32::to_bytes(&values.into_raw_vec_and_offset().0);
+        let bytes = match tensor.of {
+            None => vec![0; tensor.bytes()],
+            Some((entry, weight, layer)) => {
+                let array = read(weight, layer)?;
+                let (_, own) = dims(weight);
+                let values = array.values::<f32>().map_err(FolderError::from)?;
+                let found = array.shape().clone();
+                drop(array);
+                let values = ArrayD::from_shape_vec(IxDyn(&own), values).ok();
+                let values = values.and_then(|values| entry.write(&own, values));
+                let values = values.ok_or_else(|| {
+                    let reason = format!("it is written from {own:?}, and {found} was given");
+                    unfit(&tensor.name, reason)
+                })?;
+                f32::to_bytes(&values.into_raw_vec_and_offset().0)
+            }
+        };
         out.write_all(&bytes)
             .map_err(io(format!("write `{}` to", tensor.name)))?;
     }
