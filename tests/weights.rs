@@ -200,6 +200,25 @@ fn models_without_token_types_have_one_of_zeros() {
     }
 }
 
+/// ProteinLM's head has another gelu than its layers, which transformers does not know: export says so.
+#[test]
+fn what_transformers_cannot_follow_is_said() {
+    for preset in presets() {
+        let unlike = preset.model.unlike_transformers();
+        match preset.name.starts_with("protein-lm") {
+            true => assert!(
+                unlike.unwrap().contains("model.head_act"),
+                "{}",
+                preset.name
+            ),
+            false => assert_eq!(unlike, None, "{}", preset.name),
+        }
+    }
+    let recipe = Recipe::preset("protein-lm-tiny").unwrap();
+    let one = recipe.set("model.head_act", "\"gelu_new\"").unwrap();
+    assert_eq!(one.model.unlike_transformers(), None);
+}
+
 /// What a step trains is what files hold.
 #[test]
 fn every_weight_of_a_step_is_in_the_files() {

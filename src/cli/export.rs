@@ -42,9 +42,13 @@ impl Args {
         };
         let (model, files) = export(&Checkpoint::open(&path)?, &self.out, self.shard_size)?;
         let parameters = model.parameters() as u64;
+        let unlike = model.unlike_transformers();
+        if let Some(unlike) = &unlike {
+            eprintln!("warning: {unlike}");
+        }
         match self.json {
             true => print_json(&json!({
-                "family": model.family(), "parameters": parameters, "files": files,
+                "family": model.family(), "parameters": parameters, "files": files, "unlike_transformers": unlike,
             }))?,
             false => {
                 let lines = files.iter().map(|file| format!("\n  {}", file.display()));

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::hf_config::{self, ConfigError};
 use super::model::Model;
@@ -62,6 +62,19 @@ impl Model {
             ]);
         }
         Ok(vec![part("", self.config()?, self.hugging_face())])
+    }
+
+    /// What transformers will compute otherwise with the folder that [`Model::parts`] describes; none where it is the same.
+    pub fn unlike_transformers(&self) -> Option<String> {
+        let Model::Megatron(config) = self else {
+            return None;
+        };
+        let head = config.head_act.filter(|head| *head != config.hidden_act)?;
+        let [layers, head] = [config.hidden_act, head].map(|it| json!(it));
+        Some(format!(
+            "MegatronBertForMaskedLM has one activation for layers and head, {layers}, and this model's head has {head} \
+             (model.head_act): its logits are a little others there, its hidden states are not"
+        ))
     }
 
     /// The `config.json` of a model in one folder.
