@@ -399,6 +399,38 @@ fn references() -> tempfile::TempDir {
 }
 
 #[test]
+fn recipes_are_one_table_and_one_that_fails_takes_nothing_from_the_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let recipe = |name: &str, batch: usize| {
+        let path = folder.path().join(format!("{name}.toml"));
+        let text = format!(
+            "base = \"prot-bert-tiny\"\nname = \"{name}\"\ntarget = \"cpu:2\"\nmesh = \"data=2,model=1\"\n\
+             batch = {batch}\nlength = 16\n"
+        );
+        fs::write(&path, text).expect("it is written");
+        path.to_string_lossy().into_owned()
+    };
+    let (good, bad) = (recipe("good", 4), recipe("bad", 3));
+    let report = json(&stdout(&format!("recipes {good} --json")));
+    assert_eq!(report["recipes"][0]["model"], "good");
+    let output = ribosome(&format!("recipes {bad} {good}")).output();
+    let output = output.expect("it starts");
+    let (table, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(
+        table.contains("  good ") && table.contains("1 of 2 fit"),
+        "{table}"
+    );
+    assert!(
+        errors.contains("bad") && errors.contains("batch=3"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn several_references_are_one_table() {
     let folder = references();
     let all = format!("verify --all {} --quiet", folder.path().display());
