@@ -399,6 +399,38 @@ fn references() -> tempfile::TempDir {
 }
 
 #[test]
+fn recipes_are_one_table_and_one_that_fails_takes_nothing_from_the_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let recipe = |name: &str, batch: usize| {
+        let path = folder.path().join(format!("{name}.toml"));
+        let text = format!(
+            "base = \"prot-bert-tiny\"\nname = \"{name}\"\ntarget = \"cpu:2\"\nmesh = \"data=2,model=1\"\n\
+             batch = {batch}\nlength = 16\n"
+        );
+        fs::write(&path, text).expect("it is written");
+        path.to_string_lossy().into_owned()
+    };
+    let (good, bad) = (recipe("good", 4), recipe("bad", 3));
+    let report = json(&stdout(&format!("recipes {good} --json")));
+    assert_eq!(report["recipes"][0]["model"], "good");
+    let output = ribosome(&format!("recipes {bad} {good}")).output();
+    let output = output.expect("it starts");
+    let (table, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(
+        table.contains("  good ") && table.contains("1 of 2 fit"),
+        "{table}"
+    );
+    assert!(
+        errors.contains("bad") && errors.contains("batch=3"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn several_references_are_one_table() {
     let folder = references();
     let all = format!("verify --all {} --quiet", folder.path().display());
@@ -461,4 +493,49 @@ fn a_reference_that_cannot_be_run_leaves_the_others() {
         message.contains("there is no .safetensors file in"),
         "{message}"
     );
+}
+
+#[test]
+fn weights_come_from_a_folder_and_go_to_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let weights = ribosome::models::presets::preset("prot-bert-tiny").expect("a preset");
+    let part = weights.model.parts().expect("parts").remove(0);
+    let export = ribosome::models::weights::Export {
+        table: &part.table,
+        weights: &part.weights,
+        zeros: &part.zeros,
+        config: &part.config,
+        shard_size: 1 << 40,
+    };
+    let zeros = |weight: &ribosome::graph::Weight, _| {
+        let shape = ribosome::models::weights::layer_shape(weight);
+        let bytes = vec![0; shape.bytes()];
+        ribosome::runtime::HostArray::from_bytes(shape, bytes)
+            .map_err(ribosome::models::weights::FolderError::from)
+    };
+    export
+        .write(&folder.path().join("model"), zeros)
+        .expect("it is written");
+    let import = format!("import {} --out {}", path("model"), path("run"));
+    let report = json(&stdout(&format!("{import} --json")));
+    assert_eq!(
+        (&report["family"], number(&report, "/parameters")),
+        (&"bert".into(), 368_416.0)
+    );
+    assert!(usage(&import).contains("checkpoint.safetensors exists already; take another --out"));
+    let export = format!("export {} --out {}", path("run"), path("again"));
+    let text = stdout(&format!("{export} --shard-size 200kB"));
+    assert!(text.contains("bert: 368,416 parameters, in"), "{text}");
+    assert!(
+        text.contains("again/model.safetensors.index.json"),
+        "{text}"
+    );
+    assert!(usage(&export).contains("exists already; take another folder"));
+    assert!(usage(&format!("{export} --shard-size 5XB")).contains("write it like 5GB"));
+    let missing = refused(
+        ribosome(&format!("import {} --out {}", path("none"), path("other"))),
+        1,
+    );
+    assert!(missing.contains("config.json"), "{missing}");
 }

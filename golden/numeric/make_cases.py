@@ -17,9 +17,10 @@ import torch_optimizer
 from safetensors.torch import save_file
 from torch import nn
 from transformers import (
-    AlbertConfig, AlbertForMaskedLM, BertConfig, BertForMaskedLM, ElectraConfig, ElectraForMaskedLM,
-    ElectraForPreTraining, MegatronBertConfig, MegatronBertForMaskedLM, T5Config, T5EncoderModel,
-    T5ForConditionalGeneration, TransfoXLConfig, TransfoXLLMHeadModel, XLNetConfig, XLNetLMHeadModel,
+    AlbertConfig, AlbertForMaskedLM, AlbertForPreTraining, BertConfig, BertForMaskedLM, BertForPreTraining,
+    ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining, MegatronBertConfig, MegatronBertForMaskedLM, T5Config,
+    T5EncoderModel, T5ForConditionalGeneration, TransfoXLConfig, TransfoXLLMHeadModel, XLNetConfig,
+    XLNetLMHeadModel,
 )
 from transformers.optimization import Adafactor, get_linear_schedule_with_warmup
 
@@ -95,6 +96,21 @@ def encoder(name, model_class, config, detects=False):
     tensors = {"input." + key: value for key, value in (inputs | {"labels": wanted}).items()}
     tensors |= {"output.loss": result.loss, "output.logits": result.logits,
                 "output.hidden_states": torch.stack(result.hidden_states)}
+    tensors |= weights_and_gradients(model, result.loss)
+    save(name, model_class.__name__, {}, config.to_dict(), tensors)
+
+
+def with_sentences(name, model_class, config, label):
+    """A masked language model that also classifies its rows as pairs of sentences."""
+    torch.manual_seed(12)
+    model = randomised(model_class(config))
+    ids, mask = padded(3, 13, config.vocab_size, config.pad_token_id)
+    inputs = {"input_ids": ids, "attention_mask": mask, "labels": labels(ids, mask, config.vocab_size),
+              "token_type_ids": (torch.arange(13) > 6).long().repeat(3, 1), label: torch.tensor([1, 0, 1])}
+    result = model(**inputs, output_hidden_states=True)
+    tensors = {"input." + key: value for key, value in inputs.items()}
+    tensors |= {"output." + key: value for key, value in result.items() if torch.is_tensor(value)}
+    tensors["output.hidden_states"] = torch.stack(result.hidden_states)
     tensors |= weights_and_gradients(model, result.loss)
     save(name, model_class.__name__, {}, config.to_dict(), tensors)
 
@@ -273,6 +289,9 @@ def main():
     encoder("megatron_wide", MegatronBertForMaskedLM, MegatronBertConfig(**SMALL, layer_norm_eps=1e-4))
     factorised = SMALL | dict(embedding_size=11, num_hidden_layers=7, num_hidden_groups=3, inner_group_num=2)
     encoder("albert_7_passes_3_groups", AlbertForMaskedLM, AlbertConfig(**factorised, layer_norm_eps=1e-6))
+    small = AlbertConfig(**SMALL, embedding_size=11, layer_norm_eps=1e-6)
+    with_sentences("albert_sentence_order", AlbertForPreTraining, small, "sentence_order_label")
+    with_sentences("bert_next_sentence", BertForPreTraining, BertConfig(**SMALL), "next_sentence_label")
     projected = SMALL | dict(embedding_size=11)
     encoder("electra_generator_relu", ElectraForMaskedLM, ElectraConfig(**projected, hidden_act="relu"))
     encoder("electra_discriminator_relu", ElectraForPreTraining, ElectraConfig(**projected, hidden_act="relu"), True)

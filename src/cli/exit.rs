@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use ribosome::models::weights::FolderError;
 use ribosome::report;
 use ribosome::runtime;
 use ribosome::sharding::ShardingError;
+use ribosome::train::convert::ConvertError;
 use ribosome::train::recipe::RecipeError;
 
 /// The exit statuses.
@@ -75,6 +77,9 @@ fn status(error: &anyhow::Error) -> Status {
 
 fn status_of(cause: &(dyn std::error::Error + 'static)) -> Option<Status> {
     if cause.is::<Usage>() || cause.is::<ShardingError>() {
+        return Some(Status::Usage);
+    }
+    if let Some(ConvertError::Folder(FolderError::Exists(_))) = cause.downcast_ref() {
         return Some(Status::Usage);
     }
     if let Some(error) = cause.downcast_ref::<RecipeError>() {

@@ -4,6 +4,8 @@ mod args;
 mod compile;
 mod doctor;
 mod exit;
+mod export;
+mod import;
 mod lower;
 mod models;
 mod output;
@@ -37,6 +39,8 @@ enum Command {
     Recipes(recipes::Args),
     Lower(lower::Args),
     Train(train::Args),
+    Import(import::Args),
+    Export(export::Args),
     Verify(verify::Args),
     Doctor(doctor::Args),
     Plugins(plugins::Args),
@@ -51,6 +55,8 @@ pub fn main() -> ExitCode {
         Command::Recipes(args) => args.run(),
         Command::Lower(args) => args.run(),
         Command::Train(args) => args.run(),
+        Command::Import(args) => args.run(),
+        Command::Export(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Doctor(args) => args.run(),
         Command::Plugins(args) => args.run(),

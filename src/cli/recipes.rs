@@ -10,7 +10,7 @@ use ribosome::train::recipe::Recipe;
 use serde_json::json;
 
 use super::args::job_of;
-use super::exit::Status;
+use super::exit::{Status, report as report_error};
 use super::output::{Progress, print, print_json};
 
 /// Compiles recipes, each for its own machine, and says in one table whether they fit and how long a step takes
@@ -43,23 +43,31 @@ impl Args {
         // Every recipe is read before the first is compiled.
         let jobs = self.jobs()?;
         let settings = Settings::from_environment()?;
-        let mut lines = Vec::new();
+        let (mut lines, mut failed) = (Vec::new(), Vec::new());
         for (phase, job) in jobs {
             let progress = Progress::new(&job.recipe.name, self.quiet || self.json);
             let compiled = report::compile(&job, &settings, &mut progress.stages());
             drop(progress);
-            let report = compiled.with_context(|| job.recipe.name.clone())?.report;
-            lines.push(Line { phase, report });
+            // One that fails takes nothing from the others.
+            match compiled.with_context(|| named(&job.recipe.name, phase)) {
+                Ok(compiled) => lines.push(Line {
+                    phase,
+                    report: compiled.report,
+                }),
+                Err(error) => failed.push(error),
+            }
         }
         match self.json {
             true => print_json(&json!({
                 "recipes": lines.iter().map(|line| &line.report).collect::<Vec<_>>()
             }))?,
-            false => print(&text(&lines))?,
+            false => print(&text(&lines, failed.len()))?,
         }
-        Ok(match lines.iter().all(|line| line.report.memory.fits) {
-            true => Status::Done,
-            false => Status::DoesNotFit,
+        let failed: Vec<_> = failed.iter().map(report_error).collect();
+        Ok(match failed.first() {
+            Some(status) => *status,
+            None if lines.iter().all(|line| line.report.memory.fits) => Status::Done,
+            None => Status::DoesNotFit,
         })
     }
 
@@ -103,6 +111,14 @@ fn all(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// A recipe, or one of its phases.
+fn named(name: &str, phase: Option<usize>) -> String {
+    match phase {
+        Some(phase) => format!("{name}, phase {phase}"),
+        None => name.to_string(),
+    }
+}
+
 const HEADER: [&str; 8] = [
     "recipe",
     "target",
@@ -114,7 +130,7 @@ const HEADER: [&str; 8] = [
     "step",
 ];
 
-fn text(lines: &[Line]) -> String {
+fn text(lines: &[Line], failed: usize) -> String {
     let rows: Vec<_> = lines
         .iter()
         .map(|Line { phase, report }| {
@@ -124,12 +140,8 @@ fn text(lines: &[Line]) -> String {
                 (Some(peak), None) => size(peak),
                 (None, _) => "too large".to_string(),
             };
-            let name = match phase {
-                Some(phase) => format!("{}, phase {phase}", report.model),
-                None => report.model.clone(),
-            };
             vec![
-                name,
+                named(&report.model, *phase),
                 report.target.name.clone(),
                 report.mesh.0.to_string(),
                 count(report.parameters),
@@ -151,7 +163,7 @@ fn text(lines: &[Line]) -> String {
     format!(
         "{}\n{fit} of {} fit their devices; compiled in {}\n",
         table(&HEADER, &rows, &[3, 4, 5, 6, 7]),
-        lines.len(),
+        lines.len() + failed,
         time(seconds)
     )
 }

@@ -51,7 +51,8 @@ pub struct Args {
     quiet: bool,
 }
 
-const CHECKPOINT: &str = "checkpoint.safetensors";
+/// What a run calls its checkpoint.
+pub const CHECKPOINT: &str = "checkpoint.safetensors";
 const LOG: &str = "log.jsonl";
 
 /// A run prints about so many steps as text.

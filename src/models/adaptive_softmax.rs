@@ -256,17 +256,26 @@ impl AdaptiveVocabulary<'_> {
 
     /// Where Hugging Face keeps each weight.
     pub fn hugging_face(&self) -> Vec<Entry> {
+        let (linear, tables) = (Kept::Linear { inputs: 1 }, self.tables().len());
         let mut table = Vec::new();
+        for at in 0..tables {
+            let (ours, theirs) = (format!("embedding/cluster_{at}"), "transformer.word_emb");
+            let vectors = format!("{theirs}.emb_layers.{at}.weight");
+            let vectors = Entry::new(format!("{ours}/embedding"), vectors, Kept::Same);
+            table.push(vectors.also([format!("crit.out_layers.{at}.weight")]));
+            let projection = format!("{theirs}.emb_projs.{at}");
+            let projection = Entry::new(format!("{ours}/projection/kernel"), projection, linear);
+            // One table serves all clusters.
+            let clusters = match tables {
+                1 => 0..=self.cutoffs.len(),
+                _ => at..=at,
+            };
+            table.push(projection.also(clusters.map(|at| format!("crit.out_projs.{at}"))));
+        }
         let mut add = |ours: String, theirs: String, kept| {
             table.push(Entry::new(ours, theirs, kept));
         };
-        let linear = Kept::Linear { inputs: 1 };
-        for at in 0..self.tables().len() {
-            let (ours, theirs) = (format!("embedding/cluster_{at}"), "transformer.word_emb");
-            let vectors = format!("{theirs}.emb_layers.{at}.weight");
-            add(format!("{ours}/embedding"), vectors, Kept::Same);
-            let projection = format!("{theirs}.emb_projs.{at}");
-            add(format!("{ours}/projection/kernel"), projection, linear);
+        for at in 0..tables {
             let (ours, theirs) = (
                 format!("softmax/cluster_{at}"),
                 format!("crit.out_layers.{at}"),

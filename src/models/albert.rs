@@ -254,7 +254,7 @@ impl Config {
         ];
         let projection = "albert.encoder.embedding_hidden_mapping_in";
         let mut table = [
-            encoder_hf::embeddings("embeddings", "albert.embeddings"),
+            encoder_hf::embeddings("embeddings", "albert.embeddings", head[2]),
             encoder_hf::linear("encoder/projection", projection, 1),
             encoder_hf::masked_head("masked_lm", head),
             encoder_hf::linear("pooler", "albert.pooler", 1),

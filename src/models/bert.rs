@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::embeddings::Embeddings;
 use super::encoder::{Encoded, Encoder, Norm};
-use super::encoder_hf::{self, BERT_LAYER};
+use super::encoder_hf::{self, BERT_DECODER, BERT_LAYER};
 use super::heads::{self, MaskedHead};
 use super::hf_config::ConfigError;
 use super::layers::Activation;
@@ -176,7 +176,7 @@ impl Config {
     /// Where Hugging Face keeps each weight.
     pub fn hugging_face(&self) -> Vec<Entry> {
         [
-            encoder_hf::embeddings("embeddings", "bert.embeddings"),
+            encoder_hf::embeddings("embeddings", "bert.embeddings", BERT_DECODER),
             encoder_hf::layer("encoder/layer", "bert.encoder.layer.{layer}", &BERT_LAYER),
             encoder_hf::bert_head("masked_lm"),
             encoder_hf::linear("pooler", "bert.pooler.dense", 1),

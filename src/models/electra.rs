@@ -243,7 +243,7 @@ impl Part<'_> {
         let head = [&*head[0], &*head[1], &*head[2], &*head[3]];
         let (layer, predictions) = (own("encoder/layer"), "discriminator_predictions");
         [
-            encoder_hf::embeddings(self.tables.scope, &file("electra.embeddings")),
+            encoder_hf::embeddings(self.tables.scope, &file("electra.embeddings"), head[2]),
             encoder_hf::linear(&own("projection"), &file("electra.embeddings_project"), 1),
             encoder_hf::layer(&layer, &file("electra.encoder.layer.{layer}"), &BERT_LAYER),
             encoder_hf::masked_head(&own("masked_lm"), head),
@@ -320,6 +320,16 @@ impl Config {
                  the generator has {a}, {b}, {c} and {d}, the discriminator {e}, {f}, {g} and {h}"
             )
         })
+    }
+
+    /// Where Hugging Face keeps the generator's weights, in a file of its own.
+    pub fn generator_names(&self) -> Vec<Entry> {
+        self.generator.generator().hugging_face("")
+    }
+
+    /// Where Hugging Face keeps the discriminator's weights, shared embeddings among them, in a file of its own.
+    pub fn discriminator_names(&self) -> Vec<Entry> {
+        self.shared_discriminator().hugging_face("")
     }
 
     /// Where Hugging Face keeps each weight: each network as in its own file, below `generator.` and `discriminator.`, and

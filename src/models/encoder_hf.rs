@@ -81,8 +81,8 @@ pub(super) fn layer(ours: &str, theirs: &str, names: &LayerNames) -> Vec<Entry> 
     .concat()
 }
 
-/// The embeddings' tables and norm.
-pub(super) fn embeddings(ours: &str, theirs: &str) -> Vec<Entry> {
+/// The embeddings' tables and norm; the output layer `decoder` may be tied to the table of tokens.
+pub(super) fn embeddings(ours: &str, theirs: &str, decoder: &str) -> Vec<Entry> {
     let table = |name: &str, file: &str| {
         Entry::new(
             format!("{ours}/{name}/embedding"),
@@ -91,7 +91,7 @@ pub(super) fn embeddings(ours: &str, theirs: &str) -> Vec<Entry> {
         )
     };
     let mut entries = vec![
-        table("word", "word"),
+        table("word", "word").also([decoder]),
         table("position", "position"),
         table("type", "token_type"),
     ];
@@ -109,16 +109,22 @@ pub(super) fn masked_head(ours: &str, [dense, normed, kernel, bias]: [&str; 4]) 
     entries.extend(norm(&format!("{ours}/norm"), normed));
     let output = Kept::Linear { inputs: 1 };
     entries.push(Entry::new(format!("{ours}/kernel"), kernel, output));
-    entries.push(Entry::new(format!("{ours}/bias"), bias, Kept::Same));
+    // Older files have the bias with the output layer too.
+    let with_kernel = kernel.replace(".weight", ".bias");
+    let bias = Entry::new(format!("{ours}/bias"), bias, Kept::Same).also([with_kernel]);
+    entries.push(bias);
     entries
 }
+
+/// BERT's output layer, where it has a kernel of its own.
+pub(super) const BERT_DECODER: &str = "cls.predictions.decoder.weight";
 
 /// BERT's masked-LM head.
 pub(super) fn bert_head(ours: &str) -> Vec<Entry> {
     let names = [
         "cls.predictions.transform.dense",
         "cls.predictions.transform.LayerNorm",
-        "cls.predictions.decoder.weight",
+        BERT_DECODER,
         "cls.predictions.bias",
     ];
     masked_head(ours, names)

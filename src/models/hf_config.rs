@@ -2,6 +2,7 @@
 //! keys that only concern other uses (generation, labels, file formats) are passed over, and anything else is an error
 //! that names the nearest key.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -152,4 +153,22 @@ pub fn read<C: DeserializeOwned>(
         }
     }
     Ok(serde_json::from_value(Value::Object(kept))?)
+}
+
+/// The JSON object that [`read`] reads `config` from, for the class `architecture` of the family `model_type`.
+///
+/// # Errors
+/// A configuration that is no JSON object, which none of a family is.
+pub fn write(
+    config: &impl Serialize,
+    model_type: &str,
+    architecture: &str,
+) -> Result<Map<String, Value>, ConfigError> {
+    let Value::Object(mut object) = serde_json::to_value(config)? else {
+        return Err(ConfigError::Unfit("it is no object".into()));
+    };
+    object.retain(|_, value| !value.is_null());
+    object.insert("model_type".into(), model_type.into());
+    object.insert("architectures".into(), Value::from(vec![architecture]));
+    Ok(object)
 }

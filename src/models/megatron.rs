@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::embeddings::Embeddings;
 use super::encoder::{Encoded, Encoder, Norm, ungated};
-use super::encoder_hf::{self, BERT_LAYER, LayerNames};
+use super::encoder_hf::{self, BERT_DECODER, BERT_LAYER, LayerNames};
 use super::heads::MaskedHead;
 use super::hf_config::ConfigError;
 use super::layers::Activation;
@@ -177,7 +177,7 @@ impl Config {
             ..BERT_LAYER
         };
         [
-            encoder_hf::embeddings("embeddings", "bert.embeddings"),
+            encoder_hf::embeddings("embeddings", "bert.embeddings", BERT_DECODER),
             encoder_hf::layer("encoder/layer", "bert.encoder.layer.{layer}", &names),
             encoder_hf::norm("encoder/final_norm", "bert.encoder.ln"),
             encoder_hf::bert_head("masked_lm"),

@@ -10,6 +10,7 @@ pub mod encoder;
 mod encoder_hf;
 pub mod heads;
 pub mod hf_config;
+pub mod hf_folder;
 pub mod layers;
 pub mod lora;
 pub mod megatron;

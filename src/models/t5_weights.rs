@@ -44,7 +44,12 @@ impl Config {
 
     /// Where Hugging Face keeps each weight. An encoder alone has those that start with `encoder` and the embedding.
     pub fn hugging_face(&self) -> Vec<Entry> {
-        let mut table = vec![Entry::new("shared/embedding", "shared.weight", Kept::Same)];
+        let shared = Entry::new("shared/embedding", "shared.weight", Kept::Same);
+        let mut table = vec![shared.also([
+            "encoder.embed_tokens.weight",
+            "decoder.embed_tokens.weight",
+            "lm_head.weight",
+        ])];
         for (stack, sublayers) in [("encoder", 2), ("decoder", 3)] {
             let entry = |ours: &str, theirs: String, kept| {
                 Entry::new(format!("{stack}/{ours}"), format!("{stack}.{theirs}"), kept)

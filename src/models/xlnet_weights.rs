@@ -77,7 +77,8 @@ impl Config {
                 "word_embedding/embedding",
                 "transformer.word_embedding.weight",
                 Kept::Same,
-            ),
+            )
+            .also(["lm_loss.weight"]),
             whole(
                 "mask_embedding",
                 "transformer.mask_emb",

@@ -82,6 +82,11 @@ impl HostArray {
         &self.bytes
     }
 
+    /// The elements' bytes, without the shape.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// The values, if they are of this type.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ pub struct Session {
     client: Client,
     executable: LoadedExecutable,
     signature: Signature,
+    shardy: bool,
 }
 
 /// Named arrays on devices.
@@ -47,7 +48,16 @@ impl Session {
             client: client.clone(),
             executable: client.compile(&program.bytes(), &config)?,
             signature: program.signature.clone(),
+            shardy,
         })
+    }
+
+    /// Compiles `program` for the same devices under the same partitioner.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn beside(&self, program: &Program) -> Result<Self> {
+        Session::new(&self.client, program, self.shardy)
     }
 
     /// What goes in and comes out.

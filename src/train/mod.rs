@@ -1,6 +1,7 @@
 //! Training: what is learned (objective), how (optimizer, schedule), the step as one graph, and the loop that runs it.
 
 pub mod checkpoint;
+pub mod convert;
 mod mistake;
 pub mod objective;
 pub mod optimizer;

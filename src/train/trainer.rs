@@ -10,11 +10,13 @@ use ndarray::{Array1, Array2};
 use serde::Serialize;
 
 use super::checkpoint::{self, About, Checkpoint, CheckpointError, FORMAT};
+use super::convert::{layer_of, shapes};
 use super::recipe::{Recipe, RecipeError};
 use super::step::{self, StepError, names};
 use crate::data::{Batches, Dataset, DatasetError};
 use crate::graph::{DType, Graph, GraphError, Role, Shape};
 use crate::hlo::{Layout, Program, Signature, lower};
+use crate::models::weights::load;
 use crate::runtime::{self, Client, DeviceArrays, HostArray, Session};
 use crate::sharding::{Mesh, Rules, ShardingError};
 
@@ -152,12 +154,25 @@ impl<'a> Trainer<'a> {
     }
 
     /// The run that wrote `checkpoint`, from there on. It may be on another mesh: values are then the same within
-    /// rounding, and on the same mesh bit for bit.
+    /// rounding, and on the same mesh bit for bit. From a checkpoint of weights alone it is a new run with these weights.
     ///
     /// # Errors
     /// As [`Trainer::start`], and a checkpoint of another model or optimizer, or a damaged one.
     pub fn resume(setup: Setup<'a>, checkpoint: &Checkpoint) -> Result<Self, TrainError> {
-        let (_, program) = lowered(setup)?;
+        let (step, program) = lowered(setup)?;
+        if checkpoint.about().is_of_weights() {
+            let shapes = shapes(&step.weights);
+            checkpoint.check(&shapes)?;
+            for (name, _) in &shapes {
+                checkpoint.check_bytes(name)?;
+            }
+            let mut trainer = Trainer::start(setup)?;
+            let weights = load(&trainer.session, &step.weights, |weight, layer| {
+                Ok::<_, TrainError>(layer_of(checkpoint, weight, layer)?)
+            })?;
+            trainer.state.extend(weights);
+            return Ok(trainer);
+        }
         let tensors = kept(&program.signature);
         // Before the compiler has its minute.
         checkpoint.check(&tensors)?;
@@ -346,6 +361,11 @@ impl<'a> Trainer<'a> {
     pub fn differences(&self, checkpoint: &Checkpoint) -> Vec<String> {
         let (before, now) = (checkpoint.about(), self.about());
         let mut lines = recipe_differences(&before.recipe, &now.recipe);
+        if before.is_of_weights() {
+            // No run wrote them: there is but the model to compare.
+            lines.retain(|line| line.starts_with("model."));
+            return lines;
+        }
         if before.mesh != now.mesh {
             lines.push(format!(
                 "mesh: {} before, {} now; sums come out the same within rounding",

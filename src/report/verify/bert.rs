@@ -1,6 +1,8 @@
 //! The cases of the BERT families: a model with a masked-LM head, ELECTRA's discriminator, and both of its networks.
 
-use super::model::{compute, differentiate, hidden_states, input, join_hidden_states, real};
+use super::model::{
+    compute, differentiate, hidden_states, input, input_of, join_hidden_states, real,
+};
 use super::{Case, Tensors, VerifyError};
 use crate::graph::{Builder, DType, Policy, Tensor};
 use crate::models::encoder::Encoded;
@@ -23,6 +25,28 @@ pub(super) fn albert(case: &Case, client: &Client) -> Result<Tensors, VerifyErro
     masked(case, client, &model.hugging_face(), |run, tokens| {
         let encoded = model.encode(run, tokens, true);
         (encoded, model.token_logits(run, encoded.last))
+    })
+}
+
+pub(super) fn bert_pretraining(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+    let mut model = bert::Config::from_hugging_face(&case.config)?;
+    model.sentence_head = true;
+    let names = ["next_sentence_label", "seq_relationship_logits"];
+    pretraining(case, client, &model.hugging_face(), names, |run, tokens| {
+        let encoded = model.encode(run, tokens, true);
+        let order = model.sentence_logits(run, encoded.last);
+        (encoded, model.token_logits(run, encoded.last), order)
+    })
+}
+
+pub(super) fn albert_pretraining(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+    let mut model = albert::Config::from_hugging_face(&case.config)?;
+    model.sentence_head = true;
+    let names = ["sentence_order_label", "sop_logits"];
+    pretraining(case, client, &model.hugging_face(), names, |run, tokens| {
+        let encoded = model.encode(run, tokens, true);
+        let order = model.sentence_logits(run, encoded.last);
+        (encoded, model.token_logits(run, encoded.last), order)
     })
 }
 
@@ -55,6 +79,32 @@ fn masked(
     let (encoded, logits) = model(run, tokens(&builder, case, "input_ids")?);
     let loss = token_loss(logits, input(&builder, case, "labels")?);
     give(&builder, encoded, logits, loss);
+    let mut computed = compute(case, client, table, builder)?;
+    join_hidden_states(&mut computed, "output.hidden_states");
+    Ok(computed)
+}
+
+/// A model with a masked-LM head and one for pairs of sentences, whose labels and logits the case calls `names`; the loss
+/// is the sum of both means.
+fn pretraining(
+    case: &Case,
+    client: &Client,
+    table: &[Entry],
+    names: [&str; 2],
+    model: impl for<'g> FnOnce(Run<'g>, Tokens<'g>) -> (Encoded<'g>, Tensor<'g>, Tensor<'g>),
+) -> Result<Tensors, VerifyError> {
+    let builder = Builder::new();
+    let run = Run::new(&builder, Policy::F32);
+    let (encoded, logits, order) = model(run, tokens(&builder, case, "input_ids")?);
+    if let Some(inputs) = encoded.inputs {
+        hidden_states(&builder, inputs, encoded.last);
+    }
+    builder.output("output.prediction_logits", logits);
+    builder.output(&format!("output.{}", names[1]), order);
+    let right = input_of(&builder, case, names[0], DType::S32, &["batch"])?;
+    let order = token_loss(order.rename("classes", "vocab"), right);
+    let masked = token_loss(logits, input(&builder, case, "labels")?);
+    differentiate(&builder, masked + order);
     let mut computed = compute(case, client, table, builder)?;
     join_hidden_states(&mut computed, "output.hidden_states");
     Ok(computed)

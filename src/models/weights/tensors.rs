@@ -1,125 +1,11 @@
-//! Weights under other names and layouts. A family has one table; reading and writing both follow it.
-//!
-//! Hugging Face keeps one tensor a layer, linear layers as `[out, in]`, heads and their size joined; ribosome stacks
-//! layers and keeps `[in.., out..]` by name. An [`Entry`] says how the two belong together.
+//! Weights from tensors in memory, and back.
 
 use std::collections::BTreeMap;
 
 use ndarray::{ArrayD, Axis as Dimension, IxDyn};
 
-use super::run::Run;
-use crate::graph::{Builder, DType, Policy, Role, Shape, Tensor, Weight};
-
-/// How one layer's tensor lies in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// As ribosome has it.
-    Same,
-    /// A linear layer as `[out, in]`: this many of ribosome's axes come in, the rest go out.
-    Linear {
-        /// How many axes come in.
-        inputs: usize,
-    },
-    /// All of ribosome's axes the other way round, before this many axes of size 1, as a convolution's kernel.
-    Turned {
-        /// How many axes of size 1.
-        ones: usize,
-    },
-    /// All of ribosome's axes joined into one, as the bias of heads.
-    Flat,
-    /// As ribosome has it, behind this many axes of size 1.
-    Behind {
-        /// How many axes of size 1.
-        ones: usize,
-    },
-}
-
-/// One weight's name and layout in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Ribosome's name.
-    pub ours: String,
-    /// The file's name, with `{layer}` where a stacked weight has one tensor a layer.
-    pub theirs: String,
-    /// How it lies there.
-    pub kept: Kept,
-}
-
-impl Entry {
-    /// The entry for `ours`, kept as `theirs`.
-    pub fn new(ours: impl Into<String>, theirs: impl Into<String>, kept: Kept) -> Self {
-        Entry {
-            ours: ours.into(),
-            theirs: theirs.into(),
-            kept,
-        }
-    }
-
-    /// The file's names for the weight: one, or one a layer.
-    fn names(&self, weight: &Weight) -> Vec<String> {
-        match weight.stacked {
-            0 => vec![self.theirs.clone()],
-            _ => {
-                let layers = weight.shape.axes[0].size;
-                let name = |layer: usize| self.theirs.replace("{layer}", &layer.to_string());
-                (0..layers).map(name).collect()
-            }
-        }
-    }
-
-    /// The sizes of one of the file's tensors.
-    fn file_dims(&self, own: &[usize]) -> Vec<usize> {
-        match self.kept {
-            Kept::Same => own.to_vec(),
-            Kept::Flat => vec![own.iter().product()],
-            Kept::Behind { ones } => [vec![1; ones], own.to_vec()].concat(),
-            Kept::Turned { ones } => {
-                let turned = own.iter().rev().copied();
-                turned.chain(vec![1; ones]).collect()
-            }
-            Kept::Linear { inputs } => {
-                let (ins, outs) = own.split_at(inputs);
-                vec![outs.iter().product(), ins.iter().product()]
-            }
-        }
-    }
-
-    /// One layer's weight from the file's tensor.
-    fn read(&self, own: &[usize], tensor: ArrayD<f32>) -> Option<ArrayD<f32>> {
-        let tensor = match self.kept {
-            Kept::Linear { .. } | Kept::Turned { .. } => tensor.reversed_axes(),
-            _ => tensor,
-        };
-        tensor
-            .as_standard_layout()
-            .into_owned()
-            .into_shape_with_order(IxDyn(own))
-            .ok()
-    }
-
-    /// The file's tensor from one layer's weight.
-    fn write(&self, own: &[usize], weight: ArrayD<f32>) -> Option<ArrayD<f32>> {
-        let mut dims = self.file_dims(own);
-        match self.kept {
-            Kept::Linear { .. } | Kept::Turned { .. } => {
-                dims.reverse();
-                let matrix = weight.into_shape_with_order(IxDyn(&dims)).ok()?;
-                Some(matrix.reversed_axes().as_standard_layout().into_owned())
-            }
-            _ => weight.into_shape_with_order(IxDyn(&dims)).ok(),
-        }
-    }
-}
-
-/// How many numbers the weights have that `build` declares, given a run and ids `s32[batch, length]`.
-pub fn parameters(build: impl for<'g> FnOnce(Run<'g>, Tensor<'g>)) -> usize {
-    let builder = Builder::new();
-    let shape = Shape::new(DType::S32, [("batch", 1), ("length", 2)]);
-    let ids = builder.input("ids", Role::Batch, shape);
-    build(Run::new(&builder, Policy::F32), ids);
-    let weights = builder.weights();
-    weights.iter().map(|weight| weight.shape.elements()).sum()
-}
+use super::{Entry, dims, entry_of};
+use crate::graph::Weight;
 
 /// What does not fit between a model and a file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -163,7 +49,7 @@ pub fn import(
 ) -> Result<BTreeMap<String, ArrayD<f32>>, WeightsError> {
     let mut read = BTreeMap::new();
     for weight in weights {
-        let entry = entry_of(table, weight)?;
+        let entry = named(table, weight)?;
         let (stack, own) = dims(weight);
         let mut all = ArrayD::zeros(IxDyn(&weight.shape.dims()));
         for (layer, theirs) in entry.names(weight).into_iter().enumerate() {
@@ -209,7 +95,7 @@ pub fn export(
 ) -> Result<BTreeMap<String, ArrayD<f32>>, WeightsError> {
     let mut written = BTreeMap::new();
     for weight in weights {
-        let entry = entry_of(table, weight)?;
+        let entry = named(table, weight)?;
         let (stack, own) = dims(weight);
         let misshapen = |found: Vec<usize>| WeightsError::Misshapen {
             ours: weight.name.clone(),
@@ -237,22 +123,15 @@ pub fn export(
     Ok(written)
 }
 
-fn entry_of<'t>(table: &'t [Entry], weight: &Weight) -> Result<&'t Entry, WeightsError> {
-    let found = table.iter().find(|entry| entry.ours == weight.name);
-    found.ok_or_else(|| WeightsError::Unnamed(weight.name.clone()))
-}
-
-/// How many leading axes stack layers, and one layer's sizes.
-fn dims(weight: &Weight) -> (usize, Vec<usize>) {
-    (
-        weight.stacked,
-        weight.shape.dims()[weight.stacked..].to_vec(),
-    )
+fn named<'t>(table: &'t [Entry], weight: &Weight) -> Result<&'t Entry, WeightsError> {
+    entry_of(table, weight).ok_or_else(|| WeightsError::Unnamed(weight.name.clone()))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Kept;
     use super::*;
+    use crate::graph::{DType, Shape};
     use crate::graph::{Init, NodeId};
 
     fn example() -> (Vec<Entry>, Vec<Weight>, BTreeMap<String, ArrayD<f32>>) {

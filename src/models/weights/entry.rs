@@ -1,0 +1,120 @@
+//! One weight's name and layout in a file.
+
+use ndarray::{ArrayD, IxDyn};
+
+use super::layers;
+use crate::graph::Weight;
+
+/// How one layer's tensor lies in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// As ribosome has it.
+    Same,
+    /// A linear layer as `[out, in]`: this many of ribosome's axes come in, the rest go out.
+    Linear {
+        /// How many axes come in.
+        inputs: usize,
+    },
+    /// All of ribosome's axes the other way round, before this many axes of size 1, as a convolution's kernel.
+    Turned {
+        /// How many axes of size 1.
+        ones: usize,
+    },
+    /// All of ribosome's axes joined into one, as the bias of heads.
+    Flat,
+    /// As ribosome has it, behind this many axes of size 1.
+    Behind {
+        /// How many axes of size 1.
+        ones: usize,
+    },
+}
+
+/// One weight's name and layout in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Ribosome's name.
+    pub ours: String,
+    /// The file's name, with `{layer}` where a stacked weight has one tensor a layer.
+    pub theirs: String,
+    /// How it lies there.
+    pub kept: Kept,
+    /// What else files may call the same tensor, where it is tied to another.
+    pub also: Vec<String>,
+}
+
+impl Entry {
+    /// The entry for `ours`, kept as `theirs`.
+    pub fn new(ours: impl Into<String>, theirs: impl Into<String>, kept: Kept) -> Self {
+        Entry {
+            ours: ours.into(),
+            theirs: theirs.into(),
+            kept,
+            also: Vec::new(),
+        }
+    }
+
+    /// The same entry, whose tensor files may also have under `names`, which are tied to it. Reading takes any of them and
+    /// refuses two that differ; writing gives the entry's own name alone.
+    pub fn also<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.also.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// The file's name for `layer` of the weight, or for all of it if it stacks none; `name` is one of the entry's.
+    pub(super) fn name(&self, name: &str, weight: &Weight, layer: usize) -> String {
+        match weight.stacked {
+            0 => name.to_string(),
+            _ => name.replace("{layer}", &layer.to_string()),
+        }
+    }
+
+    /// The file's names for the weight: one, or one a layer.
+    pub(super) fn names(&self, weight: &Weight) -> Vec<String> {
+        (0..layers(weight))
+            .map(|layer| self.name(&self.theirs, weight, layer))
+            .collect()
+    }
+
+    /// The sizes of one of the file's tensors.
+    pub(super) fn file_dims(&self, own: &[usize]) -> Vec<usize> {
+        match self.kept {
+            Kept::Same => own.to_vec(),
+            Kept::Flat => vec![own.iter().product()],
+            Kept::Behind { ones } => [vec![1; ones], own.to_vec()].concat(),
+            Kept::Turned { ones } => {
+                let turned = own.iter().rev().copied();
+                turned.chain(vec![1; ones]).collect()
+            }
+            Kept::Linear { inputs } => {
+                let (ins, outs) = own.split_at(inputs);
+                vec![outs.iter().product(), ins.iter().product()]
+            }
+        }
+    }
+
+    /// One layer's weight from the file's tensor.
+    pub(super) fn read(&self, own: &[usize], tensor: ArrayD<f32>) -> Option<ArrayD<f32>> {
+        let tensor = match self.kept {
+            Kept::Linear { .. } | Kept::Turned { .. } => tensor.reversed_axes(),
+            _ => tensor,
+        };
+        tensor
+            .as_standard_layout()
+            .into_owned()
+            .into_shape_with_order(IxDyn(own))
+            .ok()
+    }
+
+    /// The file's tensor from one layer's weight.
+    pub(super) fn write(&self, own: &[usize], weight: ArrayD<f32>) -> Option<ArrayD<f32>> {
+        let mut dims = self.file_dims(own);
+        match self.kept {
+            Kept::Linear { .. } | Kept::Turned { .. } => {
+                dims.reverse();
+                let matrix = weight.into_shape_with_order(IxDyn(&dims)).ok()?;
+                Some(matrix.reversed_axes().as_standard_layout().into_owned())
+            }
+            _ => weight.into_shape_with_order(IxDyn(&dims)).ok(),
+        }
+    }
+}

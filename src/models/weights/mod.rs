@@ -1,0 +1,71 @@
+//! Weights under other names and layouts, in memory and in files. A family has one table of [`Entry`]; reading and writing
+//! both follow it.
+//!
+//! Hugging Face keeps one tensor a layer, linear layers as `[out, in]`, heads and their size joined; ribosome stacks
+//! layers and keeps `[in.., out..]` by name. An entry says how the two belong together.
+//!
+//! - [`import`] and [`export`] turn tensors in memory into weights and back (numeric references);
+//! - [`Import`] reads a Hugging Face folder layer by layer, and [`load`] puts the layers on devices;
+//! - [`Export`] writes such a folder.
+//!
+//! A model can be larger than the host's memory: at no time is more than one layer of one weight in it.
+
+mod devices;
+mod entry;
+mod file;
+mod folder;
+mod import;
+mod tensors;
+mod write;
+
+pub use devices::load;
+pub use entry::{Entry, Kept};
+pub use file::{FileError, TensorFile};
+pub(crate) use file::{header, temporary};
+pub use folder::{Folder, FolderError};
+pub use import::Import;
+pub use tensors::{WeightsError, export, import};
+pub use write::Export;
+
+use super::run::Run;
+use crate::graph::{Builder, DType, Policy, Role, Shape, Tensor, Weight};
+
+/// How many numbers the weights have that `build` declares, given a run and ids `s32[batch, length]`.
+pub fn parameters(build: impl for<'g> FnOnce(Run<'g>, Tensor<'g>)) -> usize {
+    let builder = Builder::new();
+    let shape = Shape::new(DType::S32, [("batch", 1), ("length", 2)]);
+    let ids = builder.input("ids", Role::Batch, shape);
+    build(Run::new(&builder, Policy::F32), ids);
+    let weights = builder.weights();
+    weights.iter().map(|weight| weight.shape.elements()).sum()
+}
+
+/// The entry of `weight` in `table`.
+fn entry_of<'t>(table: &'t [Entry], weight: &Weight) -> Option<&'t Entry> {
+    table.iter().find(|entry| entry.ours == weight.name)
+}
+
+/// How many leading axes stack layers, and one layer's sizes.
+fn dims(weight: &Weight) -> (usize, Vec<usize>) {
+    (
+        weight.stacked,
+        weight.shape.dims()[weight.stacked..].to_vec(),
+    )
+}
+
+/// How many layers `weight` stacks; 1 where it stacks none.
+pub fn layers(weight: &Weight) -> usize {
+    match weight.stacked {
+        0 => 1,
+        _ => weight.shape.axes[0].size,
+    }
+}
+
+/// The shape of one layer of `weight`.
+pub fn layer_shape(weight: &Weight) -> Shape {
+    let axes = &weight.shape.axes[weight.stacked..];
+    Shape {
+        dtype: weight.shape.dtype,
+        axes: axes.to_vec(),
+    }
+}

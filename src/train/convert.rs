@@ -1,0 +1,111 @@
+//! Between Hugging Face's folders and checkpoints: weights go through the host one layer at a time, both ways.
+
+use std::path::{Path, PathBuf};
+
+use super::checkpoint::{self, About, Checkpoint, CheckpointError};
+use crate::graph::{Shape, Weight};
+use crate::models::Model;
+use crate::models::hf_config::ConfigError;
+use crate::models::hf_folder::Found;
+use crate::models::weights::{Export, FolderError, Import, layer_shape, layers};
+use crate::runtime::HostArray;
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// The folder is not what it should be, or cannot be written.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The checkpoint is not what it should be, or cannot be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A configuration that JSON does not hold.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The checkpoint's model is none of this ribosome's.
+    #[error("the recipe in {} names no model that this ribosome has; go on with the one that wrote it", .0.display())]
+    NoModel(PathBuf),
+}
+
+/// Makes the checkpoint `path`, of weights alone, from the Hugging Face folder `folder`; gives the model. Tensors whose names
+/// begin with one of `dropped` are passed over.
+///
+/// # Errors
+/// A folder that does not hold a model's weights, damaged files, or a checkpoint that cannot be written.
+pub fn import(folder: &Path, dropped: &[String], path: &Path) -> Result<Model, ConvertError> {
+    let Found { model, folders } = Found::open(folder)?;
+    let parts = model.parts()?;
+    let imports = parts.iter().zip(folders).map(|(part, folder)| {
+        // Which of these are no more than zeros was seen when the model was found.
+        let zeros = part.zeros.iter().map(|(name, _)| name.clone());
+        let dropped: Vec<_> = zeros.chain(dropped.iter().cloned()).collect();
+        Import::new(folder, &part.table, &part.weights, &dropped)
+    });
+    let imports = imports.collect::<Result<Vec<_>, _>>()?;
+    let tensors = shapes(&model.weights());
+    checkpoint::save_parts(path, &About::of_weights(&model), &tensors, |name, sink| {
+        let holder = imports.iter().find_map(|import| {
+            let weight = import.weights().iter().find(|weight| weight.name == name)?;
+            Some((import, weight))
+        });
+        if let Some((import, weight)) = holder {
+            for layer in 0..layers(weight) {
+                sink.put(import.layer(weight, layer)?.bytes())?;
+            }
+        }
+        Ok::<(), ConvertError>(())
+    })?;
+    Ok(model)
+}
+
+/// Writes the model of `checkpoint` into the folder `folder` as Hugging Face keeps it, in files of at most `shard_size` bytes;
+/// gives the files.
+///
+/// # Errors
+/// A checkpoint without the model's weights or with damaged ones, or files that are there already or cannot be written.
+pub fn export(
+    checkpoint: &Checkpoint,
+    folder: &Path,
+    shard_size: u64,
+) -> Result<(Model, Vec<PathBuf>), ConvertError> {
+    let unknown = || ConvertError::NoModel(checkpoint.path().to_path_buf());
+    let model = checkpoint.about().model().ok_or_else(unknown)?;
+    let weights = model.weights();
+    checkpoint.check_some(&shapes(&weights))?;
+    for weight in &weights {
+        checkpoint.check_bytes(&weight.name)?;
+    }
+    let mut files = Vec::new();
+    for part in model.parts()? {
+        let export = Export {
+            table: &part.table,
+            weights: &part.weights,
+            zeros: &part.zeros,
+            config: &part.config,
+            shard_size,
+        };
+        let written = export.write(&folder.join(part.folder), |weight, layer| {
+            Ok::<_, ConvertError>(layer_of(checkpoint, weight, layer)?)
+        });
+        files.extend(written?);
+    }
+    Ok((model, files))
+}
+
+/// One layer of `weight` in `checkpoint`, or all of it (`layer` 0) if it stacks none.
+///
+/// # Errors
+/// As [`Checkpoint::read_layer`].
+pub fn layer_of(
+    checkpoint: &Checkpoint,
+    weight: &Weight,
+    layer: usize,
+) -> Result<HostArray, CheckpointError> {
+    checkpoint.read_layer(&weight.name, layer, &layer_shape(weight))
+}
+
+/// Each weight's name and shape.
+pub fn shapes(weights: &[Weight]) -> Vec<(String, Shape)> {
+    let shape = |weight: &Weight| (weight.name.clone(), weight.shape.clone());
+    weights.iter().map(shape).collect()
+}
