@@ -171,16 +171,22 @@ fn electra_s_masking_is_as_published() {
 #[test]
 fn samples_follow_the_generator() {
     let odds: Vec<i64> = vec![40, 25, 1, 10, 10, 5, 7, 2];
-    for temperature in [1.0, 2.0] {
+    for (temperature, dtype) in [(1.0, DType::F32), (2.0, DType::F32), (1.0, DType::BF16)] {
         let outputs = noise(&[0; 400 * 256], 256, AT, |tokens, key| {
             let builder = tokens.builder();
             let axes = [tokens.shape().axes, vec![("vocab", odds.len()).into()]].concat();
             let odds = builder.table("vocab", odds.clone()).cast(DType::F32);
             let logits = odds.log().broadcast(axes) / temperature;
-            vec![("sample", sample(logits, key))]
+            vec![("sample", sample(logits.cast(dtype), key))]
         });
         let drawn = &outputs["sample"];
-        let weight = |odds: i64| (odds as f64).powf(1.0 / temperature);
+        let weight = |odds: i64| {
+            let logit = (odds as f64).ln() / temperature;
+            match dtype {
+                DType::BF16 => half::bf16::from_f64(logit).to_f64().exp(),
+                _ => logit.exp(),
+            }
+        };
         let all: f64 = odds.iter().map(|odds| weight(*odds)).sum();
         for (id, odds) in odds.iter().enumerate() {
             let found = count(drawn, |drawn| **drawn == id as f64);

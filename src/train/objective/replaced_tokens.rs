@@ -102,6 +102,11 @@ impl ReplacedTokens {
 /// noise (Gumbel 1954).
 pub fn sample<'g>(logits: Tensor<'g>, key: Key<'g>) -> Tensor<'g> {
     let axes = logits.shape().axes;
+    // A type of few bits would round some of the uniform numbers to 1, whose noise is infinite.
+    let logits = match logits.dtype() {
+        DType::BF16 => logits.cast(DType::F32),
+        _ => logits,
+    };
     let uniform = key.stream("gumbel").uniform(&axes).cast(logits.dtype());
     let noisy = logits - (-uniform.log()).log();
     let highest = noisy.ge(noisy.max(["vocab"]).broadcast(axes.clone()));
