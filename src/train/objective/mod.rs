@@ -52,7 +52,8 @@ pub struct Given<'a, 'g> {
     pub vocabulary: &'a Vocabulary,
 }
 
-/// A loss as a sum and the number of its terms, so that microbatches add up.
+/// A loss as a sum and the number of its terms, so that microbatches add up. A loss of two means (ELECTRA's, and that of the
+/// order of sentences) brings them together by the numbers of each microbatch, as in the originals each core does.
 #[derive(Clone, Debug)]
 pub struct Loss<'g> {
     /// The sum.
