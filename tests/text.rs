@@ -219,7 +219,7 @@ fn mistakes_are_placed() {
         (
             "role=batch",
             "role=bath",
-            "line 2, column 30: expected a role (weight, state, step, seed, batch), found `bath`",
+            "line 2, column 30: expected a role (weight, state, memory, step, seed, batch), found `bath`",
         ),
         (
             "f32[",
