@@ -1,6 +1,6 @@
 """Makes numeric references with implementations that are not ours, in the format that golden/README.md describes.
 
-    pip install torch==2.5.1 transformers==4.36.2 torch_optimizer==0.3.0 "numpy<2" safetensors
+    pip install torch==2.5.1 transformers==4.36.2 torch_optimizer==0.3.0 peft==0.13.2 "numpy<2" safetensors
     python golden/numeric/make_cases.py golden/numeric/second
     ribosome verify --all golden/numeric/second
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 import torch_optimizer
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from torch import nn
 from transformers import (
@@ -214,6 +215,24 @@ def t5(name, **settings):
     save(name, "T5ForConditionalGeneration", {}, config.to_dict(), tensors)
 
 
+def low_rank(name, options, **settings):
+    """T5 of which a product of two small matrices beside each of some layers is trained."""
+    torch.manual_seed(13)
+    config = T5Config(**T5 | settings)
+    model = randomised(get_peft_model(T5ForConditionalGeneration(config), LoraConfig(**options)))
+    ids, mask = padded(3, 17, config.vocab_size)
+    wanted = torch.randint(1, config.vocab_size, (3, 11))
+    result = model(input_ids=ids, attention_mask=mask, labels=wanted)
+    tensors = {"input.input_ids": ids, "input.attention_mask": mask, "input.labels": wanted, "output.loss": result.loss,
+               "output.logits": result.logits, "output.encoder_last_hidden_state": result.encoder_last_hidden_state}
+    trained = {weight: weight.requires_grad for weight in model.parameters()}
+    for key, tensor in weights_and_gradients(model, result.loss).items():
+        plain = key.replace("base_model.model.", "").replace(".base_layer", "").replace(".default", "")
+        if key.startswith("weight.") or trained[model.get_parameter(key.removeprefix("grad."))]:
+            tensors[plain] = tensor
+    save(name, "PeftLoraT5", {"model": T5 | settings, "lora": options}, config.to_dict(), tensors)
+
+
 def t5_encoder(name, length):
     """The encoder alone, by a probe."""
     torch.manual_seed(8)
@@ -304,6 +323,10 @@ def main():
     t5("t5_odd", layer_norm_epsilon=1e-5, feed_forward_proj="relu")
     t5("t5_gated_untied", feed_forward_proj="gated-gelu", tie_word_embeddings=False)
     t5_encoder("t5_encoder_odd", 41)
+    targets = ["q", "k", "v", "o", "wi", "wo"]
+    low_rank("lora_everywhere", dict(r=5, lora_alpha=2, target_modules=targets, use_rslora=True))
+    gated = dict(feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+    low_rank("lora_gated", dict(r=2, lora_alpha=7, target_modules=["wi_0", "wo", "o"]), **gated)
     options = {"lr": 0.02, "betas": [0.7, 0.95], "eps": 1e-4, "weight_decay": 0.3}
     optimizer("adamw_other_betas", "adamw", torch.optim.AdamW, options)
     optimizer("adamw_warm_up", "adamw", torch.optim.AdamW, {"lr": 0.02}, warmup=3)
