@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use ribosome::report::table::{count, size, table, time};
-use ribosome::report::{self, CompileReport, Job};
+use ribosome::report::{self, CompileReport, Forecast, Job};
 use ribosome::runtime::Settings;
 use ribosome::train::recipe::Recipe;
 use serde_json::json;
@@ -111,6 +111,15 @@ fn all(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// How long a step takes, by the compiler's own estimate.
+fn step(forecast: &Forecast) -> String {
+    let seconds = time(forecast.step_seconds);
+    match forecast.is_too_low() {
+        true => format!("over {seconds}"),
+        false => seconds,
+    }
+}
+
 /// A recipe, or one of its phases.
 fn named(name: &str, phase: Option<usize>) -> String {
     match phase {
@@ -148,10 +157,7 @@ fn text(lines: &[Line], failed: usize) -> String {
                 format!("{} x {}", count(report.global_batch as u64), report.length),
                 time(report.seconds.of("compile")),
                 peak,
-                report
-                    .forecast
-                    .as_ref()
-                    .map_or(String::new(), |it| time(it.step_seconds)),
+                report.forecast.as_ref().map_or(String::new(), step),
             ]
         })
         .collect();

@@ -25,8 +25,24 @@ pub struct Forecast {
     pub mfu: f64,
     /// Loops whose number of rounds could not be told; their bodies count once, so that the figures are too low.
     pub unknown_trips: Vec<String>,
+    /// Bytes that one device lays out anew in reshapes, for which the compiler has no estimate.
+    pub reshaped_bytes: u64,
+    /// Seconds that this takes at least, each byte read and written once at the memory's full speed. In none of the others.
+    pub reshaped_seconds: f64,
     /// Whether the mesh crosses slices, whose network is slower than the links that were counted with.
     pub crosses_slices: bool,
+}
+
+impl Forecast {
+    /// Whether reshapes without an estimate take more than a hundredth of the step.
+    pub fn misses_reshapes(&self) -> bool {
+        self.reshaped_seconds > 0.01 * self.step_seconds
+    }
+
+    /// Whether the step takes longer than is said here.
+    pub fn is_too_low(&self) -> bool {
+        self.misses_reshapes() || !self.unknown_trips.is_empty() || self.crosses_slices
+    }
 }
 
 /// Collectives of one kind, over the same mesh axes, for the same part of the model.
@@ -74,6 +90,7 @@ pub fn forecast(
     let sent: f64 = analysis.collectives.iter().map(|row| sent(row, mesh)).sum();
     let collective_seconds = sent / one_way;
     let step_seconds = compute_seconds + collective_seconds;
+    let memory = hardware.hbm_bandwidth / hardware.devices_per_chip as f64;
     let peak = topology.peak_flops_per_device() * topology.devices() as f64;
     Some(Forecast {
         cycles: analysis.cycles as u64,
@@ -82,6 +99,8 @@ pub fn forecast(
         step_seconds,
         mfu: model_flops as f64 / (step_seconds * peak),
         unknown_trips: analysis.unknown_trips.clone(),
+        reshaped_bytes: analysis.reshaped,
+        reshaped_seconds: 2.0 * analysis.reshaped as f64 / memory,
         crosses_slices: topology.slices() > 1,
     })
 }
@@ -146,6 +165,8 @@ mod tests {
             cycles: 940e6,
             // 82e9 bytes/s one way and device.
             collectives: vec![row("all-reduce", &["model"], 82_000_000_000)],
+            // 450e9 bytes/s of a device, there and back.
+            reshaped: 225_000_000_000,
             ..Analysis::default()
         };
         // A quarter of what 8 cores at 61.5 TFLOP/s do in 2 seconds.
@@ -156,6 +177,10 @@ mod tests {
             "{forecast:?}"
         );
         assert!((forecast.mfu - 0.25).abs() < 1e-9, "{forecast:?}");
+        assert!(
+            (forecast.reshaped_seconds - 1.0).abs() < 1e-9,
+            "{forecast:?}"
+        );
     }
 
     #[test]

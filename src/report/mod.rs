@@ -22,6 +22,7 @@ pub mod verify;
 
 pub use compile::{CompileReport, Compiled, compile};
 pub use error::Error;
+pub use forecast::Forecast;
 pub use job::{Job, Lowered};
 pub use machine::Machine;
 pub use stages::Stages;

@@ -166,6 +166,14 @@ impl CompileReport {
         if forecast.crosses_slices {
             text += "  the network between slices is slower than the links that this counts with\n";
         }
+        if forecast.misses_reshapes() {
+            let _ = writeln!(
+                text,
+                "  too low: {} laid out anew (reshapes) has no estimate; {} at least, each byte read and written once",
+                size(forecast.reshaped_bytes),
+                time(forecast.reshaped_seconds),
+            );
+        }
         if !forecast.unknown_trips.is_empty() {
             let _ = writeln!(
                 text,

@@ -7,6 +7,8 @@
 //! - Cycles are the TPU compiler's own estimates (`estimated_cycles` in the backend configuration of fusions, copies
 //!   and the like). A fusion's estimate covers what is in it. Collectives carry none: their time must come from the
 //!   bytes in the ledger, so `cycles` is computation alone. Other backends write no estimates, and give 0.
+//! - Reshapes that could not be made bitcasts lay their elements out anew, and carry no estimate either: their bytes are
+//!   told apart. In a fusion they are part of its estimate.
 //! - What an asynchronous start wraps runs beside the computation: its collective is in the ledger (the start alone,
 //!   not its update and done), its cycles are not counted.
 
@@ -25,6 +27,8 @@ use super::proto::{
 pub struct Analysis {
     /// Estimated cycles of computation, loops multiplied out; 0 where the backend gives no estimates.
     pub cycles: f64,
+    /// Bytes of the results of reshapes that carry no estimate, loops multiplied out.
+    pub reshaped: u64,
     /// Floating-point operations of matrix products and convolutions, a multiply and an add being two.
     pub flops: f64,
     /// Data moved between devices, most bytes first.
@@ -74,6 +78,7 @@ pub fn analyse(module: &HloModuleProto, mesh: &[(String, usize)]) -> Analysis {
     collectives.sort_by_key(|row| std::cmp::Reverse(row.bytes));
     Analysis {
         cycles: totals.cycles,
+        reshaped: totals.reshaped,
         flops: totals.flops,
         collectives,
         instructions: module
@@ -103,6 +108,7 @@ struct Sum {
 #[derive(Clone, Default)]
 struct Totals {
     cycles: f64,
+    reshaped: u64,
     flops: f64,
     ledger: BTreeMap<Key, Sum>,
 }
@@ -112,6 +118,8 @@ impl Totals {
     fn add(&mut self, other: &Totals, times: u64) {
         self.cycles += other.cycles * times as f64;
         self.flops += other.flops * times as f64;
+        let reshaped = other.reshaped.saturating_mul(times);
+        self.reshaped = self.reshaped.saturating_add(reshaped);
         for (key, sum) in &other.ledger {
             let row = self.ledger.entry(key.clone()).or_default();
             row.bytes = row.bytes.saturating_add(sum.bytes.saturating_mul(times));
@@ -183,6 +191,11 @@ impl Reader<'_> {
     ) {
         let cycles = estimated_cycles(instruction);
         totals.cycles += cycles.unwrap_or(0.0);
+        if let ("reshape", None, Some(shape)) =
+            (instruction.opcode.as_str(), cycles, &instruction.shape)
+        {
+            totals.reshaped = totals.reshaped.saturating_add(bytes(shape));
+        }
         totals.flops += flops::flops(&self.index, computation, instruction);
         if let Some(kind) = collective_kind(&instruction.opcode) {
             let key = Key {
@@ -218,6 +231,9 @@ impl Reader<'_> {
                 let mut inner = self.computation(*callee);
                 if cycles.is_some() || instruction.opcode == "async-start" {
                     inner.cycles = 0.0;
+                }
+                if instruction.opcode != "custom-call" {
+                    inner.reshaped = 0;
                 }
                 totals.add(&in_scope(inner, &scope(instruction)), 1);
             }

@@ -202,6 +202,22 @@ fn a_trip_count_that_the_backend_gives_is_taken() {
 }
 
 #[test]
+fn reshapes_without_an_estimate_are_told_apart() {
+    let estimated = r#"{"estimated_cycles":"5"}"#;
+    let mut computations = counting(0, 1, "LT", 24);
+    computations.push(called(vec![
+        op(1, "reshape", f32s(&[3, 5]), &[]),
+        costing(op(2, "reshape", f32s(&[3, 5]), &[]), estimated),
+        op(3, "bitcast", f32s(&[3, 5]), &[]),
+        calling(op(4, "fusion", f32s(&[15]), &[]), &[10]),
+    ]));
+    computations.push(computation(10, vec![op(1, "reshape", f32s(&[15]), &[])]));
+    let analysis = analyse(&module(computations), &mesh());
+    assert_eq!(analysis.reshaped, 24 * 15 * 4);
+    assert_eq!(analysis.cycles, 24.0 * (7.0 + 5.0));
+}
+
+#[test]
 fn a_fusion_s_own_estimate_covers_what_is_in_it() {
     let inner = |config: &str| {
         let fusion = op(1, "fusion", number(), &[]);
