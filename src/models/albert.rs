@@ -66,6 +66,12 @@ pub struct Config {
     pub sentence_head: bool,
 }
 
+/// More passes than any model makes.
+const MAX_PASSES: usize = 1 << 16;
+
+/// More layers with weights of their own than any ALBERT has.
+const MAX_OWN_LAYERS: usize = 1 << 10;
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -221,6 +227,16 @@ impl Config {
         let (layers, groups) = (self.num_hidden_layers, self.num_hidden_groups);
         ConfigError::require((1..=layers).contains(&groups), || {
             format!("num_hidden_groups {groups} is not from 1 to num_hidden_layers {layers}")
+        })?;
+        ConfigError::require(layers <= MAX_PASSES, || {
+            format!("num_hidden_layers {layers} is more than {MAX_PASSES}")
+        })?;
+        let own = groups.saturating_mul(self.inner_group_num);
+        ConfigError::require(own <= MAX_OWN_LAYERS, || {
+            format!(
+                "num_hidden_groups x inner_group_num is {own}, more than {MAX_OWN_LAYERS}: each has weights and \
+                 instructions of its own"
+            )
         })
     }
 

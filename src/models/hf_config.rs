@@ -152,7 +152,37 @@ pub fn read<C: DeserializeOwned>(
             });
         }
     }
+    check_numbers("", &Value::Object(kept.clone()))?;
     Ok(serde_json::from_value(Value::Object(kept))?)
+}
+
+/// Refuses a `config` with whole numbers beyond 32 bits, by their keys: no size, id or count of a model is one.
+///
+/// # Errors
+/// The first of them.
+pub fn check_sizes(config: &impl Serialize) -> Result<(), ConfigError> {
+    check_numbers("", &serde_json::to_value(config)?)
+}
+
+fn check_numbers(key: &str, value: &Value) -> Result<(), ConfigError> {
+    const LARGEST: u64 = i32::MAX as u64;
+    let below = |name: &str| match key {
+        "" => name.to_string(),
+        _ => format!("{key}.{name}"),
+    };
+    match value {
+        Value::Object(inner) => {
+            (inner.iter()).try_for_each(|(name, value)| check_numbers(&below(name), value))
+        }
+        Value::Array(inner) => inner.iter().try_for_each(|value| check_numbers(key, value)),
+        Value::Number(number) => {
+            let size = number.as_i64().map(i64::unsigned_abs).or(number.as_u64());
+            ConfigError::require(size.is_none_or(|size| size <= LARGEST), || {
+                format!("{key} is {number}, and the largest that a size can be is {LARGEST}")
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The JSON object that [`read`] reads `config` from, for the class `architecture` of the family `model_type`.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::hf_config::ConfigError;
+use super::hf_config::{self, ConfigError};
 use super::run::Run;
 use super::tokens::Tokens;
 use super::weights::Entry;
@@ -89,6 +89,7 @@ impl Model {
     /// # Errors
     /// What does not, by the configuration's keys.
     pub fn check(&self) -> Result<(), ConfigError> {
+        hf_config::check_sizes(self)?;
         match self {
             Model::T5(_) => Ok(()),
             Model::Bert(config) => config.check(),

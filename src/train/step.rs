@@ -9,7 +9,7 @@ use crate::graph::{
     Axis, Builder, DType, Graph, GraphError, Init, Key, LoopOptions, Policy, Remat, Role, Shape,
     Tensor, Weight,
 };
-use crate::models::hf_config::ConfigError;
+use crate::models::hf_config::{ConfigError, check_sizes};
 use crate::models::{Model, Run};
 
 /// All that decides what a step computes.
@@ -43,6 +43,9 @@ pub struct StepConfig {
     pub unroll: bool,
 }
 
+/// The longest row: `f32` has all whole numbers up to here.
+const MAX_LENGTH: usize = 1 << 24;
+
 /// A step's graph and what is known of its weights.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -70,6 +73,9 @@ pub enum StepError {
     /// There are no microbatches, rows or tokens.
     #[error("{0} is 0; it must be at least 1")]
     Empty(&'static str),
+    /// More microbatches, rows or tokens than 32 bits count.
+    #[error("{0} is {1}, and can be at most {max}", max = i32::MAX)]
+    Size(&'static str, usize),
     /// A configuration that no model has.
     #[error(transparent)]
     Model(#[from] ConfigError),
@@ -84,6 +90,28 @@ pub enum StepError {
         /// Rows of the position table.
         positions: usize,
     },
+    /// Rows so long that numbers of positions are no longer exact.
+    #[error(
+        "rows of {0} tokens are too long: positions are counted in f32, which is exact up to {MAX_LENGTH}; take --length \
+         {MAX_LENGTH} or less"
+    )]
+    Length(usize),
+    /// The tokens or the noise have ids that the embedding has no row for.
+    #[error(
+        "{what} goes up to id {highest}, and the model has {vocab} embeddings; set model.vocab_size to at least {}",
+        i64::from(*highest) + 1
+    )]
+    Vocabulary {
+        /// Where the id comes from.
+        what: String,
+        /// The highest id.
+        highest: i32,
+        /// Rows of the embedding.
+        vocab: usize,
+    },
+    /// An id below 0.
+    #[error("{0} is {1}, and ids count from 0")]
+    NegativeId(String, i32),
     /// An objective that does not train the model.
     #[error(transparent)]
     Objective(#[from] WrongModel),
@@ -126,6 +154,9 @@ impl StepConfig {
             if size == 0 {
                 return Err(StepError::Empty(what));
             }
+            if size > i32::MAX as usize {
+                return Err(StepError::Size(what, size));
+            }
         }
         if !self.batch.is_multiple_of(self.microbatches) {
             return Err(StepError::Microbatches {
@@ -133,7 +164,12 @@ impl StepConfig {
                 microbatches: self.microbatches,
             });
         }
+        if self.length > MAX_LENGTH {
+            return Err(StepError::Length(self.length));
+        }
         self.model.check()?;
+        check_sizes(&self.objective)?;
+        self.check_ids()?;
         if let Some(positions) = self.model.positions()
             && self.length > positions
         {
@@ -147,6 +183,29 @@ impl StepConfig {
         let graph = builder.finish()?.compact();
         let weights = renumbered(&graph, weights);
         Ok(Step { graph, weights })
+    }
+
+    /// An id without a row would silently take another's.
+    fn check_ids(&self) -> Result<(), StepError> {
+        let vocab = self.model.vocab_size();
+        let table = format!("the vocabulary {}", self.vocabulary.name);
+        let residues = (table, self.vocabulary.residue_ids().end - 1);
+        let noise = self.objective.noise_ids(&self.vocabulary);
+        let noise = noise.into_iter().map(|(what, id)| (what.to_string(), id));
+        for (what, highest) in std::iter::once(residues).chain(noise) {
+            match usize::try_from(highest) {
+                Err(_) => return Err(StepError::NegativeId(what, highest)),
+                Ok(id) if id >= vocab => {
+                    return Err(StepError::Vocabulary {
+                        what,
+                        highest,
+                        vocab,
+                    });
+                }
+                Ok(_) => {}
+            }
+        }
+        Ok(())
     }
 
     fn record(&self, builder: &Builder) -> Result<(), WrongModel> {

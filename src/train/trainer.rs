@@ -79,19 +79,6 @@ pub enum TrainError {
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The data or the noise has ids that the embedding has no row for.
-    #[error(
-        "{what} goes up to id {highest}, and the model has {vocab} embeddings; set model.vocab_size to at least {}",
-        highest + 1
-    )]
-    Vocabulary {
-        /// Where the id comes from.
-        what: String,
-        /// The highest id.
-        highest: i32,
-        /// Rows of the embedding.
-        vocab: usize,
-    },
     /// More steps than the step's counter holds.
     #[error("a run has at most {max} steps, and {0} were asked for", max = i32::MAX)]
     TooManySteps(u64),
@@ -400,7 +387,6 @@ impl<'a> Trainer<'a> {
 /// The step as a graph and as a program.
 fn lowered(setup: Setup) -> Result<(step::Step, Program), TrainError> {
     let recipe = setup.recipe;
-    check_vocabulary(recipe, setup.data)?;
     if recipe.steps > i32::MAX as u64 {
         return Err(TrainError::TooManySteps(recipe.steps));
     }
@@ -429,28 +415,6 @@ fn kept(signature: &Signature) -> Vec<(String, Shape)> {
     (signature.inputs.iter().filter(|port| kept(&port.role)))
         .map(|port| (port.name.clone(), port.shape.clone()))
         .collect()
-}
-
-/// An id without a row would silently take another's.
-fn check_vocabulary(recipe: &Recipe, data: &Dataset) -> Result<(), TrainError> {
-    let vocab = recipe.model.vocab_size();
-    let vocabulary = data.vocabulary();
-    let (source, highest) = recipe.objective.highest_id(vocabulary);
-    let uses = [
-        (
-            format!("the vocabulary {}", vocabulary.name),
-            vocabulary.residue_ids().end - 1,
-        ),
-        (source.into(), highest),
-    ];
-    match uses.into_iter().find(|(_, id)| *id as usize >= vocab) {
-        None => Ok(()),
-        Some((what, highest)) => Err(TrainError::Vocabulary {
-            what,
-            highest,
-            vocab,
-        }),
-    }
 }
 
 /// The recipe's keys that have other values now, but for those that change no number.

@@ -44,11 +44,9 @@ impl Denoise {
             let noised = key.stream("noise").chance(self.noise_density, &axes);
             let noised = noised.and(tokens.gt(tokens.constant(END)));
             let random = key.stream("random").chance(self.random_probability, &axes);
-            let first = f64::from(self.first_random);
-            let drawn = key
-                .stream("draw")
-                .below(vocab - self.first_random as usize, &axes)
-                + first;
+            let first = usize::try_from(self.first_random).unwrap_or(0);
+            let drawn = key.stream("draw");
+            let drawn = drawn.below(vocab.saturating_sub(first), &axes) + first as f64;
             let sentinel = builder.constant(f64::from(self.sentinel), DType::S32);
             noised.select(random.select(drawn, sentinel), tokens)
         })
@@ -67,11 +65,11 @@ impl Denoise {
         Loss::plain(model.loss(run, corrupted, tokens, counted))
     }
 
-    /// The highest id that noise puts in, and where it comes from.
-    pub(super) fn highest_id(&self) -> (&'static str, i32) {
-        match self.sentinel >= self.first_random {
-            true => ("objective.sentinel", self.sentinel),
-            false => ("objective.first_random", self.first_random),
-        }
+    /// The ids that noise puts in (of random ones the first), and where they come from.
+    pub(super) fn noise_ids(&self) -> [(&'static str, i32); 2] {
+        [
+            ("objective.sentinel", self.sentinel),
+            ("objective.first_random", self.first_random),
+        ]
     }
 }

@@ -179,11 +179,11 @@ impl Objective {
         }
     }
 
-    /// The highest id that the objective itself puts in, and where it comes from.
-    pub fn highest_id(&self, vocabulary: &Vocabulary) -> (&'static str, i32) {
+    /// The ids that the objective itself puts in, and where each comes from.
+    pub fn noise_ids(&self, vocabulary: &Vocabulary) -> Vec<(&'static str, i32)> {
         match self {
-            Objective::Denoise(denoise) => denoise.highest_id(),
-            _ => ("the vocabulary's mask token", vocabulary.mask),
+            Objective::Denoise(denoise) => denoise.noise_ids().to_vec(),
+            _ => vec![("the vocabulary's mask token", vocabulary.mask)],
         }
     }
 
