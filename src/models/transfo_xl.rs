@@ -16,7 +16,7 @@ use super::layers::{
 };
 use super::relative_attention::{Compared, Reach, keys, mix, relative_scores, remember, sinusoids};
 use super::run::Run;
-use crate::graph::{Axis, Builder, DType, Init, LoopOptions, Policy, Role, Shape, Tensor};
+use crate::graph::{Axis, Init, LoopOptions, Shape, Tensor};
 
 /// The sizes and switches of a Transformer-XL model. What is not given is as in Hugging Face's `TransfoXLConfig`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -350,17 +350,5 @@ impl Config {
         let logarithms = self.log_probabilities(run, hidden);
         run.builder
             .scope("loss", || cross_entropy(logarithms, labels, counted))
-    }
-
-    /// The number of weights.
-    pub fn parameters(&self) -> usize {
-        let builder = Builder::new();
-        let run = Run::new(&builder, Policy::F32);
-        let shape = Shape::new(DType::S32, [("batch", 1), ("length", 2)]);
-        let ids = builder.input("ids", Role::Batch, shape);
-        let hidden = self.forward(run, ids, None).hidden;
-        self.log_probabilities(run, hidden);
-        let weights = builder.weights();
-        weights.iter().map(|weight| weight.shape.elements()).sum()
     }
 }

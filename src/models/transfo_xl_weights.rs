@@ -112,6 +112,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::Model;
 
     fn read(config: Value) -> Result<Config, ConfigError> {
         Config::from_hugging_face(config.as_object().unwrap())
@@ -164,13 +165,16 @@ mod tests {
             untie_r: false,
             ..Config::default()
         };
-        assert_eq!(prot_txl.parameters(), 409_253_918);
+        assert_eq!(Model::TransfoXl(prot_txl.clone()).parameters(), 409_253_918);
         let prot_txl_bfd = Config {
             n_layer: 32,
             n_head: 14,
             d_head: 128,
             ..prot_txl
         };
-        assert_eq!(prot_txl_bfd.parameters(), 562_365_982);
+        assert_eq!(
+            Model::TransfoXl(prot_txl_bfd.clone()).parameters(),
+            562_365_982
+        );
     }
 }

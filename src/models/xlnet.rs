@@ -14,7 +14,7 @@ use super::hf_config::ConfigError;
 use super::layers::{self, Activation};
 use super::relative_attention::remember;
 use super::run::Run;
-use crate::graph::{Axis, Builder, DType, Init, LoopOptions, Policy, Role, Shape, Tensor};
+use crate::graph::{Axis, Init, LoopOptions, Tensor};
 
 /// Which keys a position may see, before masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,23 +243,5 @@ impl Config {
             let logits = hidden.dot_as(table.cast(compute), ["embed"], exact).pin();
             logits + bias.cast(exact)
         })
-    }
-
-    /// The number of weights.
-    pub fn parameters(&self) -> usize {
-        let builder = Builder::new();
-        let run = Run::new(&builder, Policy::F32);
-        let shape = Shape::new(DType::S32, [("batch", 2), ("length", 2)]);
-        let input = Input {
-            ids: builder.input("ids", Role::Batch, shape),
-            types: None,
-            mask: None,
-            permutation: None,
-            targets: None,
-            memory: None,
-        };
-        self.logits(run, self.forward(run, input).hidden);
-        let weights = builder.weights();
-        weights.iter().map(|weight| weight.shape.elements()).sum()
     }
 }

@@ -123,6 +123,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::Model;
 
     fn read(config: Value) -> Result<Config, ConfigError> {
         Config::from_hugging_face(config.as_object().unwrap())
@@ -169,6 +170,6 @@ mod tests {
             n_layer: 30,
             ..Config::default()
         };
-        assert_eq!(prot_xlnet.parameters(), 409_413_669);
+        assert_eq!(Model::Xlnet(prot_xlnet.clone()).parameters(), 409_413_669);
     }
 }

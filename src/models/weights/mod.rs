@@ -27,18 +27,7 @@ pub use import::Import;
 pub use tensors::{WeightsError, export, import};
 pub use write::Export;
 
-use super::run::Run;
-use crate::graph::{Builder, DType, Policy, Role, Shape, Tensor, Weight};
-
-/// How many numbers the weights have that `build` declares, given a run and ids `s32[batch, length]`.
-pub fn parameters(build: impl for<'g> FnOnce(Run<'g>, Tensor<'g>)) -> usize {
-    let builder = Builder::new();
-    let shape = Shape::new(DType::S32, [("batch", 1), ("length", 2)]);
-    let ids = builder.input("ids", Role::Batch, shape);
-    build(Run::new(&builder, Policy::F32), ids);
-    let weights = builder.weights();
-    weights.iter().map(|weight| weight.shape.elements()).sum()
-}
+use crate::graph::{Shape, Weight};
 
 /// The entry of `weight` in `table`.
 fn entry_of<'t>(table: &'t [Entry], weight: &Weight) -> Option<&'t Entry> {
