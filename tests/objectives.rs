@@ -10,7 +10,7 @@ use common::run::{first_batch, preset};
 use ribosome::data::Vocabulary;
 use ribosome::graph::{Builder, DType, Graph, Key, Policy, Role, Shape, Tensor};
 use ribosome::models::tokens::Tokens;
-use ribosome::models::{Model, Run};
+use ribosome::models::{Context, Model};
 use ribosome::train::objective::{
     Denoise, Draw, Given, MaskedLm, Objective, PermutationLm, sample,
 };
@@ -237,11 +237,11 @@ fn electra_s_loss_is_that_of_both_networks() {
     };
     let builder = Builder::new();
     let (clean, key) = given(&builder, tokens.len(), ROWS);
-    let run = Run::new(&builder, Policy::F32);
+    let cx = Context::new(&builder, Policy::F32);
     let (noised, chosen) = objective.noise().corrupt(clean, key, vocabulary);
     let rows = Tokens::padded(clean, vocabulary.pad);
     let guesses = model.generator_logits(
-        run,
+        cx,
         Tokens {
             ids: noised,
             ..rows
@@ -251,7 +251,7 @@ fn electra_s_loss_is_that_of_both_networks() {
     let sampled = builder.scope("sample", || sample(guesses, key));
     let filled = chosen.select(sampled, clean);
     let scores = model.discriminator_logits(
-        run,
+        cx,
         Tokens {
             ids: filled,
             ..rows
@@ -272,7 +272,7 @@ fn electra_s_loss_is_that_of_both_networks() {
         key,
         vocabulary,
     };
-    let loss = recipe.objective.loss(run, &recipe.model, given).unwrap();
+    let loss = recipe.objective.loss(cx, &recipe.model, given).unwrap();
     builder.output("loss", loss.sum / loss.count);
     for (name, sum, count) in loss.parts {
         builder.output(name, sum / count);
@@ -500,8 +500,8 @@ fn a_memory_is_a_longer_row() {
             key,
             vocabulary,
         };
-        let run = Run::new(&builder, Policy::F32);
-        recipe.objective.loss(run, &recipe.model, given).unwrap()
+        let cx = Context::new(&builder, Policy::F32);
+        recipe.objective.loss(cx, &recipe.model, given).unwrap()
     };
     // Of 12 remembered positions 8 are the first segment, so that 4 zeros are left.
     let zeros = memory.slice("memory", 0, 12 - SEGMENT);

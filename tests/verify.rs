@@ -4,7 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use ribosome::report::verify::verify;
+use ribosome::verify::verify;
 
 /// The cases in a folder below golden/.
 fn cases(folder: &str) -> Vec<PathBuf> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use ribosome::data::{Dataset, PROT_T5};
 use ribosome::graph::Weight;
 use ribosome::models::Model;
-use ribosome::models::hf_folder::Found;
+use ribosome::models::hugging_face::Found;
 use ribosome::models::presets::presets;
 use ribosome::models::weights::{Export, FolderError, layer_shape};
 use ribosome::runtime::HostArray;

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::pipeline::Job;
+use crate::sharding::{Mesh, Target};
+use crate::train::recipe::{Recipe, RematName};
 use anyhow::Result;
 use clap::ValueEnum;
-use ribosome::report::Job;
-use ribosome::sharding::{Mesh, Target};
-use ribosome::train::recipe::{Recipe, RematName};
 
 use super::exit::Usage;
 

@@ -1,8 +1,9 @@
 //! `ribosome compile`: lower, compile, report.
 
+use crate::pipeline;
+use crate::report::CompileReport;
+use crate::runtime::Settings;
 use anyhow::Result;
-use ribosome::report;
-use ribosome::runtime::Settings;
 
 use super::args::{OutputArgs, WhatArgs};
 use super::exit::Status;
@@ -27,9 +28,9 @@ impl Args {
         }
         let progress = Progress::new(&job.recipe.name, self.output.quiet || self.output.json);
         let compiled =
-            report::compile(&job, &Settings::from_environment()?, &mut progress.stages())?;
+            pipeline::compile(&job, &Settings::from_environment()?, &mut progress.stages())?;
         drop(progress);
-        let report = &compiled.report;
+        let report = CompileReport::new(&job, &compiled);
         if let Some(folder) = &self.output.out {
             write_program(folder, &report.model, &compiled.lowered.program)?;
             write(&folder.join("report.json"), report.json().as_bytes())?;

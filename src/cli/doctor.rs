@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::graph::{Builder, DType, Role, Shape};
+use crate::hlo::{Layout, Program, lower};
+use crate::pipeline::Machine;
+use crate::report::table::table;
+use crate::runtime::{HostArray, Platform, Plugin, Session, Settings};
+use crate::sharding::{Mesh, Rules, Target};
 use anyhow::Result;
-use ribosome::graph::{Builder, DType, Role, Shape};
-use ribosome::hlo::{Layout, Program, lower};
-use ribosome::report::Machine;
-use ribosome::report::table::table;
-use ribosome::runtime::{HostArray, Platform, Plugin, Session, Settings};
-use ribosome::sharding::{Mesh, Rules, Target};
 use serde::Serialize;
 
 use super::exit::Status;

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use ribosome::models::weights::FolderError;
-use ribosome::report;
-use ribosome::runtime;
-use ribosome::sharding::ShardingError;
-use ribosome::train::convert::ConvertError;
-use ribosome::train::recipe::RecipeError;
+use crate::models::weights::FolderError;
+use crate::pipeline;
+use crate::runtime;
+use crate::sharding::ShardingError;
+use crate::train::convert::ConvertError;
+use crate::train::recipe::RecipeError;
 
 /// The exit statuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,9 +90,9 @@ fn status_of(cause: &(dyn std::error::Error + 'static)) -> Option<Status> {
             RecipeError::Unreadable { .. } | RecipeError::Vocabulary(_) => Status::Failed,
         });
     }
-    if let Some(error) = cause.downcast_ref::<report::Error>() {
+    if let Some(error) = cause.downcast_ref::<pipeline::Error>() {
         return match error {
-            report::Error::Runtime(error) => status_of(error),
+            pipeline::Error::Runtime(error) => status_of(error),
             error => error.is_usage().then_some(Status::Usage),
         };
     }
@@ -103,8 +103,8 @@ fn status_of(cause: &(dyn std::error::Error + 'static)) -> Option<Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sharding::Target;
     use anyhow::Context;
-    use ribosome::sharding::Target;
 
     #[test]
     fn the_status_is_that_of_the_cause() {
@@ -115,11 +115,11 @@ mod tests {
             message: "16 GB".into(),
         };
         assert_eq!(
-            status(&report::Error::from(memory).into()),
+            status(&pipeline::Error::from(memory).into()),
             Status::DoesNotFit
         );
         let other = runtime::Error::Invalid("no".into());
-        assert_eq!(status(&report::Error::from(other).into()), Status::Failed);
+        assert_eq!(status(&pipeline::Error::from(other).into()), Status::Failed);
         assert_eq!(status(&anyhow::anyhow!("disk full")), Status::Failed);
     }
 }

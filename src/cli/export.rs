@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::report::table::count;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::convert::export;
 use anyhow::Result;
-use ribosome::report::table::count;
-use ribosome::train::checkpoint::Checkpoint;
-use ribosome::train::convert::export;
 use serde_json::json;
 
 use super::exit::Status;

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::models::weights::FolderError;
+use crate::report::table::count;
+use crate::train::convert::{ConvertError, import};
 use anyhow::Result;
-use ribosome::models::weights::FolderError;
-use ribosome::report::table::count;
-use ribosome::train::convert::{ConvertError, import};
 use serde_json::json;
 
 use super::exit::{Status, Usage};

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::forecast::port_bytes;
+use crate::hlo::{Port, Signature, text};
+use crate::pipeline::{Lowered, Machine};
+use crate::report::table::{size, table};
+use crate::runtime::Settings;
 use anyhow::Result;
 use clap::ValueEnum;
-use ribosome::hlo::{Port, Signature, text};
-use ribosome::report::memory::port_bytes;
-use ribosome::report::table::{size, table};
-use ribosome::report::{Lowered, Machine};
-use ribosome::runtime::Settings;
 use serde_json::json;
 
 use super::args::{OutputArgs, WhatArgs};

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
+use crate::graph::Weight;
+use crate::models::presets::presets;
+use crate::pipeline::Error;
+use crate::report::table::{count, table};
+use crate::train::recipe::Recipe;
 use anyhow::Result;
-use ribosome::graph::Weight;
-use ribosome::models::presets::presets;
-use ribosome::report::Error;
-use ribosome::report::table::{count, table};
-use ribosome::train::recipe::Recipe;
 use serde_json::json;
 
 use super::exit::Status;

@@ -4,10 +4,10 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::hlo::Program;
+use crate::pipeline::Stages;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ribosome::hlo::Program;
-use ribosome::report::Stages;
 
 /// Prints `text` on stdout, with a line break at the end.
 pub fn print(text: &str) -> Result<()> {

@@ -1,11 +1,11 @@
 //! `ribosome plugins`: which compilers are on this machine, and fetching the pinned ones.
 
+use crate::runtime::{Found, Platform, Settings};
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
-use ribosome::runtime::{Found, Platform, Settings};
 use serde_json::json;
 
-use ribosome::report::table::table;
+use crate::report::table::table;
 
 use super::exit::Status;
 use super::output::{print, print_json};

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::forecast::Forecast;
+use crate::pipeline::{self, Job};
+use crate::report::CompileReport;
+use crate::report::table::{count, size, table, time};
+use crate::runtime::Settings;
+use crate::train::recipe::Recipe;
 use anyhow::{Context, Result};
-use ribosome::report::table::{count, size, table, time};
-use ribosome::report::{self, CompileReport, Forecast, Job};
-use ribosome::runtime::Settings;
-use ribosome::train::recipe::Recipe;
 use serde_json::json;
 
 use super::args::job_of;
@@ -46,13 +48,13 @@ impl Args {
         let (mut lines, mut failed) = (Vec::new(), Vec::new());
         for (phase, job) in jobs {
             let progress = Progress::new(&job.recipe.name, self.quiet || self.json);
-            let compiled = report::compile(&job, &settings, &mut progress.stages());
+            let compiled = pipeline::compile(&job, &settings, &mut progress.stages());
             drop(progress);
             // One that fails takes nothing from the others.
             match compiled.with_context(|| named(&job.recipe.name, phase)) {
                 Ok(compiled) => lines.push(Line {
                     phase,
-                    report: compiled.report,
+                    report: CompileReport::new(&job, &compiled),
                 }),
                 Err(error) => failed.push(error),
             }

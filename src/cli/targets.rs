@@ -1,9 +1,9 @@
 //! `ribosome targets`: every machine that can be compiled for, by name.
 
+use crate::report::compile::TargetReport;
+use crate::report::table::{size, table};
+use crate::sharding::{Target, known_targets};
 use anyhow::Result;
-use ribosome::report::compile::TargetReport;
-use ribosome::report::table::{size, table};
-use ribosome::sharding::{Target, known_targets};
 use serde_json::json;
 
 use super::exit::Status;

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::data::Dataset;
+use crate::pipeline::{self, Machine};
+use crate::report::table::count;
+use crate::runtime::Settings;
+use crate::sharding::Target;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::progress::Progress;
+use crate::train::run::{Event, Flow, Plan, Summary, run};
+use crate::train::trainer::{Setup, StepReport, TrainError, Trainer};
 use anyhow::{Context, Result, bail};
-use ribosome::data::Dataset;
-use ribosome::report::table::count;
-use ribosome::report::{self, Machine};
-use ribosome::runtime::Settings;
-use ribosome::sharding::Target;
-use ribosome::train::checkpoint::Checkpoint;
-use ribosome::train::progress::Progress;
-use ribosome::train::run::{Event, Flow, Plan, Summary, run};
-use ribosome::train::trainer::{Setup, StepReport, TrainError, Trainer};
 
 use super::args::WhatArgs;
 use super::exit::{Status, Usage};
@@ -239,7 +239,7 @@ fn interrupted() -> Result<Arc<AtomicBool>> {
 /// The error within, which decides the exit status.
 fn by_kind(error: TrainError) -> anyhow::Error {
     match error {
-        TrainError::Step(error) => report::Error::from(error).into(),
+        TrainError::Step(error) => pipeline::Error::from(error).into(),
         TrainError::Sharding(error) => error.into(),
         TrainError::Runtime(error) => error.into(),
         error => error.into(),

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::report::table::table;
+use crate::runtime::{Client, Platform, Purpose, Settings};
+use crate::verify::{Verified, VerifyError, verify};
 use anyhow::{Context, Result};
-use ribosome::report::table::table;
-use ribosome::report::verify::{Verified, VerifyError, verify};
-use ribosome::runtime::{Client, Platform, Purpose, Settings};
 use serde_json::{Value, json};
 
 use super::exit::{Status, Usage};

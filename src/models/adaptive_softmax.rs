@@ -6,9 +6,9 @@
 //! The original computes a cluster's softmax for the tokens in it alone. Here every token has every cluster's:
 //! protein vocabularies are tens of words, and shapes do not depend on data.
 
-use super::hf_config::ConfigError;
+use super::context::Context;
+use super::hugging_face::ConfigError;
 use super::layers::{self, Dense, Place, linear, log_softmax};
-use super::run::Run;
 use super::weights::{Entry, Kept};
 use crate::graph::{Init, Tensor};
 
@@ -112,35 +112,41 @@ impl AdaptiveVocabulary<'_> {
     }
 
     /// The vectors of the words of `table`, `[vocab, factor]`, in the current scope.
-    fn vectors<'g>(&self, run: Run<'g>, table: usize) -> Tensor<'g> {
+    fn vectors<'g>(&self, cx: Context<'g>, table: usize) -> Tensor<'g> {
         let (start, end) = self.tables()[table];
         let axes = [("vocab", end - start), self.axis(table)];
         let init = Init::Normal(self.init);
-        run.builder.weight("embedding", axes, init)
+        cx.builder.weight("embedding", axes, init)
     }
 
     /// Runs `body` in the scope of what the embedding or the softmax has for one cluster.
-    fn scope<'g, T>(&self, run: Run<'g>, half: &str, index: usize, body: impl FnOnce() -> T) -> T {
+    fn scope<'g, T>(
+        &self,
+        cx: Context<'g>,
+        half: &str,
+        index: usize,
+        body: impl FnOnce() -> T,
+    ) -> T {
         let path = format!("{half}/cluster_{index}");
-        run.builder.at_root_scope(|| run.builder.scope(&path, body))
+        cx.builder.at_root_scope(|| cx.builder.scope(&path, body))
     }
 
     /// The vectors of `ids` (`s32`, any axes) times embed^1/2: the ids' axes and `embed`.
-    pub fn embed<'g>(&self, run: Run<'g>, ids: Tensor<'g>) -> Tensor<'g> {
+    pub fn embed<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) -> Tensor<'g> {
         let parts = self
             .tables()
             .into_iter()
             .enumerate()
             .map(|(table, (start, _))| {
-                self.scope(run, "embedding", table, || {
+                self.scope(cx, "embedding", table, || {
                     // Words of other clusters are no row of the table, and come out as zeros.
                     let own = match start {
                         0 => ids,
                         start => ids - ids.constant(start as f64),
                     };
-                    let vectors = layers::embed(run, self.vectors(run, table), own);
+                    let vectors = layers::embed(cx, self.vectors(cx, table), own);
                     match self.projected() {
-                        true => self.project(run, vectors),
+                        true => self.project(cx, vectors),
                         false => vectors,
                     }
                 })
@@ -150,7 +156,7 @@ impl AdaptiveVocabulary<'_> {
         sum.unwrap_or(ids) * (self.embed as f64).sqrt()
     }
 
-    fn project<'g>(&self, run: Run<'g>, vectors: Tensor<'g>) -> Tensor<'g> {
+    fn project<'g>(&self, cx: Context<'g>, vectors: Tensor<'g>) -> Tensor<'g> {
         let (init, outputs) = (self.projection_init, [("embed", self.embed)]);
         let dense = Dense {
             init,
@@ -158,7 +164,7 @@ impl AdaptiveVocabulary<'_> {
         };
         let place = Place::Residual;
         linear(
-            run,
+            cx,
             "projection",
             vectors,
             &["factor"],
@@ -169,7 +175,7 @@ impl AdaptiveVocabulary<'_> {
     }
 
     /// `hidden` `[.., embed]` as a vector of `cluster`, `[.., factor]`.
-    fn unproject<'g>(&self, run: Run<'g>, cluster: usize, hidden: Tensor<'g>) -> Tensor<'g> {
+    fn unproject<'g>(&self, cx: Context<'g>, cluster: usize, hidden: Tensor<'g>) -> Tensor<'g> {
         if !self.projected() {
             return hidden;
         }
@@ -182,27 +188,27 @@ impl AdaptiveVocabulary<'_> {
             true => {
                 // With one table there is one projection, and every cluster shares it.
                 let table = if self.div_val == 1 { 0 } else { cluster };
-                self.scope(run, "embedding", table, || {
-                    run.builder.weight("projection/kernel", axes, init)
+                self.scope(cx, "embedding", table, || {
+                    cx.builder.weight("projection/kernel", axes, init)
                 })
             }
-            false => self.scope(run, "softmax", cluster, || {
+            false => self.scope(cx, "softmax", cluster, || {
                 let [factor, embed] = axes;
-                run.builder
+                cx.builder
                     .weight("projection/kernel", [embed, factor], init)
             }),
         };
-        hidden.dot(kernel.cast(run.policy.compute()), ["embed"])
+        hidden.dot(kernel.cast(cx.policy.compute()), ["embed"])
     }
 
     /// The vectors `[vocab, factor]` and biases `[vocab]` of `cluster`'s words in the softmax.
-    fn words<'g>(&self, run: Run<'g>, cluster: usize) -> (Tensor<'g>, Tensor<'g>) {
+    fn words<'g>(&self, cx: Context<'g>, cluster: usize) -> (Tensor<'g>, Tensor<'g>) {
         let table = if self.div_val == 1 { 0 } else { cluster };
         let half = if self.tied { "embedding" } else { "softmax" };
-        let vectors = self.scope(run, half, table, || self.vectors(run, table));
+        let vectors = self.scope(cx, half, table, || self.vectors(cx, table));
         let (start, end) = self.tables()[table];
-        let bias = self.scope(run, "softmax", table, || {
-            run.builder
+        let bias = self.scope(cx, "softmax", table, || {
+            cx.builder
                 .weight("bias", [("vocab", end - start)], Init::Zeros)
         });
         let (first, last) = self.clusters().nth(cluster).unwrap_or((start, end));
@@ -216,16 +222,16 @@ impl AdaptiveVocabulary<'_> {
     }
 
     /// The logarithms of the probabilities of all words after `hidden` `[.., embed]`: `[.., vocab]` in the exact type.
-    pub fn log_probabilities<'g>(&self, run: Run<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
-        let builder = run.builder;
+    pub fn log_probabilities<'g>(&self, cx: Context<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
+        let builder = cx.builder;
         let scores = |cluster: usize, (vectors, bias): (Tensor<'g>, Tensor<'g>)| {
-            let own = self.unproject(run, cluster, hidden);
+            let own = self.unproject(cx, cluster, hidden);
             let (axis, _) = self.axis(cluster);
-            let vectors = vectors.cast(run.policy.compute());
-            let logits = own.dot_as(vectors, [axis], run.policy.exact()).pin();
-            log_softmax(logits + bias.cast(run.policy.exact()), "vocab")
+            let vectors = vectors.cast(cx.policy.compute());
+            let logits = own.dot_as(vectors, [axis], cx.policy.exact()).pin();
+            log_softmax(logits + bias.cast(cx.policy.exact()), "vocab")
         };
-        let (vectors, bias) = self.words(run, 0);
+        let (vectors, bias) = self.words(cx, 0);
         let tails = self.cutoffs.len();
         let Some(&shortlist) = self.cutoffs.first() else {
             return scores(0, (vectors, bias));
@@ -249,7 +255,7 @@ impl AdaptiveVocabulary<'_> {
         for cluster in 1..=tails {
             let at = shortlist + cluster - 1;
             let gate = head.slice("vocab", at, at + 1).sum(["vocab"]);
-            parts.push(scores(cluster, self.words(run, cluster)) + gate);
+            parts.push(scores(cluster, self.words(cx, cluster)) + gate);
         }
         builder.concat("vocab", &parts).pin()
     }

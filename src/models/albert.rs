@@ -11,13 +11,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::context::Context;
 use super::embeddings::Embeddings;
 use super::encoder::{Encoded, Encoder, Norm, repeat};
-use super::encoder_hf::{self, LayerNames};
 use super::heads::{self, MaskedHead};
-use super::hf_config::ConfigError;
+use super::hugging_face::ConfigError;
+use super::hugging_face::encoder as files;
+use super::hugging_face::encoder::LayerNames;
 use super::layers::{Activation, project};
-use super::run::Run;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::{LoopOptions, Tensor};
@@ -146,30 +147,23 @@ impl Config {
     /// Encodes `tokens`. With `inputs` each pass's input comes too.
     ///
     /// Each group is one loop that captures its weights, so that their gradients are summed in the backward loop.
-    pub fn encode<'g>(&self, run: Run<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
-        let (builder, encoder) = (run.builder, self.encoder());
-        let embedded = self.embeddings().embed(run, tokens);
-        let embedded = run.dropout(embedded, self.hidden_dropout_prob, "embedded");
+    pub fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+        let (builder, encoder) = (cx.builder, self.encoder());
+        let embedded = self.embeddings().embed(cx, tokens);
+        let embedded = cx.dropout(embedded, self.hidden_dropout_prob, "embedded");
         builder.scope("encoder", || {
             let (to, init) = (("embed", self.hidden_size), self.initializer_range);
-            let mut last = project(run, "projection", embedded, "factor", to, init).pin_residual();
+            let mut last = project(cx, "projection", embedded, "factor", to, init).pin_residual();
             let mut stacks = Vec::new();
             for (group, passes) in self.passes().into_iter().enumerate() {
                 let encoded = builder.scope(&format!("group_{group}"), || {
-                    repeat(
-                        run,
-                        passes,
-                        LoopOptions::default(),
-                        last,
-                        inputs,
-                        |run, x| {
-                            (0..self.inner_group_num).fold(x, |x, layer| {
-                                builder.scope(&format!("layer_{layer}"), || {
-                                    encoder.layer(run, x, tokens.mask)
-                                })
+                    repeat(cx, passes, LoopOptions::default(), last, inputs, |cx, x| {
+                        (0..self.inner_group_num).fold(x, |x, layer| {
+                            builder.scope(&format!("layer_{layer}"), || {
+                                encoder.layer(cx, x, tokens.mask)
                             })
-                        },
-                    )
+                        })
+                    })
                 });
                 last = encoded.last;
                 stacks.extend(encoded.inputs);
@@ -180,7 +174,7 @@ impl Config {
     }
 
     /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
-    pub fn token_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+    pub fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
         let head = MaskedHead {
             embeddings: self.embeddings(),
             tied: self.tie_word_embeddings,
@@ -188,25 +182,25 @@ impl Config {
             epsilon: self.layer_norm_eps,
             init: self.initializer_range,
         };
-        head.logits(run, encoded)
+        head.logits(cx, encoded)
     }
 
     /// The logits `[batch, classes]` of whether the two sentences of `encoded` `[batch, length, embed]` are in order, in
     /// the exact type.
-    pub fn sentence_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
-        let pooled = heads::pool(run, encoded, self.initializer_range);
-        let pooled = run.dropout(pooled, self.classifier_dropout_prob, "pooled");
-        heads::sentence_logits(run, pooled, self.initializer_range)
+    pub fn sentence_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+        let pooled = heads::pool(cx, encoded, self.initializer_range);
+        let pooled = cx.dropout(pooled, self.classifier_dropout_prob, "pooled");
+        heads::sentence_logits(cx, pooled, self.initializer_range)
     }
 
     /// The masked-LM logits `[batch, length, vocab]` of `tokens`, in the exact type. The weights of the head for
     /// sentences, if there is one, are the model's too.
-    pub fn logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
-        let encoded = self.encode(run, tokens, false).last;
+    pub fn logits<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+        let encoded = self.encode(cx, tokens, false).last;
         if self.sentence_head {
-            self.sentence_logits(run, encoded);
+            self.sentence_logits(cx, encoded);
         }
-        self.token_logits(run, encoded)
+        self.token_logits(cx, encoded)
     }
 
     /// Refuses what no model can have.
@@ -238,7 +232,7 @@ impl Config {
     /// # Errors
     /// An unknown key, a value of the wrong kind, or values that do not fit one another.
     pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
-        let config: Self = encoder_hf::config(config)?;
+        let config: Self = files::config(config)?;
         config.check()?;
         Ok(config)
     }
@@ -263,11 +257,11 @@ impl Config {
         ];
         let projection = "albert.encoder.embedding_hidden_mapping_in";
         let mut table = [
-            encoder_hf::embeddings("embeddings", "albert.embeddings", head[2]),
-            encoder_hf::linear("encoder/projection", projection, 1),
-            encoder_hf::masked_head("masked_lm", head),
-            encoder_hf::linear("pooler", "albert.pooler", 1),
-            encoder_hf::linear("sentence", "sop_classifier.classifier", 1),
+            files::embeddings("embeddings", "albert.embeddings", head[2]),
+            files::linear("encoder/projection", projection, 1),
+            files::masked_head("masked_lm", head),
+            files::linear("pooler", "albert.pooler", 1),
+            files::linear("sentence", "sop_classifier.classifier", 1),
         ]
         .concat();
         for group in 0..self.num_hidden_groups {
@@ -275,7 +269,7 @@ impl Config {
                 let ours = format!("encoder/group_{group}/layer_{layer}");
                 let theirs =
                     format!("albert.encoder.albert_layer_groups.{group}.albert_layers.{layer}");
-                table.extend(encoder_hf::layer(&ours, &theirs, &names));
+                table.extend(files::layer(&ours, &theirs, &names));
             }
         }
         table

@@ -11,13 +11,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::context::Context;
 use super::embeddings::Embeddings;
 use super::encoder::{Encoded, Encoder, Norm};
-use super::encoder_hf::{self, BERT_DECODER, BERT_LAYER};
 use super::heads::{self, MaskedHead};
-use super::hf_config::ConfigError;
+use super::hugging_face::ConfigError;
+use super::hugging_face::encoder as files;
+use super::hugging_face::encoder::{BERT_DECODER, BERT_LAYER};
 use super::layers::Activation;
-use super::run::Run;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::Tensor;
@@ -112,14 +113,14 @@ impl Config {
     }
 
     /// Encodes `tokens`. With `inputs` each layer's input comes too.
-    pub fn encode<'g>(&self, run: Run<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
-        let embedded = self.embeddings().embed(run, tokens);
-        let embedded = run.dropout(embedded, self.hidden_dropout_prob, "embedded");
-        self.encoder().stack(run, embedded, tokens.mask, inputs)
+    pub fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+        let embedded = self.embeddings().embed(cx, tokens);
+        let embedded = cx.dropout(embedded, self.hidden_dropout_prob, "embedded");
+        self.encoder().stack(cx, embedded, tokens.mask, inputs)
     }
 
     /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
-    pub fn token_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+    pub fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
         let head = MaskedHead {
             embeddings: self.embeddings(),
             tied: self.tie_word_embeddings,
@@ -127,24 +128,24 @@ impl Config {
             epsilon: self.layer_norm_eps,
             init: self.initializer_range,
         };
-        head.logits(run, encoded)
+        head.logits(cx, encoded)
     }
 
     /// The logits `[batch, classes]` of whether the second sentence of `encoded` `[batch, length, embed]` follows the
     /// first, in the exact type.
-    pub fn sentence_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
-        let pooled = heads::pool(run, encoded, self.initializer_range);
-        heads::sentence_logits(run, pooled, self.initializer_range)
+    pub fn sentence_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+        let pooled = heads::pool(cx, encoded, self.initializer_range);
+        heads::sentence_logits(cx, pooled, self.initializer_range)
     }
 
     /// The masked-LM logits `[batch, length, vocab]` of `tokens`, in the exact type. The weights of the head for
     /// sentences, if there is one, are the model's too.
-    pub fn logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
-        let encoded = self.encode(run, tokens, false).last;
+    pub fn logits<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+        let encoded = self.encode(cx, tokens, false).last;
         if self.sentence_head {
-            self.sentence_logits(run, encoded);
+            self.sentence_logits(cx, encoded);
         }
-        self.token_logits(run, encoded)
+        self.token_logits(cx, encoded)
     }
 
     /// Refuses what no model can have.
@@ -161,7 +162,7 @@ impl Config {
     /// # Errors
     /// An unknown key, a value of the wrong kind, or values that do not fit one another.
     pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
-        let config: Self = encoder_hf::config(config)?;
+        let config: Self = files::config(config)?;
         config.check()?;
         Ok(config)
     }
@@ -169,11 +170,11 @@ impl Config {
     /// Where Hugging Face keeps each weight.
     pub fn hugging_face(&self) -> Vec<Entry> {
         [
-            encoder_hf::embeddings("embeddings", "bert.embeddings", BERT_DECODER),
-            encoder_hf::layer("encoder/layer", "bert.encoder.layer.{layer}", &BERT_LAYER),
-            encoder_hf::bert_head("masked_lm"),
-            encoder_hf::linear("pooler", "bert.pooler.dense", 1),
-            encoder_hf::linear("sentence", "cls.seq_relationship", 1),
+            files::embeddings("embeddings", "bert.embeddings", BERT_DECODER),
+            files::layer("encoder/layer", "bert.encoder.layer.{layer}", &BERT_LAYER),
+            files::bert_head("masked_lm"),
+            files::linear("pooler", "bert.pooler.dense", 1),
+            files::linear("sentence", "cls.seq_relationship", 1),
         ]
         .concat()
     }

@@ -8,8 +8,8 @@
 //! ribosome verify golden/numeric/conv_head_small.safetensors
 //! ```
 
+use super::context::Context;
 use super::layers::{Activation, cross_entropy};
-use super::run::Run;
 use super::weights::{Entry, Kept};
 use crate::graph::{Init, Tensor};
 
@@ -56,20 +56,20 @@ impl Config {
 
     /// The logits of each task, `[batch, length, classes]`, in the order of the tasks, from embeddings
     /// `[batch, length, embed]`.
-    pub fn logits<'g>(&self, run: Run<'g>, embeddings: Tensor<'g>) -> Vec<Tensor<'g>> {
+    pub fn logits<'g>(&self, cx: Context<'g>, embeddings: Tensor<'g>) -> Vec<Tensor<'g>> {
         let seen = convolution(
-            run,
+            cx,
             "features",
             embeddings,
             "embed",
             ("channels", self.channels),
             self.kernel,
         );
-        let seen = run.dropout(Activation::Relu.of(seen), self.dropout, "features");
+        let seen = cx.dropout(Activation::Relu.of(seen), self.dropout, "features");
         let task = |task: &Task| {
             let classes = ("classes", task.classes);
-            convolution(run, &task.name, seen, "channels", classes, self.kernel)
-                .cast(run.policy.exact())
+            convolution(cx, &task.name, seen, "channels", classes, self.kernel)
+                .cast(cx.policy.exact())
         };
         self.tasks.iter().map(task).collect()
     }
@@ -115,14 +115,14 @@ impl Config {
 /// It is a sum of one product a position of the window, each with `x` moved: with few channels that is as fast as a
 /// convolution, and the gradient is made of the same operations.
 fn convolution<'g>(
-    run: Run<'g>,
+    cx: Context<'g>,
     name: &str,
     x: Tensor<'g>,
     input: &str,
     (output, size): (&str, usize),
     window: usize,
 ) -> Tensor<'g> {
-    let (builder, dtype) = (run.builder, run.policy.compute());
+    let (builder, dtype) = (cx.builder, cx.policy.compute());
     builder.scope(name, || {
         let (length, inputs) = (x.size("length"), x.size(input));
         let axes = [("window", window), (input, inputs), (output, size)];

@@ -12,13 +12,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::context::Context;
 use super::embeddings::Embeddings;
 use super::encoder::{Encoded, Encoder, Norm};
-use super::encoder_hf::{self, BERT_LAYER};
 use super::heads::{self, MaskedHead};
-use super::hf_config::ConfigError;
+use super::hugging_face::ConfigError;
+use super::hugging_face::encoder as files;
+use super::hugging_face::encoder::BERT_LAYER;
 use super::layers::{Activation, project};
-use super::run::Run;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::Tensor;
@@ -177,7 +178,7 @@ impl Network {
     /// # Errors
     /// An unknown key, a value of the wrong kind, or values that do not fit one another.
     pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
-        let network: Self = encoder_hf::config(config)?;
+        let network: Self = files::config(config)?;
         network.check()?;
         Ok(network)
     }
@@ -185,24 +186,24 @@ impl Network {
 
 impl Part<'_> {
     /// Encodes `tokens`. With `inputs` each layer's input comes too.
-    pub fn encode<'g>(&self, run: Run<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+    pub fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
         let network = self.network;
-        run.builder.scope(self.scope, || {
-            let embedded = self.tables.embed(run, tokens);
-            let embedded = run.dropout(embedded, network.hidden_dropout_prob, "embedded");
+        cx.builder.scope(self.scope, || {
+            let embedded = self.tables.embed(cx, tokens);
+            let embedded = cx.dropout(embedded, network.hidden_dropout_prob, "embedded");
             let projected = match network.embedding_size == network.hidden_size {
                 true => embedded,
                 false => {
                     let (to, init) = (("embed", network.hidden_size), network.initializer_range);
-                    project(run, "projection", embedded, "embed", to, init).pin_residual()
+                    project(cx, "projection", embedded, "embed", to, init).pin_residual()
                 }
             };
-            network.encoder().stack(run, projected, tokens.mask, inputs)
+            network.encoder().stack(cx, projected, tokens.mask, inputs)
         })
     }
 
     /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
-    pub fn token_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+    pub fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
         let head = MaskedHead {
             embeddings: self.tables,
             tied: self.network.tie_word_embeddings,
@@ -210,23 +211,23 @@ impl Part<'_> {
             epsilon: self.network.layer_norm_eps,
             init: self.network.initializer_range,
         };
-        run.builder.scope(self.scope, || head.logits(run, encoded))
+        cx.builder.scope(self.scope, || head.logits(cx, encoded))
     }
 
     /// The logits `[batch, length]` of whether each token of `encoded` `[batch, length, embed]` was replaced, in the
     /// exact type.
-    pub fn replaced_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+    pub fn replaced_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
         let Network {
             hidden_size,
             hidden_act,
             initializer_range: init,
             ..
         } = *self.network;
-        run.builder.scope(&format!("{}/replaced", self.scope), || {
+        cx.builder.scope(&format!("{}/replaced", self.scope), || {
             let to = ("embed", hidden_size);
-            let dense = project(run, "dense", encoded, "embed", to, init);
+            let dense = project(cx, "dense", encoded, "embed", to, init);
             let hidden = hidden_act.of(dense).pin_residual();
-            heads::classify(run, "output", hidden, &[], init).pin()
+            heads::classify(cx, "output", hidden, &[], init).pin()
         })
     }
 
@@ -243,16 +244,16 @@ impl Part<'_> {
         let head = [&*head[0], &*head[1], &*head[2], &*head[3]];
         let (layer, predictions) = (own("encoder/layer"), "discriminator_predictions");
         [
-            encoder_hf::embeddings(self.tables.scope, &file("electra.embeddings"), head[2]),
-            encoder_hf::linear(&own("projection"), &file("electra.embeddings_project"), 1),
-            encoder_hf::layer(&layer, &file("electra.encoder.layer.{layer}"), &BERT_LAYER),
-            encoder_hf::masked_head(&own("masked_lm"), head),
-            encoder_hf::linear(
+            files::embeddings(self.tables.scope, &file("electra.embeddings"), head[2]),
+            files::linear(&own("projection"), &file("electra.embeddings_project"), 1),
+            files::layer(&layer, &file("electra.encoder.layer.{layer}"), &BERT_LAYER),
+            files::masked_head(&own("masked_lm"), head),
+            files::linear(
                 &own("replaced/dense"),
                 &file(&format!("{predictions}.dense")),
                 1,
             ),
-            encoder_hf::linear(
+            files::linear(
                 &own("replaced/output"),
                 &file(&format!("{predictions}.dense_prediction")),
                 1,
@@ -275,17 +276,17 @@ impl Config {
     }
 
     /// The generator's logits `[batch, length, vocab]` for `tokens`, some of which are masked, in the exact type.
-    pub fn generator_logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+    pub fn generator_logits<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
         let generator = self.generator.generator();
-        let encoded = generator.encode(run, tokens, false).last;
-        generator.token_logits(run, encoded)
+        let encoded = generator.encode(cx, tokens, false).last;
+        generator.token_logits(cx, encoded)
     }
 
     /// The discriminator's logits `[batch, length]` of whether each of `tokens` was replaced, in the exact type.
-    pub fn discriminator_logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+    pub fn discriminator_logits<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
         let discriminator = self.shared_discriminator();
-        let encoded = discriminator.encode(run, tokens, false).last;
-        discriminator.replaced_logits(run, encoded)
+        let encoded = discriminator.encode(cx, tokens, false).last;
+        discriminator.replaced_logits(cx, encoded)
     }
 
     /// Refuses what no pair can have.

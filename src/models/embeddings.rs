@@ -4,9 +4,9 @@
 //! Tables are `[vocab, embed]`, `[types, embed]` and `[positions, embed]`. Where a family factorises them (ALBERT), their
 //! second axis is `factor`, a size of its own that a linear layer takes to `embed`.
 
-use super::hf_config::ConfigError;
+use super::context::Context;
+use super::hugging_face::ConfigError;
 use super::layers;
-use super::run::Run;
 use super::tokens::Tokens;
 use crate::graph::{Init, Tensor};
 
@@ -35,18 +35,18 @@ pub struct Embeddings {
 
 impl Embeddings {
     /// The table of tokens, `[vocab, axis]`, which output layers are tied to.
-    pub fn words<'g>(&self, run: Run<'g>) -> Tensor<'g> {
-        self.here(run, || self.table(run, "word", "vocab", self.vocab))
+    pub fn words<'g>(&self, cx: Context<'g>) -> Tensor<'g> {
+        self.here(cx, || self.table(cx, "word", "vocab", self.vocab))
     }
 
     /// The embedding of `tokens`, `[batch, length, axis]`.
-    pub fn embed<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
-        let dtype = run.policy.compute();
-        let words = layers::freeze_row(self.words(run), "vocab", self.pad);
-        self.here(run, || {
-            let mut sum = layers::embed(run, words, tokens.ids);
+    pub fn embed<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+        let dtype = cx.policy.compute();
+        let words = layers::freeze_row(self.words(cx), "vocab", self.pad);
+        self.here(cx, || {
+            let mut sum = layers::embed(cx, words, tokens.ids);
             if self.types > 0 {
-                let table = self.table(run, "type", "types", self.types);
+                let table = self.table(cx, "type", "types", self.types);
                 sum = sum
                     + match tokens.types {
                         Some(types) => types
@@ -55,7 +55,7 @@ impl Embeddings {
                         None => table.slice("types", 0, 1).sum(["types"]).cast(dtype),
                     };
             }
-            let table = self.table(run, "position", "positions", self.positions);
+            let table = self.table(cx, "position", "positions", self.positions);
             // There are too many positions for a product with ones.
             sum = sum
                 + match tokens.positions {
@@ -67,7 +67,7 @@ impl Embeddings {
                     }
                 };
             match self.norm {
-                Some(epsilon) => layers::layer_norm_along(run, "norm", sum, self.axis, epsilon),
+                Some(epsilon) => layers::layer_norm_along(cx, "norm", sum, self.axis, epsilon),
                 None => sum,
             }
             .pin_residual()
@@ -94,16 +94,16 @@ impl Embeddings {
         })
     }
 
-    fn table<'g>(&self, run: Run<'g>, name: &str, rows: &str, count: usize) -> Tensor<'g> {
+    fn table<'g>(&self, cx: Context<'g>, name: &str, rows: &str, count: usize) -> Tensor<'g> {
         let axes = [(rows, count), (self.axis, self.size)];
-        run.builder.scope(name, || {
-            run.builder
+        cx.builder.scope(name, || {
+            cx.builder
                 .weight("embedding", axes, Init::Normal(self.init))
         })
     }
 
-    fn here<'g, T>(&self, run: Run<'g>, body: impl FnOnce() -> T) -> T {
-        let builder = run.builder;
+    fn here<'g, T>(&self, cx: Context<'g>, body: impl FnOnce() -> T) -> T {
+        let builder = cx.builder;
         builder.at_root_scope(|| builder.scope(self.scope, body))
     }
 }

@@ -1,9 +1,9 @@
 //! The encoder layer that BERT, ALBERT, ELECTRA and Megatron's BERT share: attention to all positions and a feed-forward
 //! layer, each added to its input, with the norm after the sum (Devlin et al. 2019) or before the block (Megatron).
 
-use super::hf_config::ConfigError;
+use super::context::Context;
+use super::hugging_face::ConfigError;
 use super::layers::{Activation, FeedForward, Heads, Sight, attention, feed_forward, layer_norm};
-use super::run::Run;
 use crate::graph::{Axis, LoopOptions, Tensor};
 
 /// What a stack of layers gives.
@@ -56,32 +56,37 @@ impl Encoder {
     /// [`super::tokens::Tokens`] has it; with `inputs` each layer's input comes too.
     pub fn stack<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         x: Tensor<'g>,
         mask: Option<Tensor<'g>>,
         inputs: bool,
     ) -> Encoded<'g> {
-        let builder = run.builder;
+        let builder = cx.builder;
         builder.scope("encoder", || {
             let mut encoded = builder.scope("layer", || {
                 let own = LoopOptions {
                     stack_weights: true,
                     ..LoopOptions::default()
                 };
-                repeat(run, self.layers, own, x, inputs, |run, x| {
-                    self.layer(run, x, mask)
+                repeat(cx, self.layers, own, x, inputs, |cx, x| {
+                    self.layer(cx, x, mask)
                 })
             });
             if self.norm == Norm::Before {
                 encoded.last =
-                    layer_norm(run, "final_norm", encoded.last, self.epsilon).pin_residual();
+                    layer_norm(cx, "final_norm", encoded.last, self.epsilon).pin_residual();
             }
             encoded
         })
     }
 
     /// One layer in the current scope: `[batch, length, embed]` to the same.
-    pub fn layer<'g>(&self, run: Run<'g>, x: Tensor<'g>, mask: Option<Tensor<'g>>) -> Tensor<'g> {
+    pub fn layer<'g>(
+        &self,
+        cx: Context<'g>,
+        x: Tensor<'g>,
+        mask: Option<Tensor<'g>>,
+    ) -> Tensor<'g> {
         let kv = self.hidden / self.heads.max(1);
         let heads = Heads {
             heads: self.heads,
@@ -97,8 +102,8 @@ impl Encoder {
             mask,
             dropout: self.attention_dropout,
         };
-        let x = self.residual(run, "attention", x, |x| attention(run, x, x, heads, sight));
-        self.residual(run, "mlp", x, |x| {
+        let x = self.residual(cx, "attention", x, |x| attention(cx, x, x, heads, sight));
+        self.residual(cx, "mlp", x, |x| {
             let shape = FeedForward {
                 mlp: self.mlp,
                 activation: self.activation,
@@ -107,21 +112,21 @@ impl Encoder {
                 init: self.init,
                 output_init: self.output_init,
             };
-            feed_forward(run, x, shape)
+            feed_forward(cx, x, shape)
         })
     }
 
     /// `x` and what `block` makes of it, normed before or after, in the scope `name`.
     fn residual<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         name: &str,
         x: Tensor<'g>,
         block: impl FnOnce(Tensor<'g>) -> Tensor<'g>,
     ) -> Tensor<'g> {
-        let norm = |x| layer_norm(run, "norm", x, self.epsilon);
-        let add = |made| x + run.dropout(made, self.dropout, "residual");
-        run.builder.scope(name, || {
+        let norm = |x| layer_norm(cx, "norm", x, self.epsilon);
+        let add = |made| x + cx.dropout(made, self.dropout, "residual");
+        cx.builder.scope(name, || {
             let sum = match self.norm {
                 // Pinned, so that the gradients of queries, keys and values are added up before devices exchange them.
                 Norm::After => norm(add(block(x.pin_residual()))),
@@ -166,24 +171,24 @@ pub(super) fn ungated(activation: Activation) -> Result<(), ConfigError> {
 /// A loop of `count` passes of `body` over `x` `[batch, length, embed]`. `options` says whether the weights that `body`
 /// declares are one set a pass or one for all; rematerialisation is the run's.
 pub fn repeat<'g>(
-    run: Run<'g>,
+    cx: Context<'g>,
     count: usize,
     options: LoopOptions,
     x: Tensor<'g>,
     inputs: bool,
-    body: impl FnOnce(Run<'g>, Tensor<'g>) -> Tensor<'g>,
+    body: impl FnOnce(Context<'g>, Tensor<'g>) -> Tensor<'g>,
 ) -> Encoded<'g> {
     let options = LoopOptions {
-        remat: run.remat,
+        remat: cx.remat,
         ..options
     };
-    let inside = run.builder.open_loop(Axis::new("layers", count), options);
+    let inside = cx.builder.open_loop(Axis::new("layers", count), options);
     let carried = inside.carry(x);
-    let run = Run {
+    let cx = Context {
         shared: (!options.stack_weights).then_some(inside),
-        ..run.at(inside.index())
+        ..cx.at(inside.index())
     };
-    let next = body(run, carried);
+    let next = body(cx, carried);
     inside.set_next(0, next);
     if inputs {
         inside.emit(carried);

@@ -3,19 +3,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::run::Run;
+use super::context::Context;
 use crate::graph::{DType, Init, Shape, Tensor};
 
 /// Root-mean-square norm without mean or bias (Zhang and Sennrich 2019), in `f32`: `[.., embed]` to the same.
-pub fn rms_norm<'g>(run: Run<'g>, name: &str, x: Tensor<'g>, epsilon: f64) -> Tensor<'g> {
-    let builder = run.builder;
+pub fn rms_norm<'g>(cx: Context<'g>, name: &str, x: Tensor<'g>, epsilon: f64) -> Tensor<'g> {
+    let builder = cx.builder;
     builder.scope(name, || {
         let axes = [("embed", x.size("embed"))];
-        let scale = run.weight("scale", axes, Init::Ones, run.policy.exact());
-        let exact = x.cast(run.policy.exact());
+        let scale = cx.weight("scale", axes, Init::Ones, cx.policy.exact());
+        let exact = x.cast(cx.policy.exact());
         let variance = (exact * exact).mean(["embed"]);
         let normed = exact * (variance + epsilon).rsqrt();
-        (normed * scale).cast(run.policy.compute())
+        (normed * scale).cast(cx.policy.compute())
     })
 }
 
@@ -23,8 +23,8 @@ pub fn rms_norm<'g>(run: Run<'g>, name: &str, x: Tensor<'g>, epsilon: f64) -> Te
 ///
 /// Written as a product with ones: protein vocabularies have tens of rows, and on a TPU a product and its gradient are
 /// faster than a gather and a scatter of so few.
-pub fn embed<'g>(run: Run<'g>, table: Tensor<'g>, ids: Tensor<'g>) -> Tensor<'g> {
-    let dtype = run.policy.compute();
+pub fn embed<'g>(cx: Context<'g>, table: Tensor<'g>, ids: Tensor<'g>) -> Tensor<'g> {
+    let dtype = cx.policy.compute();
     let hot = ids.one_hot("vocab", table.size("vocab"), dtype);
     hot.dot(table.cast(dtype), ["vocab"]).pin_residual()
 }
@@ -52,28 +52,28 @@ pub fn log_softmax<'g>(logits: Tensor<'g>, axis: &str) -> Tensor<'g> {
 }
 
 /// Layer norm (Ba et al. 2016) with scale and bias, in the exact type: `[.., embed]` to the same.
-pub fn layer_norm<'g>(run: Run<'g>, name: &str, x: Tensor<'g>, epsilon: f64) -> Tensor<'g> {
-    layer_norm_along(run, name, x, "embed", epsilon)
+pub fn layer_norm<'g>(cx: Context<'g>, name: &str, x: Tensor<'g>, epsilon: f64) -> Tensor<'g> {
+    layer_norm_along(cx, name, x, "embed", epsilon)
 }
 
 /// [`layer_norm`] along `axis`.
 pub fn layer_norm_along<'g>(
-    run: Run<'g>,
+    cx: Context<'g>,
     name: &str,
     x: Tensor<'g>,
     axis: &str,
     epsilon: f64,
 ) -> Tensor<'g> {
-    let builder = run.builder;
+    let builder = cx.builder;
     builder.scope(name, || {
         let axes = [(axis, x.size(axis))];
-        let exact = run.policy.exact();
-        let scale = run.weight("scale", axes, Init::Ones, exact);
-        let bias = run.weight("bias", axes, Init::Zeros, exact);
+        let exact = cx.policy.exact();
+        let scale = cx.weight("scale", axes, Init::Ones, exact);
+        let bias = cx.weight("bias", axes, Init::Zeros, exact);
         let centered = x.cast(exact) - x.cast(exact).mean([axis]);
         let variance = (centered * centered).mean([axis]);
         let normed = centered * (variance + epsilon).rsqrt();
-        (normed * scale + bias).cast(run.policy.compute())
+        (normed * scale + bias).cast(cx.policy.compute())
     })
 }
 
@@ -100,7 +100,7 @@ pub struct Dense {
 /// A linear layer in the scope `name`: `x` times `kernel` over the axes `inputs`, plus `bias` if there is one. The
 /// kernel's axes are `inputs` (sizes from `x`), then `outputs`. If the run has a low-rank change, the kernel is the changed one.
 pub fn linear<'g>(
-    run: Run<'g>,
+    cx: Context<'g>,
     name: &str,
     x: Tensor<'g>,
     inputs: &[&str],
@@ -108,17 +108,17 @@ pub fn linear<'g>(
     dense: Dense,
     place: Place,
 ) -> Tensor<'g> {
-    let builder = run.builder;
-    let dtype = run.policy.compute();
+    let builder = cx.builder;
+    let dtype = cx.policy.compute();
     builder.scope(name, || {
         let axes = inputs.iter().map(|name| (*name, x.size(name)));
         let axes = axes.chain(outputs.iter().copied());
         let init = Init::Normal(dense.init);
-        let kernel = match run.low_rank {
-            None => run.weight("kernel", axes, init, dtype),
+        let kernel = match cx.low_rank {
+            None => cx.weight("kernel", axes, init, dtype),
             Some(change) => {
-                let kernel = run.weight("kernel", axes, init, DType::F32);
-                change.apply(run, kernel, inputs).cast(dtype)
+                let kernel = cx.weight("kernel", axes, init, DType::F32);
+                change.apply(cx, kernel, inputs).cast(dtype)
             }
         };
         let product = x.dot(kernel, inputs.iter().copied());
@@ -128,7 +128,7 @@ pub fn linear<'g>(
             Place::Residual => product.pin_residual(),
         };
         match dense.biased {
-            true => product + run.weight("bias", outputs.iter().copied(), Init::Zeros, dtype),
+            true => product + cx.weight("bias", outputs.iter().copied(), Init::Zeros, dtype),
             false => product,
         }
     })
@@ -137,7 +137,7 @@ pub fn linear<'g>(
 /// A biased linear layer from the axis `from` to `to`, `[.., from]` to `[.., to]`. Where both have one name (`embed` to
 /// `embed`) the kernel and the bias call the outgoing axis `hidden`, since names are unique in a tensor.
 pub fn project<'g>(
-    run: Run<'g>,
+    cx: Context<'g>,
     name: &str,
     x: Tensor<'g>,
     from: &str,
@@ -147,7 +147,7 @@ pub fn project<'g>(
     let dense = Dense { init, biased: true };
     match from == to {
         true => linear(
-            run,
+            cx,
             name,
             x,
             &[from],
@@ -156,7 +156,7 @@ pub fn project<'g>(
             Place::Free,
         )
         .rename("hidden", to),
-        false => linear(run, name, x, &[from], &[(to, size)], dense, Place::Free),
+        false => linear(cx, name, x, &[from], &[(to, size)], dense, Place::Free),
     }
 }
 
@@ -193,27 +193,19 @@ pub struct Sight<'g> {
 /// Multi-head attention: `x` `[batch, length, embed]` looks at `context` `[batch, length', embed]`; gives
 /// `[batch, length, embed]`.
 pub fn attention<'g>(
-    run: Run<'g>,
+    cx: Context<'g>,
     x: Tensor<'g>,
     context: Tensor<'g>,
     shape: Heads,
     sight: Sight<'g>,
 ) -> Tensor<'g> {
-    let builder = run.builder;
+    let builder = cx.builder;
     let (embed, Heads { heads, kv, .. }) = (x.size("embed"), shape);
     let biased = shape.biased;
     let project = |name: &str, of: Tensor<'g>, init: f64| {
         let outputs = [("heads", heads), ("kv", kv)];
         let dense = Dense { init, biased };
-        linear(
-            run,
-            name,
-            of,
-            &["embed"],
-            &outputs,
-            dense,
-            Place::Activation,
-        )
+        linear(cx, name, of, &["embed"], &outputs, dense, Place::Activation)
     };
     let query = project("q", x, shape.query_init);
     let key = project("k", context, shape.init).rename("length", "keys");
@@ -221,18 +213,18 @@ pub fn attention<'g>(
     // Scores and their mix stay split by heads; left free, the gradient of the residual stream (split by positions)
     // would pull them over to its own split and back.
     let scores = builder.scope("scores", || {
-        let scores = query.dot_as(key, ["kv"], run.policy.exact()).pin();
+        let scores = query.dot_as(key, ["kv"], cx.policy.exact()).pin();
         match shape.scale {
             1.0 => scores,
             scale => scores * scale,
         }
     });
-    let weights = attention_weights(run, scores, sight);
+    let weights = attention_weights(cx, scores, sight);
     let mixed = builder.scope("mix", || weights.dot(value, ["keys"]).pin());
     let (init, outputs) = (shape.output_init, [("embed", embed)]);
     let dense = Dense { init, biased };
     linear(
-        run,
+        cx,
         "o",
         mixed,
         &["heads", "kv"],
@@ -243,10 +235,14 @@ pub fn attention<'g>(
 }
 
 /// What share of each key a query takes, from `scores` `[batch, heads, length, keys]`.
-pub fn attention_weights<'g>(run: Run<'g>, mut scores: Tensor<'g>, sight: Sight<'g>) -> Tensor<'g> {
-    run.builder.scope("softmax", || {
+pub fn attention_weights<'g>(
+    cx: Context<'g>,
+    mut scores: Tensor<'g>,
+    sight: Sight<'g>,
+) -> Tensor<'g> {
+    cx.builder.scope("softmax", || {
         if let Some(bias) = sight.bias {
-            scores = scores + bias.cast(run.policy.exact());
+            scores = scores + bias.cast(cx.policy.exact());
         }
         if let Some(mask) = sight.mask {
             // The most negative finite number, so that a row with nothing to see is a mean and not NaN.
@@ -254,8 +250,8 @@ pub fn attention_weights<'g>(run: Run<'g>, mut scores: Tensor<'g>, sight: Sight<
                 .broadcast(scores.shape().axes)
                 .select(scores, scores.constant(f64::from(f32::MIN)));
         }
-        run.dropout(softmax(scores, "keys"), sight.dropout, "weights")
-            .cast(run.policy.compute())
+        cx.dropout(softmax(scores, "keys"), sight.dropout, "weights")
+            .cast(cx.policy.compute())
     })
 }
 
@@ -307,29 +303,21 @@ pub struct FeedForward {
 }
 
 /// A feed-forward layer: `[.., embed]` to the same, by way of `mlp` hidden units.
-pub fn feed_forward<'g>(run: Run<'g>, x: Tensor<'g>, shape: FeedForward) -> Tensor<'g> {
+pub fn feed_forward<'g>(cx: Context<'g>, x: Tensor<'g>, shape: FeedForward) -> Tensor<'g> {
     let (embed, biased) = (x.size("embed"), shape.biased);
     let project = |name: &str| {
         let (init, outputs) = (shape.init, [("mlp", shape.mlp)]);
         let dense = Dense { init, biased };
-        linear(run, name, x, &["embed"], &outputs, dense, Place::Activation)
+        linear(cx, name, x, &["embed"], &outputs, dense, Place::Activation)
     };
     let hidden = match shape.activation {
         Activation::GatedGelu => gelu_tanh(project("wi_0")) * project("wi_1"),
         activation => activation.of(project("wi")),
     };
-    let hidden = run.dropout(hidden, shape.dropout, "hidden");
+    let hidden = cx.dropout(hidden, shape.dropout, "hidden");
     let (init, outputs) = (shape.output_init, [("embed", embed)]);
     let dense = Dense { init, biased };
-    linear(
-        run,
-        "wo",
-        hidden,
-        &["mlp"],
-        &outputs,
-        dense,
-        Place::Residual,
-    )
+    linear(cx, "wo", hidden, &["mlp"], &outputs, dense, Place::Residual)
 }
 
 /// The gaussian error linear unit.
@@ -375,9 +363,9 @@ pub fn binary_cross_entropy<'g>(
 }
 
 /// Whether key position `keys` is not after position `length`: `pred[length, keys]`.
-pub fn causal<'g>(run: Run<'g>, length: usize) -> Tensor<'g> {
+pub fn causal<'g>(cx: Context<'g>, length: usize) -> Tensor<'g> {
     let shape = Shape::new(DType::S32, [("length", length), ("keys", length)]);
-    let builder = run.builder;
+    let builder = cx.builder;
     builder
         .iota("keys", shape.clone())
         .le(builder.iota("length", shape))

@@ -1,6 +1,6 @@
 //! LoRA (Hu et al. 2022): linear layers whose kernels stay as they are but for a product of two thin matrices, which is all
 //! that is trained. Any family whose layers come from [`super::layers::linear`] takes one, through
-//! [`Run::low_rank`](super::Run).
+//! [`Context::low_rank`](super::Run).
 //!
 //! Two forms are in use on ProtT5: Hugging Face's peft adds `b·a x alpha / r`; ProtTrans's own fine-tuning also multiplies
 //! the kernel, by a product of rank 1 that starts near 1 (after Liu et al. 2022), and trains the norms.
@@ -9,7 +9,7 @@
 //! ribosome verify golden/numeric/lora_prottrans.safetensors
 //! ```
 
-use super::run::Run;
+use super::context::Context;
 use super::weights::{Entry, Kept};
 use crate::graph::{Axis, Init, Tensor};
 
@@ -77,22 +77,15 @@ impl LowRank {
 
     /// The `kernel` of the current scope, whose first axes are `inputs`, as it is changed; as it is where the scope is no
     /// target.
-    pub fn apply<'g>(&self, run: Run<'g>, kernel: Tensor<'g>, inputs: &[&str]) -> Tensor<'g> {
-        if !self.changes(&run.builder.path()) {
+    pub fn apply<'g>(&self, cx: Context<'g>, kernel: Tensor<'g>, inputs: &[&str]) -> Tensor<'g> {
+        if !self.changes(&cx.builder.path()) {
             return kernel;
         }
         let fan_in: usize = inputs.iter().map(|name| kernel.size(name)).product();
         let mut changed = kernel;
         if self.multiplier_rank > 0 {
             let starts = [Init::Near1(0.01), Init::Ones];
-            let product = product(
-                run,
-                kernel,
-                inputs,
-                self.multiplier_rank,
-                MULTIPLIED,
-                starts,
-            );
+            let product = product(cx, kernel, inputs, self.multiplier_rank, MULTIPLIED, starts);
             changed = changed * product * (1.0 / self.multiplier_rank as f64);
         }
         let start = match self.names {
@@ -102,7 +95,7 @@ impl LowRank {
         };
         if self.rank > 0 {
             let starts = [Init::Normal(start), Init::Zeros];
-            let product = product(run, kernel, inputs, self.rank, ADDED, starts);
+            let product = product(cx, kernel, inputs, self.rank, ADDED, starts);
             changed = changed + product * self.scale;
         }
         changed
@@ -165,7 +158,7 @@ impl LowRank {
 /// The product, of the kernel's shape, of the weights `names` of the current scope: `[inputs.., rank]` and
 /// `[rank, outputs..]`.
 fn product<'g>(
-    run: Run<'g>,
+    cx: Context<'g>,
     kernel: Tensor<'g>,
     inputs: &[&str],
     rank: usize,
@@ -177,8 +170,8 @@ fn product<'g>(
     let rank = Axis::new("rank", rank);
     let from = ins.iter().cloned().chain([rank.clone()]);
     let to = [rank].into_iter().chain(outs.iter().cloned());
-    let from = run.builder.weight(names[0], from, starts[0]);
-    let to = run.builder.weight(names[1], to, starts[1]);
+    let from = cx.builder.weight(names[0], from, starts[0]);
+    let to = cx.builder.weight(names[1], to, starts[1]);
     from.dot(to, ["rank"])
 }
 

@@ -11,13 +11,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::context::Context;
 use super::embeddings::Embeddings;
 use super::encoder::{Encoded, Encoder, Norm, ungated};
-use super::encoder_hf::{self, BERT_DECODER, BERT_LAYER, LayerNames};
 use super::heads::MaskedHead;
-use super::hf_config::ConfigError;
+use super::hugging_face::ConfigError;
+use super::hugging_face::encoder as files;
+use super::hugging_face::encoder::{BERT_DECODER, BERT_LAYER, LayerNames};
 use super::layers::Activation;
-use super::run::Run;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::Tensor;
@@ -125,21 +126,21 @@ impl Config {
     }
 
     /// Encodes `tokens`. With `inputs` each layer's input comes too.
-    pub fn encode<'g>(&self, run: Run<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
-        let embedded = self.embeddings().embed(run, tokens);
-        let embedded = run.dropout(embedded, self.hidden_dropout_prob, "embedded");
-        self.encoder().stack(run, embedded, tokens.mask, inputs)
+    pub fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+        let embedded = self.embeddings().embed(cx, tokens);
+        let embedded = cx.dropout(embedded, self.hidden_dropout_prob, "embedded");
+        self.encoder().stack(cx, embedded, tokens.mask, inputs)
     }
 
     /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
-    pub fn token_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
-        self.head().logits(run, encoded)
+    pub fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+        self.head().logits(cx, encoded)
     }
 
     /// The masked-LM logits `[batch, length, vocab]` of `tokens`, in the exact type.
-    pub fn logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
-        let encoded = self.encode(run, tokens, false).last;
-        self.token_logits(run, encoded)
+    pub fn logits<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+        let encoded = self.encode(cx, tokens, false).last;
+        self.token_logits(cx, encoded)
     }
 
     /// Refuses what no model can have.
@@ -157,7 +158,7 @@ impl Config {
     /// # Errors
     /// An unknown key, a value of the wrong kind, or values that do not fit one another.
     pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
-        let config: Self = encoder_hf::config(config)?;
+        let config: Self = files::config(config)?;
         config.check()?;
         Ok(config)
     }
@@ -170,10 +171,10 @@ impl Config {
             ..BERT_LAYER
         };
         [
-            encoder_hf::embeddings("embeddings", "bert.embeddings", BERT_DECODER),
-            encoder_hf::layer("encoder/layer", "bert.encoder.layer.{layer}", &names),
-            encoder_hf::norm("encoder/final_norm", "bert.encoder.ln"),
-            encoder_hf::bert_head("masked_lm"),
+            files::embeddings("embeddings", "bert.embeddings", BERT_DECODER),
+            files::layer("encoder/layer", "bert.encoder.layer.{layer}", &names),
+            files::norm("encoder/final_norm", "bert.encoder.ln"),
+            files::bert_head("masked_lm"),
         ]
         .concat()
     }

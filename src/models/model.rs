@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::hf_config::{self, ConfigError};
-use super::run::Run;
+use super::context::Context;
+use super::hugging_face::{self, ConfigError};
 use super::tokens::Tokens;
 use super::weights::Entry;
 use super::{albert, bert, electra, megatron, t5, transfo_xl, xlnet};
@@ -89,7 +89,7 @@ impl Model {
     /// # Errors
     /// What does not, by the configuration's keys.
     pub fn check(&self) -> Result<(), ConfigError> {
-        hf_config::check_sizes(self)?;
+        hugging_face::check_sizes(self)?;
         match self {
             Model::T5(_) => Ok(()),
             Model::Bert(config) => config.check(),
@@ -252,11 +252,11 @@ impl Model {
     }
 
     /// The logits of masked tokens, `[batch, length, vocab]`; none where the model is no masked language model.
-    pub fn masked_logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Option<Tensor<'g>> {
+    pub fn masked_logits<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Option<Tensor<'g>> {
         match self {
-            Model::Bert(config) => Some(config.logits(run, tokens)),
-            Model::Albert(config) => Some(config.logits(run, tokens)),
-            Model::Megatron(config) => Some(config.logits(run, tokens)),
+            Model::Bert(config) => Some(config.logits(cx, tokens)),
+            Model::Albert(config) => Some(config.logits(cx, tokens)),
+            Model::Megatron(config) => Some(config.logits(cx, tokens)),
             _ => None,
         }
     }
@@ -264,19 +264,19 @@ impl Model {
     /// The logits of masked tokens and those of the sentence head, `[batch, classes]`; none where the model lacks either.
     pub fn masked_and_sentence_logits<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         tokens: Tokens<'g>,
     ) -> Option<(Tensor<'g>, Tensor<'g>)> {
         match self {
             Model::Bert(config) if config.sentence_head => {
-                let encoded = config.encode(run, tokens, false).last;
-                let order = config.sentence_logits(run, encoded);
-                Some((config.token_logits(run, encoded), order))
+                let encoded = config.encode(cx, tokens, false).last;
+                let order = config.sentence_logits(cx, encoded);
+                Some((config.token_logits(cx, encoded), order))
             }
             Model::Albert(config) if config.sentence_head => {
-                let encoded = config.encode(run, tokens, false).last;
-                let order = config.sentence_logits(run, encoded);
-                Some((config.token_logits(run, encoded), order))
+                let encoded = config.encode(cx, tokens, false).last;
+                let order = config.sentence_logits(cx, encoded);
+                Some((config.token_logits(cx, encoded), order))
             }
             _ => None,
         }
@@ -285,17 +285,17 @@ impl Model {
     /// Every weight, in the order in which the model declares them.
     pub fn weights(&self) -> Vec<Weight> {
         let builder = Builder::new();
-        let run = Run::new(&builder, Policy::F32);
+        let cx = Context::new(&builder, Policy::F32);
         let shape = Shape::new(DType::S32, [("batch", 2), ("length", 2)]);
         let ids = builder.input("ids", Role::Batch, shape);
         let all = ids.ge(ids.constant(0.0));
         match self {
             Model::T5(config) => {
-                config.loss(run, ids, ids, all);
+                config.loss(cx, ids, ids, all);
             }
             Model::Electra(config) => {
-                config.generator_logits(run, Tokens::new(ids));
-                config.discriminator_logits(run, Tokens::new(ids));
+                config.generator_logits(cx, Tokens::new(ids));
+                config.discriminator_logits(cx, Tokens::new(ids));
             }
             Model::Xlnet(config) => {
                 let input = xlnet::Input {
@@ -306,15 +306,15 @@ impl Model {
                     targets: None,
                     memory: None,
                 };
-                let output = config.forward(run, input);
-                config.logits(run, output.hidden);
+                let output = config.forward(cx, input);
+                config.logits(cx, output.hidden);
             }
             Model::TransfoXl(config) => {
-                let output = config.forward(run, ids, None);
-                config.losses(run, output.hidden, ids, all);
+                let output = config.forward(cx, ids, None);
+                config.losses(cx, output.hidden, ids, all);
             }
             Model::Bert(_) | Model::Albert(_) | Model::Megatron(_) => {
-                self.masked_logits(run, Tokens::new(ids));
+                self.masked_logits(cx, Tokens::new(ids));
             }
         }
         builder.weights()

@@ -1,7 +1,7 @@
 //! T5's relative-position bias: distances fall into buckets, exact for near ones and logarithmic for far ones, and
 //! each head has a learned number for each bucket (Raffel et al. 2020, section 2.1).
 
-use super::run::Run;
+use super::context::Context;
 use crate::graph::{DType, Init, Shape, Tensor};
 
 /// How distances are put into buckets.
@@ -52,17 +52,17 @@ impl Buckets {
 
 /// The bias `[heads, length, keys]` of `heads` heads, from a weight `[relpos_buckets, heads]` of the current scope.
 pub fn relative_bias<'g>(
-    run: Run<'g>,
+    cx: Context<'g>,
     buckets: Buckets,
     length: usize,
     heads: usize,
     init: f64,
 ) -> Tensor<'g> {
-    let builder = run.builder;
+    let builder = cx.builder;
     builder.scope("relative_bias", || {
         let axes = [("relpos_buckets", buckets.count), ("heads", heads)];
         let weight = builder.weight("embedding", axes, Init::Normal(init));
-        let exact = run.policy.exact();
+        let exact = cx.policy.exact();
         let table = builder.table("distance", buckets.table(length));
         let shape = Shape::new(DType::S32, [("length", length), ("keys", length)]);
         let last = builder.constant(length as f64 - 1.0, DType::S32);

@@ -9,12 +9,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::context::Context;
 use super::encoder::Encoded;
 use super::layers::{
     self, Activation, FeedForward, Heads, Sight, attention, cross_entropy, feed_forward, rms_norm,
 };
 use super::relative_bias::{Buckets, relative_bias};
-use super::run::Run;
 use crate::graph::{Axis, Init, LoopOptions, Tensor};
 
 /// The sizes and switches of a T5 model.
@@ -90,10 +90,10 @@ enum Stack {
 
 impl Config {
     /// The shared embedding, `[vocab, embed]`.
-    fn embedding<'g>(&self, run: Run<'g>) -> Tensor<'g> {
+    fn embedding<'g>(&self, cx: Context<'g>) -> Tensor<'g> {
         let axes = [("vocab", self.vocab_size), ("embed", self.d_model)];
-        run.builder.scope("shared", || {
-            run.builder.weight("embedding", axes, Init::Normal(1.0))
+        cx.builder.scope("shared", || {
+            cx.builder.weight("embedding", axes, Init::Normal(1.0))
         })
     }
 
@@ -115,20 +115,20 @@ impl Config {
     /// layer's input comes too.
     pub fn encode<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         ids: Tensor<'g>,
         mask: Tensor<'g>,
         inputs: bool,
     ) -> Encoded<'g> {
-        let builder = run.builder;
+        let builder = cx.builder;
         let mask = mask.rename("length", "keys");
         builder.scope("encoder", || {
-            self.stack(run, Stack::Encoder, ids, inputs, |run, x, bias| {
+            self.stack(cx, Stack::Encoder, ids, inputs, |cx, x, bias| {
                 let look = self.sight(Some(bias), Some(mask));
-                let x = self.residual(run, "attention", x, |normed| {
-                    attention(run, normed, normed, self.heads(), look)
+                let x = self.residual(cx, "attention", x, |normed| {
+                    attention(cx, normed, normed, self.heads(), look)
                 });
-                self.mlp(run, x)
+                self.mlp(cx, x)
             })
         })
     }
@@ -137,32 +137,32 @@ impl Config {
     /// of `ids` are real; without it all are.
     pub fn decode<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         ids: Tensor<'g>,
         mask: Option<Tensor<'g>>,
         encoded: Tensor<'g>,
         encoded_mask: Tensor<'g>,
     ) -> Encoded<'g> {
-        let builder = run.builder;
+        let builder = cx.builder;
         let cross_mask = encoded_mask.rename("length", "keys");
         builder.scope("decoder", || {
-            let mut seen = layers::causal(run, ids.size("length"));
+            let mut seen = layers::causal(cx, ids.size("length"));
             if let Some(mask) = mask {
                 let mask = mask.rename("length", "keys");
                 let axes = [("batch", ids.size("batch"))].map(Axis::from);
                 let axes: Vec<_> = axes.into_iter().chain(seen.shape().axes).collect();
                 seen = seen.broadcast(axes.clone()).and(mask.broadcast(axes));
             }
-            self.stack(run, Stack::Decoder, ids, false, |run, y, bias| {
+            self.stack(cx, Stack::Decoder, ids, false, |cx, y, bias| {
                 let look = self.sight(Some(bias), Some(seen));
-                let y = self.residual(run, "attention", y, |normed| {
-                    attention(run, normed, normed, self.heads(), look)
+                let y = self.residual(cx, "attention", y, |normed| {
+                    attention(cx, normed, normed, self.heads(), look)
                 });
                 let across = self.sight(None, Some(cross_mask));
-                let y = self.residual(run, "cross_attention", y, |normed| {
-                    attention(run, normed, encoded, self.heads(), across)
+                let y = self.residual(cx, "cross_attention", y, |normed| {
+                    attention(cx, normed, encoded, self.heads(), across)
                 });
-                self.mlp(run, y)
+                self.mlp(cx, y)
             })
         })
     }
@@ -170,52 +170,52 @@ impl Config {
     /// Embedding, loop over layers and final norm of one stack.
     fn stack<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         stack: Stack,
         ids: Tensor<'g>,
         inputs: bool,
-        layer: impl FnOnce(Run<'g>, Tensor<'g>, Tensor<'g>) -> Tensor<'g>,
+        layer: impl FnOnce(Context<'g>, Tensor<'g>, Tensor<'g>) -> Tensor<'g>,
     ) -> Encoded<'g> {
-        let builder = run.builder;
-        let embedded = self.shared(run, |table| layers::embed(run, table, ids));
-        let embedded = run.dropout(embedded, self.dropout_rate, "embedded");
+        let builder = cx.builder;
+        let embedded = self.shared(cx, |table| layers::embed(cx, table, ids));
+        let embedded = cx.dropout(embedded, self.dropout_rate, "embedded");
         let buckets = Buckets {
             count: self.relative_attention_num_buckets,
             max_distance: self.relative_attention_max_distance,
             bidirectional: stack == Stack::Encoder,
         };
         let init = (self.d_model as f64).powf(-0.5);
-        let bias = relative_bias(run, buckets, ids.size("length"), self.num_heads, init);
+        let bias = relative_bias(cx, buckets, ids.size("length"), self.num_heads, init);
         let count = match stack {
             Stack::Encoder => self.num_layers,
             Stack::Decoder => self.num_decoder_layers,
         };
         let results = builder.scope("layer", || {
             let options = LoopOptions {
-                remat: run.remat,
+                remat: cx.remat,
                 stack_weights: true,
                 ..LoopOptions::default()
             };
             let body = builder.open_loop(Axis::new("layers", count), options);
             let x = body.carry(embedded);
-            let next = layer(run.at(body.index()), x, bias);
+            let next = layer(cx.at(body.index()), x, bias);
             body.set_next(0, next);
             if inputs {
                 body.emit(x);
             }
             body.close()
         });
-        let normed = rms_norm(run, "final_norm", results[0], self.layer_norm_epsilon);
+        let normed = rms_norm(cx, "final_norm", results[0], self.layer_norm_epsilon);
         Encoded {
             // Every decoder layer and the logits read all positions: they are gathered once, here.
-            last: run.dropout(normed, self.dropout_rate, "final").pin(),
+            last: cx.dropout(normed, self.dropout_rate, "final").pin(),
             inputs: inputs.then(|| results[1]),
         }
     }
 
     /// Uses the shared embedding, whose scope is not the caller's.
-    fn shared<'g, T>(&self, run: Run<'g>, body: impl FnOnce(Tensor<'g>) -> T) -> T {
-        let table = run.builder.at_root_scope(|| self.embedding(run));
+    fn shared<'g, T>(&self, cx: Context<'g>, body: impl FnOnce(Tensor<'g>) -> T) -> T {
+        let table = cx.builder.at_root_scope(|| self.embedding(cx));
         body(table)
     }
 
@@ -231,21 +231,21 @@ impl Config {
     /// making it again would repeat the block's sum over devices.
     fn residual<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         name: &str,
         x: Tensor<'g>,
         block: impl FnOnce(Tensor<'g>) -> Tensor<'g>,
     ) -> Tensor<'g> {
-        run.builder.scope(name, || {
-            let normed = rms_norm(run, "norm", x, self.layer_norm_epsilon);
-            (x + run.dropout(block(normed), self.dropout_rate, "residual"))
+        cx.builder.scope(name, || {
+            let normed = rms_norm(cx, "norm", x, self.layer_norm_epsilon);
+            (x + cx.dropout(block(normed), self.dropout_rate, "residual"))
                 .pin_residual()
                 .tag("residual")
         })
     }
 
-    fn mlp<'g>(&self, run: Run<'g>, x: Tensor<'g>) -> Tensor<'g> {
-        self.residual(run, "mlp", x, |normed| {
+    fn mlp<'g>(&self, cx: Context<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        self.residual(cx, "mlp", x, |normed| {
             let shape = FeedForward {
                 mlp: self.d_ff,
                 activation: self.feed_forward_proj,
@@ -254,17 +254,17 @@ impl Config {
                 init: (self.d_model as f64).powf(-0.5),
                 output_init: (self.d_ff as f64).powf(-0.5),
             };
-            feed_forward(run, normed, shape)
+            feed_forward(cx, normed, shape)
         })
     }
 
     /// The logits `[batch, length, vocab]` of the decoder's result, in the exact type.
-    pub fn logits<'g>(&self, run: Run<'g>, decoded: Tensor<'g>) -> Tensor<'g> {
-        let builder = run.builder;
-        let (dtype, exact) = (run.policy.compute(), run.policy.exact());
+    pub fn logits<'g>(&self, cx: Context<'g>, decoded: Tensor<'g>) -> Tensor<'g> {
+        let builder = cx.builder;
+        let (dtype, exact) = (cx.policy.compute(), cx.policy.exact());
         builder.scope("logits", || {
             let logits = match self.tie_word_embeddings {
-                true => self.shared(run, |table| {
+                true => self.shared(cx, |table| {
                     let scaled = decoded * (self.d_model as f64).powf(-0.5);
                     scaled.dot_as(table.cast(dtype), ["embed"], exact)
                 }),
@@ -307,18 +307,18 @@ impl Config {
     /// and their number.
     pub fn loss<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         ids: Tensor<'g>,
         labels: Tensor<'g>,
         counted: Tensor<'g>,
     ) -> (Tensor<'g>, Tensor<'g>) {
         let mask = ids.ne(ids.constant(f64::from(self.pad_token_id)));
-        let encoded = self.encode(run, ids, mask, false).last;
+        let encoded = self.encode(cx, ids, mask, false).last;
         let decoded = self
-            .decode(run, self.decoder_input(labels), None, encoded, mask)
+            .decode(cx, self.decoder_input(labels), None, encoded, mask)
             .last;
-        let logits = self.logits(run, decoded);
-        run.builder
+        let logits = self.logits(cx, decoded);
+        cx.builder
             .scope("loss", || cross_entropy(logits, labels, counted))
     }
 }

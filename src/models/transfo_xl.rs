@@ -10,12 +10,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::adaptive_softmax::AdaptiveVocabulary;
-use super::hf_config::ConfigError;
+use super::context::Context;
+use super::hugging_face::ConfigError;
 use super::layers::{
     Activation, Dense, FeedForward, Place, Sight, cross_entropy, feed_forward, layer_norm, linear,
 };
 use super::relative_attention::{Compared, Reach, keys, mix, relative_scores, remember, sinusoids};
-use super::run::Run;
 use crate::graph::{Axis, Init, LoopOptions, Shape, Tensor};
 
 /// The sizes and switches of a Transformer-XL model. What is not given is as in Hugging Face's `TransfoXLConfig`.
@@ -154,12 +154,12 @@ impl Config {
     /// other, as in the original.
     pub fn forward<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         ids: Tensor<'g>,
         memory: Option<Tensor<'g>>,
     ) -> Output<'g> {
-        let builder = run.builder;
-        let compute = run.policy.compute();
+        let builder = cx.builder;
+        let compute = cx.policy.compute();
         let memory = memory.or_else(|| {
             let axes = [
                 ("layers", self.n_layer),
@@ -170,8 +170,8 @@ impl Config {
             let zeros = || builder.full(0.0, Shape::new(compute, axes)).pin();
             (self.mem_len > 0).then(zeros)
         });
-        let embedded = self.tying(|vocabulary| vocabulary.embed(run, ids));
-        let embedded = run.dropout(embedded.pin_residual(), self.dropout, "embedded");
+        let embedded = self.tying(|vocabulary| vocabulary.embed(cx, ids));
+        let embedded = cx.dropout(embedded.pin_residual(), self.dropout, "embedded");
         let length = ids.size("length");
         let before = memory.map_or(0, |memory| memory.size("memory"));
         let reach = Reach {
@@ -181,16 +181,16 @@ impl Config {
             clamp: self.clamp_len,
         };
         let waves = builder.scope("positions", || {
-            sinusoids(run, reach.distances(run), self.d_model)
+            sinusoids(cx, reach.distances(cx), self.d_model)
         });
         let shared = Shared {
-            sinusoids: run.dropout(waves, self.dropout, "positions"),
-            seen: reach.window(run, self.oldest(reach)),
-            biases: (!self.untie_r).then(|| self.biases(run)),
+            sinusoids: cx.dropout(waves, self.dropout, "positions"),
+            seen: reach.window(cx, self.oldest(reach)),
+            biases: (!self.untie_r).then(|| self.biases(cx)),
         };
         let results = builder.scope("layer", || {
             let options = LoopOptions {
-                remat: run.remat,
+                remat: cx.remat,
                 stack_weights: true,
                 ..LoopOptions::default()
             };
@@ -198,15 +198,15 @@ impl Config {
             let x = body.carry(embedded);
             let memory = memory.map(|memory| body.slice(memory));
             if self.mem_len > 0 {
-                body.emit(remember(run, memory, x, self.mem_len));
+                body.emit(remember(cx, memory, x, self.mem_len));
             }
-            let run = run.at(body.index());
-            let x = self.attention(run, x, memory, shared);
-            body.set_next(0, self.mlp(run, x));
+            let cx = cx.at(body.index());
+            let x = self.attention(cx, x, memory, shared);
+            body.set_next(0, self.mlp(cx, x));
             body.close()
         });
         Output {
-            hidden: run.dropout(results[0], self.dropout, "final").pin(),
+            hidden: cx.dropout(results[0], self.dropout, "final").pin(),
             memory: (self.mem_len > 0).then(|| results[1]),
         }
     }
@@ -222,41 +222,41 @@ impl Config {
     }
 
     /// The biases of the current scope for content and position, `[heads, kv]`.
-    fn biases<'g>(&self, run: Run<'g>) -> [Tensor<'g>; 2] {
+    fn biases<'g>(&self, cx: Context<'g>) -> [Tensor<'g>; 2] {
         ["content_bias", "position_bias"].map(|name| {
             let axes = [("heads", self.n_head), ("kv", self.d_head)];
-            run.builder.weight(name, axes, Init::Normal(self.init_std))
+            cx.builder.weight(name, axes, Init::Normal(self.init_std))
         })
     }
 
-    fn norm<'g>(&self, run: Run<'g>, x: Tensor<'g>) -> Tensor<'g> {
-        layer_norm(run, "norm", x, self.layer_norm_epsilon)
+    fn norm<'g>(&self, cx: Context<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        layer_norm(cx, "norm", x, self.layer_norm_epsilon)
     }
 
     /// `x` and what a block makes of it, with the norm before the block or after the sum.
     fn residual<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         x: Tensor<'g>,
         block: impl FnOnce(Tensor<'g>) -> Tensor<'g>,
     ) -> Tensor<'g> {
-        let update = |x| run.dropout(block(x), self.dropout, "residual");
+        let update = |x| cx.dropout(block(x), self.dropout, "residual");
         let sum = match self.pre_lnorm {
-            true => x + update(self.norm(run, x)),
-            false => self.norm(run, (x + update(x)).pin_residual()),
+            true => x + update(self.norm(cx, x)),
+            false => self.norm(cx, (x + update(x)).pin_residual()),
         };
         sum.pin_residual().tag("residual")
     }
 
     fn attention<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         x: Tensor<'g>,
         memory: Option<Tensor<'g>>,
         shared: Shared<'g>,
     ) -> Tensor<'g> {
-        let builder = run.builder;
-        let compute = run.policy.compute();
+        let builder = cx.builder;
+        let compute = cx.policy.compute();
         let (heads, init) = ([("heads", self.n_head), ("kv", self.d_head)], self.init_std);
         let dense = Dense {
             init,
@@ -265,10 +265,10 @@ impl Config {
         builder.scope("attention", || {
             // The memory is of the residual stream, and is normed with it.
             let memory = match self.pre_lnorm {
-                true => memory.map(|memory| self.norm(run, memory)),
+                true => memory.map(|memory| self.norm(cx, memory)),
                 false => memory,
             };
-            self.residual(run, x, |x| {
+            self.residual(cx, x, |x| {
                 // Gathered once for all three, so that their gradients are summed before they are summed over devices.
                 let x = x.pin();
                 let kernel = builder.scope("qkv", || {
@@ -281,15 +281,15 @@ impl Config {
                         .pin()
                 };
                 let [content_bias, position_bias] =
-                    shared.biases.unwrap_or_else(|| self.biases(run));
+                    shared.biases.unwrap_or_else(|| self.biases(cx));
                 let waves = shared.sinusoids;
                 let scores = relative_scores(
-                    run,
+                    cx,
                     Compared {
                         query: project(0, x),
-                        key: keys(run, memory, x, |of| project(1, of)),
+                        key: keys(cx, memory, x, |of| project(1, of)),
                         distance: linear(
-                            run,
+                            cx,
                             "r",
                             waves,
                             &["embed"],
@@ -307,18 +307,18 @@ impl Config {
                     dropout: self.dropatt,
                 };
                 let scores = scores * (self.d_head as f64).powf(-0.5);
-                let value = keys(run, memory, x, |of| project(2, of));
-                let mixed = mix(run, scores, value, sight);
+                let value = keys(cx, memory, x, |of| project(2, of));
+                let mixed = mix(cx, scores, value, sight);
                 let outputs = [("embed", self.d_model)];
                 let inputs = ["heads", "kv"];
-                linear(run, "o", mixed, &inputs, &outputs, dense, Place::Residual)
+                linear(cx, "o", mixed, &inputs, &outputs, dense, Place::Residual)
             })
         })
     }
 
-    fn mlp<'g>(&self, run: Run<'g>, x: Tensor<'g>) -> Tensor<'g> {
-        run.builder.scope("mlp", || {
-            self.residual(run, x, |x| {
+    fn mlp<'g>(&self, cx: Context<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        cx.builder.scope("mlp", || {
+            self.residual(cx, x, |x| {
                 let shape = FeedForward {
                     mlp: self.d_inner,
                     activation: Activation::Relu,
@@ -327,28 +327,28 @@ impl Config {
                     init: self.init_std,
                     output_init: self.init_std,
                 };
-                feed_forward(run, x, shape)
+                feed_forward(cx, x, shape)
             })
         })
     }
 
     /// The logarithms of the probabilities of every word to come after `hidden`: `[batch, length, vocab]` in the exact
     /// type.
-    pub fn log_probabilities<'g>(&self, run: Run<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
-        self.tying(|vocabulary| vocabulary.log_probabilities(run, hidden))
+    pub fn log_probabilities<'g>(&self, cx: Context<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
+        self.tying(|vocabulary| vocabulary.log_probabilities(cx, hidden))
     }
 
     /// The cross-entropies of `labels` (`s32[batch, length]`, the words to come after each position) where `counted`
     /// (`pred`, the same axes) holds: their sum and their number, scalars.
     pub fn losses<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         hidden: Tensor<'g>,
         labels: Tensor<'g>,
         counted: Tensor<'g>,
     ) -> (Tensor<'g>, Tensor<'g>) {
-        let logarithms = self.log_probabilities(run, hidden);
-        run.builder
+        let logarithms = self.log_probabilities(cx, hidden);
+        cx.builder
             .scope("loss", || cross_entropy(logarithms, labels, counted))
     }
 }

@@ -10,10 +10,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::hf_config::ConfigError;
+use super::context::Context;
+use super::hugging_face::ConfigError;
 use super::layers::{self, Activation};
 use super::relative_attention::remember;
-use super::run::Run;
 use crate::graph::{Axis, Init, LoopOptions, Tensor};
 
 /// Which keys a position may see, before masks.
@@ -158,19 +158,19 @@ impl Config {
     }
 
     /// The embedding, `[vocab, embed]`.
-    fn embedding<'g>(&self, run: Run<'g>) -> Tensor<'g> {
+    fn embedding<'g>(&self, cx: Context<'g>) -> Tensor<'g> {
         let axes = [("vocab", self.vocab_size), ("embed", self.d_model)];
-        run.builder.at_root_scope(|| {
-            let weight = || run.builder.weight("embedding", axes, self.init());
-            run.builder.scope("word_embedding", weight)
+        cx.builder.at_root_scope(|| {
+            let weight = || cx.builder.weight("embedding", axes, self.init());
+            cx.builder.scope("word_embedding", weight)
         })
     }
 
     /// Reads one segment.
-    pub fn forward<'g>(&self, run: Run<'g>, input: Input<'g>) -> Output<'g> {
-        let builder = run.builder;
-        let content = layers::embed(run, self.embedding(run), input.ids);
-        let content = run.dropout(content, self.dropout, "embedded");
+    pub fn forward<'g>(&self, cx: Context<'g>, input: Input<'g>) -> Output<'g> {
+        let builder = cx.builder;
+        let content = layers::embed(cx, self.embedding(cx), input.ids);
+        let content = cx.dropout(content, self.dropout, "embedded");
         let mask_embedding =
             builder.weight("mask_embedding", [("embed", self.d_model)], self.init());
         let query = input.targets.map(|targets| {
@@ -180,15 +180,15 @@ impl Config {
                 ("embed", self.d_model),
             ];
             let query = mask_embedding
-                .cast(run.policy.compute())
+                .cast(cx.policy.compute())
                 .broadcast(axes.map(Axis::from))
                 .pin_residual();
-            run.dropout(query, self.dropout, "masked")
+            cx.dropout(query, self.dropout, "masked")
         });
-        let shared = builder.scope("sight", || self.shared(run, input));
+        let shared = builder.scope("sight", || self.shared(cx, input));
         let results = builder.scope("layer", || {
             let options = LoopOptions {
-                remat: run.remat,
+                remat: cx.remat,
                 stack_weights: true,
                 ..LoopOptions::default()
             };
@@ -196,9 +196,9 @@ impl Config {
             let content = body.carry(content);
             let query = query.map(|query| body.carry(query));
             let memory = input.memory.map(|memory| body.slice(memory));
-            body.emit(self.next_memory(run, memory, content));
-            let run = run.at(body.index());
-            let streams = self.layer(run, content, query, memory, shared);
+            body.emit(self.next_memory(cx, memory, content));
+            let cx = cx.at(body.index());
+            let streams = self.layer(cx, content, query, memory, shared);
             for (carry, stream) in streams.into_iter().enumerate() {
                 body.set_next(carry, stream);
             }
@@ -206,7 +206,7 @@ impl Config {
         });
         // The query stream's result stands second where there is one; the memory is last.
         let streams = 1 + usize::from(query.is_some());
-        let hidden = run.dropout(results[streams - 1], self.dropout, "final");
+        let hidden = cx.dropout(results[streams - 1], self.dropout, "final");
         Output {
             hidden: hidden.pin(),
             memory: Some(results[streams]),
@@ -215,7 +215,7 @@ impl Config {
 
     fn next_memory<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         memory: Option<Tensor<'g>>,
         content: Tensor<'g>,
     ) -> Tensor<'g> {
@@ -224,16 +224,16 @@ impl Config {
             0 => content,
             reused => content.slice("length", 0, reused.min(length)),
         };
-        remember(run, memory, reused, self.mem_len)
+        remember(cx, memory, reused, self.mem_len)
     }
 
     /// The logits of `hidden` `[.., embed]`: its other axes and `vocab`, in the exact type.
-    pub fn logits<'g>(&self, run: Run<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
-        let builder = run.builder;
-        let (compute, exact) = (run.policy.compute(), run.policy.exact());
+    pub fn logits<'g>(&self, cx: Context<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
+        let builder = cx.builder;
+        let (compute, exact) = (cx.policy.compute(), cx.policy.exact());
         builder.scope("lm_head", || {
             let table = match self.tie_word_embeddings {
-                true => self.embedding(run),
+                true => self.embedding(cx),
                 false => {
                     let axes = [("vocab", self.vocab_size), ("embed", self.d_model)];
                     builder.weight("embedding", axes, self.init())

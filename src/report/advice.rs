@@ -1,8 +1,8 @@
 //! What to change when a program does not fit the device's memory, with the numbers.
 
-use super::job::workload;
-use super::memory::MemoryReport;
 use super::table::size;
+use crate::forecast::MemoryReport;
+use crate::pipeline::workload;
 use crate::sharding::Mesh;
 use crate::train::recipe::{Recipe, RematName};
 

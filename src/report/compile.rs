@@ -1,131 +1,12 @@
-//! The pipeline, from a recipe to a compiled program and the report of it, as one function of named stages.
+//! The report of a compiled step: one structure, which is also what `ribosome compile --json` prints.
 
 use prost::Message;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::advice::advice;
-use super::error::Error;
-use super::flops::FlopsReport;
-use super::forecast::{CollectiveReport, Forecast, forecast};
-use super::job::{Job, Lowered};
-use super::machine::{Built, Machine};
-use super::memory::MemoryReport;
-use super::stages::{Seconds, Stages};
-use crate::hlo::proto::HloModuleProtoWithConfig;
-use crate::hlo::{Analysis, analyse};
-use crate::runtime::{self, Executable, Settings};
+use crate::forecast::{CollectiveReport, FlopsReport, Forecast, MemoryReport};
+use crate::pipeline::{Compiled, Job, Machine, Seconds};
 use crate::sharding::{Mesh, Target};
-
-/// What came out of the pipeline.
-pub struct Compiled {
-    /// The lowered program.
-    pub lowered: Lowered,
-    /// The machine that it was compiled for.
-    pub machine: Machine,
-    /// The executable; none where it does not fit the device's memory.
-    pub built: Option<Built>,
-    /// The report.
-    pub report: CompileReport,
-}
-
-/// Compiles `job`: build, check, place, lower, load, compile, analyse. A program that the compiler refuses for want of memory is
-/// a result, not an error: the report says so and what to change.
-///
-/// # Errors
-/// Those of [`Job::lower`]; no plugin; or what the compiler refuses for another reason.
-pub fn compile(job: &Job, plugins: &Settings, stages: &mut Stages) -> Result<Compiled, Error> {
-    let target = &job.target;
-    // Only an attached TPU has to be asked for its devices. All else is lowered first, so that a mistake in the mesh shows
-    // before a plugin is fetched.
-    let open = |stages: &mut Stages| stages.time("load", || Machine::open(target, plugins));
-    let (machine, lowered) = match target.devices() {
-        Some(devices) => {
-            let lowered = job.lower(devices, stages)?;
-            (open(stages)?, lowered)
-        }
-        None => {
-            let machine = open(stages)?;
-            let lowered = job.lower(machine.devices().len(), stages)?;
-            (machine, lowered)
-        }
-    };
-    let outcome = stages.time("compile", || machine.compile(&lowered.program, job.shardy));
-    let (built, refused) = match outcome {
-        Ok(built) => (Some(built), None),
-        Err(Error::Runtime(error)) if error.is_out_of_memory() => (None, Some(error.to_string())),
-        Err(error) => return Err(error),
-    };
-    let (stats, analysis) = stages.time("analyse", || match &built {
-        None => Ok((None, None)),
-        Some(built) => {
-            let executable = built.executable();
-            let stats = executable.memory_stats()?;
-            Ok::<_, Error>((Some(stats), analysis(executable, &lowered.mesh)?))
-        }
-    })?;
-    let memory = MemoryReport::new(&lowered.program.signature, stats, machine.memory_bytes());
-    let flops = FlopsReport::new(&lowered.cost, analysis.as_ref());
-    let forecast = (analysis.as_ref().zip(target.topology())).and_then(|(analysis, topology)| {
-        forecast(analysis, &lowered.mesh, topology, flops.model_per_step)
-    });
-    let recipe = &job.recipe;
-    let report = CompileReport {
-        model: recipe.name.clone(),
-        fingerprint: lowered.program.fingerprint(),
-        target: TargetReport::new(target, machine.devices().len()),
-        mesh: MeshReport(lowered.mesh.clone()),
-        mesh_reason: lowered.mesh_reason.clone(),
-        partitioner: if job.shardy { "shardy" } else { "gspmd" },
-        parameters: lowered.parameters,
-        global_batch: recipe.batch,
-        length: recipe.length,
-        tokens_per_step: recipe.tokens_per_step(),
-        seconds: stages.seconds(),
-        hlo: HloReport {
-            instructions: lowered.program.instructions(),
-            bytes: lowered.program.module.encoded_len(),
-        },
-        warnings: lowered.warnings.clone(),
-        advice: match memory.fits {
-            true => Vec::new(),
-            false => advice(recipe, &lowered.mesh, &memory),
-        },
-        memory,
-        flops,
-        forecast,
-        collectives: analysis.map(|it| it.collectives.iter().map(Into::into).collect()),
-        plugin: PluginReport::new(&machine),
-        refused,
-    };
-    Ok(Compiled {
-        lowered,
-        machine,
-        built,
-        report,
-    })
-}
-
-/// What the optimized program tells; `None` where the plugin does not give it.
-fn analysis(executable: &Executable, mesh: &Mesh) -> Result<Option<Analysis>, Error> {
-    let bytes = match executable.optimized_program() {
-        Ok(bytes) => bytes,
-        Err(runtime::Error::Unimplemented { .. }) => return Ok(None),
-        Err(runtime::Error::Plugin {
-            code: runtime::Code::Unimplemented,
-            ..
-        }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let unreadable = |error: prost::DecodeError| Error::Optimized(error.to_string());
-    let with_config = HloModuleProtoWithConfig::decode(bytes.as_slice()).map_err(unreadable)?;
-    let module = with_config
-        .hlo_module
-        .ok_or_else(|| Error::Optimized("it holds no module".to_string()))?;
-    let axes: Vec<_> = (mesh.axes().iter())
-        .map(|axis| (axis.name.to_string(), axis.size))
-        .collect();
-    Ok(Some(analyse(&module, &axes)))
-}
 
 /// All that is known of a compiled step. As JSON it is what `ribosome compile --json` prints.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -173,6 +54,46 @@ pub struct CompileReport {
 }
 
 impl CompileReport {
+    /// The report of what `job` compiled to.
+    pub fn new(job: &Job, compiled: &Compiled) -> Self {
+        let Compiled {
+            lowered,
+            machine,
+            memory,
+            ..
+        } = compiled;
+        let recipe = &job.recipe;
+        let collectives = compiled.analysis.as_ref().map(|it| &it.collectives);
+        CompileReport {
+            model: recipe.name.clone(),
+            fingerprint: lowered.program.fingerprint(),
+            target: TargetReport::new(&job.target, machine.devices().len()),
+            mesh: MeshReport(lowered.mesh.clone()),
+            mesh_reason: lowered.mesh_reason.clone(),
+            partitioner: if job.shardy { "shardy" } else { "gspmd" },
+            parameters: lowered.parameters,
+            global_batch: recipe.batch,
+            length: recipe.length,
+            tokens_per_step: recipe.tokens_per_step(),
+            seconds: compiled.seconds.clone(),
+            hlo: HloReport {
+                instructions: lowered.program.instructions(),
+                bytes: lowered.program.module.encoded_len(),
+            },
+            warnings: lowered.warnings.clone(),
+            advice: match memory.fits {
+                true => Vec::new(),
+                false => advice(recipe, &lowered.mesh, memory),
+            },
+            memory: *memory,
+            flops: compiled.flops,
+            forecast: compiled.forecast.clone(),
+            collectives: collectives.map(|all| all.iter().map(Into::into).collect()),
+            plugin: PluginReport::new(machine),
+            refused: compiled.refused.clone(),
+        }
+    }
+
     /// The report as JSON.
     pub fn json(&self) -> String {
         // Strings and finite numbers: this cannot fail.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::{self, About, Checkpoint, CheckpointError};
 use crate::graph::{Shape, Weight};
 use crate::models::Model;
-use crate::models::hf_config::ConfigError;
-use crate::models::hf_folder::Found;
+use crate::models::hugging_face::ConfigError;
+use crate::models::hugging_face::Found;
 use crate::models::weights::{Export, FolderError, Import, layer_shape, layers};
 use crate::runtime::HostArray;
 

@@ -9,8 +9,8 @@ use crate::graph::{
     Axis, Builder, DType, Graph, GraphError, Init, Key, LoopOptions, Policy, Remat, Role, Shape,
     Tensor, Weight,
 };
-use crate::models::hf_config::{ConfigError, check_sizes};
-use crate::models::{Model, Run};
+use crate::models::hugging_face::{ConfigError, check_sizes};
+use crate::models::{Context, Model};
 
 /// All that decides what a step computes.
 #[derive(Clone, Debug)]
@@ -277,10 +277,10 @@ impl StepConfig {
         inputs: Inputs<'g>,
         key: Key<'g>,
     ) -> Result<Sums<'g>, WrongModel> {
-        let run = Run {
+        let cx = Context {
             remat: self.remat,
             key: self.dropout.then_some(key),
-            ..Run::new(builder, self.policy)
+            ..Context::new(builder, self.policy)
         };
         let given = Given {
             tokens: inputs.tokens,
@@ -294,7 +294,7 @@ impl StepConfig {
             count,
             parts,
             memory,
-        } = self.objective.loss(run, &self.model, given)?;
+        } = self.objective.loss(cx, &self.model, given)?;
         let weights: Vec<_> = builder
             .weights()
             .iter()

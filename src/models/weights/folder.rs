@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::super::hf_config::ConfigError;
+use super::super::hugging_face::ConfigError;
 use super::file::{FileError, TensorFile};
 use crate::runtime;
 

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Given, Loss};
-use crate::models::{Run, transfo_xl};
+use crate::models::{Context, transfo_xl};
 
 /// The settings: there are none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ impl CausalLm {
     /// The loss of predicting every token of a row but its first; a row has one more than the model reads.
     pub(super) fn loss<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         model: &transfo_xl::Config,
         given: Given<'_, 'g>,
     ) -> Loss<'g> {
@@ -23,11 +23,11 @@ impl CausalLm {
         let length = tokens.size("length") - 1;
         let read = tokens.slice("length", 0, length);
         let next = tokens.slice("length", 1, length + 1);
-        let output = model.forward(run, read, given.memory);
+        let output = model.forward(cx, read, given.memory);
         let counted = next.ge(next.constant(0.0));
-        let (sum, count) = run
+        let (sum, count) = cx
             .builder
-            .scope("loss", || model.losses(run, output.hidden, next, counted));
+            .scope("loss", || model.losses(cx, output.hidden, next, counted));
         Loss {
             sum,
             count,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Given, Loss};
 use crate::graph::{DType, Key, Tensor};
-use crate::models::{Run, t5};
+use crate::models::{Context, t5};
 
 /// ProtT5's denoising (Elnaggar et al. 2021; T5's `iid_15_r10s90_f`): single tokens are corrupted independently, most
 /// by one sentinel and some by a random token, and the whole original sequence is the target.
@@ -55,14 +55,14 @@ impl Denoise {
     /// The loss of restoring the given tokens: over all that is no padding.
     pub(super) fn loss<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         model: &t5::Config,
         given: Given<'_, 'g>,
     ) -> Loss<'g> {
         let tokens = given.tokens;
         let corrupted = self.corrupt(tokens, given.key, model.vocab_size);
         let counted = tokens.ne(tokens.constant(f64::from(model.pad_token_id)));
-        Loss::plain(model.loss(run, corrupted, tokens, counted))
+        Loss::plain(model.loss(cx, corrupted, tokens, counted))
     }
 
     /// The ids that noise puts in (of random ones the first), and where they come from.

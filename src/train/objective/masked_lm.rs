@@ -12,7 +12,7 @@ use crate::data::{Rows, Vocabulary};
 use crate::graph::{DType, Key, Tensor};
 use crate::models::layers::{causal, cross_entropy};
 use crate::models::tokens::Tokens;
-use crate::models::{Model, Run};
+use crate::models::{Context, Model};
 
 /// What a chosen residue that is to become another is drawn from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +105,7 @@ impl MaskedLm {
     /// The loss of saying what the chosen tokens were; none for a model that is no masked language model.
     pub(super) fn loss<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         model: &Model,
         given: Given<'_, 'g>,
     ) -> Option<Loss<'g>> {
@@ -118,7 +118,7 @@ impl MaskedLm {
         let tokens = pairs.map_or(tokens, |pairs| pairs.ids);
         let (corrupted, chosen) = self.corrupt(tokens, given.key, vocabulary);
         let rows = match self.packed {
-            true => packed(run, corrupted, tokens, vocabulary),
+            true => packed(cx, corrupted, tokens, vocabulary),
             false => Tokens {
                 ids: corrupted,
                 types: pairs.map(|pairs| pairs.types),
@@ -126,12 +126,12 @@ impl MaskedLm {
             },
         };
         let Some(pairs) = pairs else {
-            let logits = model.masked_logits(run, rows)?;
-            let sums = (run.builder).scope("loss", || cross_entropy(logits, tokens, chosen));
+            let logits = model.masked_logits(cx, rows)?;
+            let sums = (cx.builder).scope("loss", || cross_entropy(logits, tokens, chosen));
             return Some(Loss::plain(sums));
         };
-        let (logits, order) = model.masked_and_sentence_logits(run, rows)?;
-        run.builder.scope("loss", || {
+        let (logits, order) = model.masked_and_sentence_logits(cx, rows)?;
+        cx.builder.scope("loss", || {
             let (masked, places) = cross_entropy(logits, tokens, chosen);
             let order = order.rename("classes", "vocab");
             let all = pairs.swapped.ge(pairs.swapped.constant(0.0));
@@ -150,7 +150,7 @@ impl MaskedLm {
 /// Rows of several proteins, each starting with the vocabulary's first prefix token in the clean `tokens`: a position sees
 /// those of its own protein, and positions count from its start.
 fn packed<'g>(
-    run: Run<'g>,
+    cx: Context<'g>,
     ids: Tensor<'g>,
     tokens: Tensor<'g>,
     vocabulary: &Vocabulary,
@@ -161,7 +161,7 @@ fn packed<'g>(
         let starts = tokens
             .eq(tokens.constant(f64::from(start)))
             .cast(DType::F32);
-        let before = causal(run, tokens.size("length"));
+        let before = causal(cx, tokens.size("length"));
         // The how many-th protein a position belongs to: a running sum, exact in f32, as a product with a triangle.
         let number = starts
             .rename("length", "keys")

@@ -19,7 +19,7 @@ pub use sentence_order::{Pairs, pairs};
 
 use crate::data::{Dataset, DatasetError, Rows, Spans, Vocabulary, entropy};
 use crate::graph::{Key, Tensor};
-use crate::models::{Model, Run};
+use crate::models::{Context, Model};
 
 /// Which objective, with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,23 +97,23 @@ impl Objective {
     /// A model that the objective does not train.
     pub fn loss<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         model: &Model,
         given: Given<'_, 'g>,
     ) -> Result<Loss<'g>, WrongModel> {
         let loss = match (self, model) {
             (Objective::Denoise(denoise), Model::T5(config)) => {
-                Some(denoise.loss(run, config, given))
+                Some(denoise.loss(cx, config, given))
             }
-            (Objective::MaskedLm(masked), model) => masked.loss(run, model, given),
+            (Objective::MaskedLm(masked), model) => masked.loss(cx, model, given),
             (Objective::ReplacedTokens(replaced), Model::Electra(config)) => {
-                Some(replaced.loss(run, config, given))
+                Some(replaced.loss(cx, config, given))
             }
             (Objective::PermutationLm(permuted), Model::Xlnet(config)) => {
-                permuted.loss(run, config, given)
+                permuted.loss(cx, config, given)
             }
             (Objective::CausalLm(causal), Model::TransfoXl(config)) => {
-                Some(causal.loss(run, config, given))
+                Some(causal.loss(cx, config, given))
             }
             _ => None,
         };

@@ -10,7 +10,7 @@ use super::{Given, Loss};
 use crate::data::{Rows, Spans, Vocabulary};
 use crate::graph::{Axis, DType, Key, Shape, Tensor};
 use crate::models::layers::cross_entropy;
-use crate::models::{Run, xlnet};
+use crate::models::{Context, xlnet};
 
 /// The settings; defaults are those of the official example command for the large model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,7 +77,7 @@ impl PermutationLm {
     /// The loss of predicting the given positions.
     pub(super) fn loss<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         model: &xlnet::Config,
         given: Given<'_, 'g>,
     ) -> Option<Loss<'g>> {
@@ -87,24 +87,24 @@ impl PermutationLm {
         let mapping = targets.one_hot("length", length, DType::F32);
         let predicted = mapping
             .sum(["predictions"])
-            .gt(run.builder.constant(0.5, DType::F32));
+            .gt(cx.builder.constant(0.5, DType::F32));
         let hidden = self.hidden(tokens, predicted, given.key, given.vocabulary);
         let input = xlnet::Input {
             ids: tokens,
             // One part: its weights are in the model as published, without a gradient, as a softmax takes away what all keys share.
-            types: Some(run.builder.full(0.0, tokens.shape())),
+            types: Some(cx.builder.full(0.0, tokens.shape())),
             mask: None,
             permutation: Some(hidden),
-            targets: Some(mapping.cast(run.policy.compute())),
+            targets: Some(mapping.cast(cx.policy.compute())),
             memory: given.memory,
         };
-        let output = model.forward(run, input);
-        let logits = model.logits(run, output.hidden);
+        let output = model.forward(cx, input);
+        let logits = model.logits(cx, output.hidden);
         let labels = mapping
             .dot(tokens.cast(DType::F32), ["length"])
             .cast(DType::S32);
         let counted = targets.ge(targets.constant(0.0));
-        let (sum, count) = run
+        let (sum, count) = cx
             .builder
             .scope("loss", || cross_entropy(logits, labels, counted));
         Some(Loss {

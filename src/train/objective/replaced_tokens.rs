@@ -9,7 +9,7 @@ use super::{Given, Loss};
 use crate::graph::{DType, Key, Shape, Tensor};
 use crate::models::layers::{binary_cross_entropy, cross_entropy};
 use crate::models::tokens::Tokens;
-use crate::models::{Run, electra};
+use crate::models::{Context, electra};
 
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ impl ReplacedTokens {
     /// The generator's loss and the discriminator's, by the model's weight.
     pub(super) fn loss<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         model: &electra::Config,
         given: Given<'_, 'g>,
     ) -> Loss<'g> {
@@ -60,27 +60,27 @@ impl ReplacedTokens {
         let (corrupted, chosen) = self.noise().corrupt(tokens, key, vocabulary);
         let rows = Tokens::padded(tokens, vocabulary.pad);
         let logits = model.generator_logits(
-            run,
+            cx,
             Tokens {
                 ids: corrupted,
                 ..rows
             },
         );
-        let (generator, places) = run
+        let (generator, places) = cx
             .builder
             .scope("generator_loss", || cross_entropy(logits, tokens, chosen));
-        let filled = run.builder.scope("sample", || {
+        let filled = cx.builder.scope("sample", || {
             chosen.select(sample(logits.detach() / self.temperature, key), tokens)
         });
         let replaced = filled.ne(tokens);
         let scores = model.discriminator_logits(
-            run,
+            cx,
             Tokens {
                 ids: filled,
                 ..rows
             },
         );
-        run.builder.scope("loss", || {
+        cx.builder.scope("loss", || {
             let real = tokens.ne(tokens.constant(f64::from(vocabulary.pad)));
             let (discriminator, all) = binary_cross_entropy(scores, replaced, real);
             // As a sum over the generator's places, so that dividing by their number gives the sum of both means.

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::hf_config::{self, ConfigError};
-use super::transfo_xl::Config;
-use super::weights::{Entry, Kept};
+use super::config::{self, ConfigError};
+use crate::models::transfo_xl::Config;
+use crate::models::weights::{Entry, Kept};
 
 /// The keys of `config.json` that shape the model.
 const KEYS: &[&str] = &[
@@ -64,7 +64,7 @@ impl Config {
             }
         }
         let shared = config.remove("proj_share_all_but_first");
-        let mut config: Config = hf_config::read(&config, KEYS)?;
+        let mut config: Config = config::read(&config, KEYS)?;
         if shared == Some(Value::Bool(false)) && config.tie_projs.is_none() {
             config.tie_projs = Some(Vec::new());
         }

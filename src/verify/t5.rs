@@ -11,7 +11,7 @@ use crate::models::lora::LowRank;
 use crate::models::relative_bias::Buckets;
 use crate::models::t5::Config;
 use crate::models::weights::Entry;
-use crate::models::{Run, layers};
+use crate::models::{Context, layers};
 use crate::runtime::Client;
 
 /// The model with loss and gradients; with a low-rank `change`, the gradients of what that trains.
@@ -22,9 +22,9 @@ pub(super) fn conditional(
 ) -> Result<Tensors, VerifyError> {
     let config = Config::from_hugging_face(&case.config)?;
     let builder = Builder::new();
-    let run = Run {
+    let cx = Context {
         low_rank: change,
-        ..Run::new(&builder, Policy::F32)
+        ..Context::new(&builder, Policy::F32)
     };
     let ids = input(&builder, case, "input_ids")?;
     let mask = real(input(&builder, case, "attention_mask")?);
@@ -33,12 +33,12 @@ pub(super) fn conditional(
         true => Some(real(input(&builder, case, "decoder_attention_mask")?)),
         false => None,
     };
-    let encoded = config.encode(run, ids, mask, true);
+    let encoded = config.encode(cx, ids, mask, true);
     let decoder_ids = config.decoder_input(labels);
     let decoded = config
-        .decode(run, decoder_ids, decoder_mask, encoded.last, mask)
+        .decode(cx, decoder_ids, decoder_mask, encoded.last, mask)
         .last;
-    let logits = config.logits(run, decoded);
+    let logits = config.logits(cx, decoded);
     let counted = labels.ge(labels.constant(0.0));
     let (sum, count) = layers::cross_entropy(logits, labels, counted);
     if let Some(inputs) = encoded.inputs {
@@ -82,9 +82,9 @@ pub(super) fn encoder(
 ) -> Result<Tensors, VerifyError> {
     let config = Config::from_hugging_face(&case.config)?;
     let builder = Builder::new();
-    let run = Run {
+    let cx = Context {
         low_rank: change,
-        ..Run::new(&builder, Policy::F32)
+        ..Context::new(&builder, Policy::F32)
     };
     let ids = input(&builder, case, "input_ids")?;
     let mask = real(input(&builder, case, "attention_mask")?);
@@ -94,7 +94,7 @@ pub(super) fn encoder(
         .into_iter()
         .chain([("embed", config.d_model).into()]);
     let probe = builder.input("probe", Role::Batch, Shape::new(DType::F32, axes));
-    let last = config.encode(run, ids, mask, false).last;
+    let last = config.encode(cx, ids, mask, false).last;
     let kept = mask.cast(DType::F32);
     let count = kept.sum(["length"]);
     let seen = last * kept;

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::hf_config::{self, ConfigError};
-use super::layers::Activation;
-use super::t5::Config;
-use super::weights::{Entry, Kept};
+use super::config::{self, ConfigError};
+use crate::models::layers::Activation;
+use crate::models::t5::Config;
+use crate::models::weights::{Entry, Kept};
 
 /// The keys of `config.json` that shape the model.
 const KEYS: &[&str] = &[
@@ -39,7 +39,7 @@ impl Config {
         ) {
             config.insert("num_decoder_layers".into(), layers);
         }
-        hf_config::read(&config, KEYS)
+        config::read(&config, KEYS)
     }
 
     /// Where Hugging Face keeps each weight. An encoder alone has those that start with `encoder` and the embedding.

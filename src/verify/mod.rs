@@ -25,7 +25,7 @@ pub use case::{Case, CaseError};
 
 use crate::graph::{Graph, GraphError};
 use crate::hlo::{Layout, lower};
-use crate::models::hf_config::ConfigError;
+use crate::models::hugging_face::ConfigError;
 use crate::models::weights::WeightsError;
 use crate::runtime::{Client, HostArray, Session};
 use crate::sharding::{Mesh, Rules, ShardingError};

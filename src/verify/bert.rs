@@ -6,25 +6,25 @@ use super::model::{
 use super::{Case, Tensors, VerifyError};
 use crate::graph::{Builder, DType, Policy, Tensor};
 use crate::models::encoder::Encoded;
-use crate::models::hf_config::ConfigError;
+use crate::models::hugging_face::ConfigError;
 use crate::models::tokens::Tokens;
 use crate::models::weights::Entry;
-use crate::models::{Run, albert, bert, electra, layers, megatron};
+use crate::models::{Context, albert, bert, electra, layers, megatron};
 use crate::runtime::Client;
 
 pub(super) fn bert(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
     let model = bert::Config::from_hugging_face(&case.config)?;
-    masked(case, client, &model.hugging_face(), |run, tokens| {
-        let encoded = model.encode(run, tokens, true);
-        (encoded, model.token_logits(run, encoded.last))
+    masked(case, client, &model.hugging_face(), |cx, tokens| {
+        let encoded = model.encode(cx, tokens, true);
+        (encoded, model.token_logits(cx, encoded.last))
     })
 }
 
 pub(super) fn albert(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
     let model = albert::Config::from_hugging_face(&case.config)?;
-    masked(case, client, &model.hugging_face(), |run, tokens| {
-        let encoded = model.encode(run, tokens, true);
-        (encoded, model.token_logits(run, encoded.last))
+    masked(case, client, &model.hugging_face(), |cx, tokens| {
+        let encoded = model.encode(cx, tokens, true);
+        (encoded, model.token_logits(cx, encoded.last))
     })
 }
 
@@ -32,10 +32,10 @@ pub(super) fn bert_pretraining(case: &Case, client: &Client) -> Result<Tensors, 
     let mut model = bert::Config::from_hugging_face(&case.config)?;
     model.sentence_head = true;
     let names = ["next_sentence_label", "seq_relationship_logits"];
-    pretraining(case, client, &model.hugging_face(), names, |run, tokens| {
-        let encoded = model.encode(run, tokens, true);
-        let order = model.sentence_logits(run, encoded.last);
-        (encoded, model.token_logits(run, encoded.last), order)
+    pretraining(case, client, &model.hugging_face(), names, |cx, tokens| {
+        let encoded = model.encode(cx, tokens, true);
+        let order = model.sentence_logits(cx, encoded.last);
+        (encoded, model.token_logits(cx, encoded.last), order)
     })
 }
 
@@ -43,27 +43,27 @@ pub(super) fn albert_pretraining(case: &Case, client: &Client) -> Result<Tensors
     let mut model = albert::Config::from_hugging_face(&case.config)?;
     model.sentence_head = true;
     let names = ["sentence_order_label", "sop_logits"];
-    pretraining(case, client, &model.hugging_face(), names, |run, tokens| {
-        let encoded = model.encode(run, tokens, true);
-        let order = model.sentence_logits(run, encoded.last);
-        (encoded, model.token_logits(run, encoded.last), order)
+    pretraining(case, client, &model.hugging_face(), names, |cx, tokens| {
+        let encoded = model.encode(cx, tokens, true);
+        let order = model.sentence_logits(cx, encoded.last);
+        (encoded, model.token_logits(cx, encoded.last), order)
     })
 }
 
 pub(super) fn megatron(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
     let model = megatron::Config::from_hugging_face(&case.config)?;
-    masked(case, client, &model.hugging_face(), |run, tokens| {
-        let encoded = model.encode(run, tokens, true);
-        (encoded, model.token_logits(run, encoded.last))
+    masked(case, client, &model.hugging_face(), |cx, tokens| {
+        let encoded = model.encode(cx, tokens, true);
+        (encoded, model.token_logits(cx, encoded.last))
     })
 }
 
 pub(super) fn electra_generator(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
     let network = electra::Network::from_hugging_face(&case.config)?;
     let part = network.generator();
-    masked(case, client, &part.hugging_face(""), |run, tokens| {
-        let encoded = part.encode(run, tokens, true);
-        (encoded, part.token_logits(run, encoded.last))
+    masked(case, client, &part.hugging_face(""), |cx, tokens| {
+        let encoded = part.encode(cx, tokens, true);
+        (encoded, part.token_logits(cx, encoded.last))
     })
 }
 
@@ -72,11 +72,11 @@ fn masked(
     case: &Case,
     client: &Client,
     table: &[Entry],
-    model: impl for<'g> FnOnce(Run<'g>, Tokens<'g>) -> (Encoded<'g>, Tensor<'g>),
+    model: impl for<'g> FnOnce(Context<'g>, Tokens<'g>) -> (Encoded<'g>, Tensor<'g>),
 ) -> Result<Tensors, VerifyError> {
     let builder = Builder::new();
-    let run = Run::new(&builder, Policy::F32);
-    let (encoded, logits) = model(run, tokens(&builder, case, "input_ids")?);
+    let cx = Context::new(&builder, Policy::F32);
+    let (encoded, logits) = model(cx, tokens(&builder, case, "input_ids")?);
     let loss = token_loss(logits, input(&builder, case, "labels")?);
     give(&builder, encoded, logits, loss);
     let mut computed = compute(case, client, table, builder)?;
@@ -91,11 +91,11 @@ fn pretraining(
     client: &Client,
     table: &[Entry],
     names: [&str; 2],
-    model: impl for<'g> FnOnce(Run<'g>, Tokens<'g>) -> (Encoded<'g>, Tensor<'g>, Tensor<'g>),
+    model: impl for<'g> FnOnce(Context<'g>, Tokens<'g>) -> (Encoded<'g>, Tensor<'g>, Tensor<'g>),
 ) -> Result<Tensors, VerifyError> {
     let builder = Builder::new();
-    let run = Run::new(&builder, Policy::F32);
-    let (encoded, logits, order) = model(run, tokens(&builder, case, "input_ids")?);
+    let cx = Context::new(&builder, Policy::F32);
+    let (encoded, logits, order) = model(cx, tokens(&builder, case, "input_ids")?);
     if let Some(inputs) = encoded.inputs {
         hidden_states(&builder, inputs, encoded.last);
     }
@@ -115,10 +115,10 @@ pub(super) fn electra_discriminator(case: &Case, client: &Client) -> Result<Tens
     let network = electra::Network::from_hugging_face(&case.config)?;
     let part = network.discriminator();
     let builder = Builder::new();
-    let run = Run::new(&builder, Policy::F32);
+    let cx = Context::new(&builder, Policy::F32);
     let tokens = tokens(&builder, case, "input_ids")?;
-    let encoded = part.encode(run, tokens, true);
-    let logits = part.replaced_logits(run, encoded.last);
+    let encoded = part.encode(cx, tokens, true);
+    let logits = part.replaced_logits(cx, encoded.last);
     let loss = replaced_loss(logits, input(&builder, case, "labels")?, tokens);
     give(&builder, encoded, logits, loss);
     let mut computed = compute(case, client, &part.hugging_face(""), builder)?;
@@ -144,14 +144,14 @@ pub(super) fn electra_joint(case: &Case, client: &Client) -> Result<Tensors, Ver
     };
     model.check()?;
     let builder = Builder::new();
-    let run = Run::new(&builder, Policy::F32);
+    let cx = Context::new(&builder, Policy::F32);
     let seen = tokens(&builder, case, "input_ids")?;
-    let logits = model.generator_logits(run, seen);
+    let logits = model.generator_logits(cx, seen);
     let generator_loss = token_loss(logits, input(&builder, case, "labels")?);
     builder.output("output.generator_logits", logits);
     builder.output("output.generator_loss", generator_loss);
     let corrupted = tokens(&builder, case, "corrupted_ids")?;
-    let logits = model.discriminator_logits(run, corrupted);
+    let logits = model.discriminator_logits(cx, corrupted);
     let replaced = input(&builder, case, "is_replaced")?;
     let discriminator_loss = replaced_loss(logits, replaced, corrupted);
     builder.output("output.discriminator_logits", logits);

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::hf_config::{self, ConfigError};
-use super::model::Model;
-use super::weights::{Entry, Folder, FolderError};
-use super::{albert, bert, electra};
+use super::config::{self, ConfigError};
 use crate::graph::Weight;
+use crate::models::Model;
+use crate::models::weights::{Entry, Folder, FolderError};
+use crate::models::{albert, bert, electra};
 
 /// One of the folders that a model is kept in.
 #[derive(Clone, Debug)]
@@ -51,12 +51,12 @@ impl Model {
             return Ok(vec![
                 part(
                     GENERATOR,
-                    hf_config::write(&config.generator, "electra", "ElectraForMaskedLM")?,
+                    config::write(&config.generator, "electra", "ElectraForMaskedLM")?,
                     config.generator_names(),
                 ),
                 part(
                     DISCRIMINATOR,
-                    hf_config::write(&config.discriminator, "electra", "ElectraForPreTraining")?,
+                    config::write(&config.discriminator, "electra", "ElectraForPreTraining")?,
                     config.discriminator_names(),
                 ),
             ]);
@@ -81,7 +81,7 @@ impl Model {
     fn config(&self) -> Result<Map<String, Value>, ConfigError> {
         match self {
             Model::T5(config) => {
-                let mut config = hf_config::write(config, "t5", "T5ForConditionalGeneration")?;
+                let mut config = config::write(config, "t5", "T5ForConditionalGeneration")?;
                 config.insert("is_encoder_decoder".into(), true.into());
                 Ok(config)
             }
@@ -90,29 +90,27 @@ impl Model {
                     true => "BertForPreTraining",
                     false => "BertForMaskedLM",
                 };
-                hf_config::write(config, "bert", class)
+                config::write(config, "bert", class)
             }
             Model::Albert(config) => {
                 let class = match config.sentence_head {
                     true => "AlbertForPreTraining",
                     false => "AlbertForMaskedLM",
                 };
-                hf_config::write(config, "albert", class)
+                config::write(config, "albert", class)
             }
-            Model::Electra(config) => hf_config::write(config, "electra", "ElectraForPreTraining"),
+            Model::Electra(config) => config::write(config, "electra", "ElectraForPreTraining"),
             Model::Megatron(config) => {
-                hf_config::write(config, "megatron-bert", "MegatronBertForMaskedLM")
+                config::write(config, "megatron-bert", "MegatronBertForMaskedLM")
             }
             Model::Xlnet(config) => {
-                let mut object = hf_config::write(config, "xlnet", "XLNetLMHeadModel")?;
+                let mut object = config::write(config, "xlnet", "XLNetLMHeadModel")?;
                 if config.mem_len == 0 {
                     object.insert("mem_len".into(), Value::Null);
                 }
                 Ok(object)
             }
-            Model::TransfoXl(config) => {
-                hf_config::write(config, "transfo-xl", "TransfoXLLMHeadModel")
-            }
+            Model::TransfoXl(config) => config::write(config, "transfo-xl", "TransfoXLLMHeadModel"),
         }
     }
 }

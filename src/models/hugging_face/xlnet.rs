@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::hf_config::{self, ConfigError};
-use super::weights::{Entry, Kept};
-use super::xlnet::Config;
+use super::config::{self, ConfigError};
+use crate::models::weights::{Entry, Kept};
+use crate::models::xlnet::Config;
 
 /// The keys of `config.json` that shape the model.
 const KEYS: &[&str] = &[
@@ -56,7 +56,7 @@ impl Config {
             config.insert("mem_len".into(), 0.into());
         }
         let d_head = config.remove("d_head").and_then(|size| size.as_u64());
-        let config: Config = hf_config::read(&config, KEYS)?;
+        let config: Config = config::read(&config, KEYS)?;
         config.check()?;
         match d_head {
             Some(d_head) if d_head * config.n_head as u64 != config.d_model as u64 => {

@@ -4,14 +4,14 @@ use super::model::{compute, differentiate_segment, input_of, memories, optional,
 use super::{Case, Tensors, VerifyError};
 use crate::graph::{Builder, DType, Policy};
 use crate::models::xlnet::{Config, Input};
-use crate::models::{Run, layers};
+use crate::models::{Context, layers};
 use crate::runtime::Client;
 
 /// The language model: one stream, or two where the case has targets.
 pub(super) fn language_model(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
     let config = Config::from_hugging_face(&case.config)?;
     let builder = Builder::new();
-    let run = Run::new(&builder, Policy::F32);
+    let cx = Context::new(&builder, Policy::F32);
     let mut memory = None;
     for segment in segments(case) {
         let tokens = ["batch", "length"];
@@ -28,8 +28,8 @@ pub(super) fn language_model(case: &Case, client: &Client) -> Result<Tensors, Ve
             targets: optional("target_mapping", DType::F32, &mapping)?,
             memory,
         };
-        let output = config.forward(run, input);
-        let logits = config.logits(run, output.hidden);
+        let output = config.forward(cx, input);
+        let logits = config.logits(cx, output.hidden);
         let predictions = match input.targets {
             Some(_) => ["batch", "predictions"],
             None => tokens,

@@ -3,7 +3,7 @@
 use super::model::{compute, differentiate_segment, input_of, memories, segments};
 use super::{Case, Tensors, VerifyError};
 use crate::graph::{Builder, DType, Policy};
-use crate::models::Run;
+use crate::models::Context;
 use crate::models::transfo_xl::Config;
 use crate::runtime::Client;
 
@@ -11,7 +11,7 @@ use crate::runtime::Client;
 pub(super) fn language_model(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
     let config = Config::from_hugging_face(&case.config)?;
     let builder = Builder::new();
-    let run = Run::new(&builder, Policy::F32);
+    let cx = Context::new(&builder, Policy::F32);
     let mut memory = None;
     for segment in segments(case) {
         let input = |name: &str| {
@@ -19,9 +19,9 @@ pub(super) fn language_model(case: &Case, client: &Client) -> Result<Tensors, Ve
             input_of(&builder, case, &name, DType::S32, &["batch", "length"])
         };
         let (ids, labels) = (input("input_ids")?, input("labels")?);
-        let output = config.forward(run, ids, memory);
+        let output = config.forward(cx, ids, memory);
         memory = output.memory;
-        let logarithms = config.log_probabilities(run, output.hidden);
+        let logarithms = config.log_probabilities(cx, output.hidden);
         builder.output(&format!("output.log_probs_{segment}"), logarithms);
         builder.output(
             &format!("output.last_hidden_state_{segment}"),
@@ -37,7 +37,7 @@ pub(super) fn language_model(case: &Case, client: &Client) -> Result<Tensors, Ve
         let hot = next.one_hot("vocab", config.vocab_size, DType::F32);
         let taken = (logarithms * hot).sum(["vocab"]);
         let counted = taken.ne(taken.constant(0.0));
-        let (sum, count) = config.losses(run, hidden, next, counted);
+        let (sum, count) = config.losses(cx, hidden, next, counted);
         differentiate_segment(&builder, &segment, sum / count);
     }
     compute(case, client, &config.hugging_face(), builder)

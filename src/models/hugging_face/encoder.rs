@@ -4,15 +4,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::hf_config::{self, ConfigError};
-use super::weights::{Entry, Kept};
+use super::config::{self, ConfigError};
+use crate::models::weights::{Entry, Kept};
 
 /// The configuration in a `config.json`; keys that it does not have are those of `C::default()`.
 ///
 /// # Errors
 /// An unknown key, a value of the wrong kind, or a switch that these families do not have (relative positions, decoders,
 /// pruned heads, no padding id).
-pub(super) fn config<C>(config: &Map<String, Value>) -> Result<C, ConfigError>
+pub(in crate::models) fn config<C>(config: &Map<String, Value>) -> Result<C, ConfigError>
 where
     C: Default + Serialize + DeserializeOwned,
 {
@@ -37,11 +37,11 @@ where
     let defaults = serde_json::to_value(C::default())?;
     let keys = defaults.as_object().into_iter().flat_map(Map::keys);
     let known: Vec<_> = keys.map(String::as_str).collect();
-    hf_config::read(&config, &known)
+    config::read(&config, &known)
 }
 
 /// The file's names within one encoder layer.
-pub(super) struct LayerNames {
+pub(in crate::models) struct LayerNames {
     pub query: &'static str,
     pub key: &'static str,
     pub value: &'static str,
@@ -53,7 +53,7 @@ pub(super) struct LayerNames {
 }
 
 /// BERT's, which ELECTRA has too.
-pub(super) const BERT_LAYER: LayerNames = LayerNames {
+pub(in crate::models) const BERT_LAYER: LayerNames = LayerNames {
     query: "attention.self.query",
     key: "attention.self.key",
     value: "attention.self.value",
@@ -65,7 +65,7 @@ pub(super) const BERT_LAYER: LayerNames = LayerNames {
 };
 
 /// One encoder layer's weights: ours below `ours`, the file's below `theirs`.
-pub(super) fn layer(ours: &str, theirs: &str, names: &LayerNames) -> Vec<Entry> {
+pub(in crate::models) fn layer(ours: &str, theirs: &str, names: &LayerNames) -> Vec<Entry> {
     let own = |name: &str| format!("{ours}/{name}");
     let file = |name: &str| format!("{theirs}.{name}");
     [
@@ -82,7 +82,7 @@ pub(super) fn layer(ours: &str, theirs: &str, names: &LayerNames) -> Vec<Entry> 
 }
 
 /// The embeddings' tables and norm; the output layer `decoder` may be tied to the table of tokens.
-pub(super) fn embeddings(ours: &str, theirs: &str, decoder: &str) -> Vec<Entry> {
+pub(in crate::models) fn embeddings(ours: &str, theirs: &str, decoder: &str) -> Vec<Entry> {
     let table = |name: &str, file: &str| {
         Entry::new(
             format!("{ours}/{name}/embedding"),
@@ -104,7 +104,10 @@ pub(super) fn embeddings(ours: &str, theirs: &str, decoder: &str) -> Vec<Entry> 
 
 /// The masked-LM head in the scope `ours`: the file's names of the transform's linear layer and norm, of the output's
 /// kernel where it is not tied, and of the output's bias.
-pub(super) fn masked_head(ours: &str, [dense, normed, kernel, bias]: [&str; 4]) -> Vec<Entry> {
+pub(in crate::models) fn masked_head(
+    ours: &str,
+    [dense, normed, kernel, bias]: [&str; 4],
+) -> Vec<Entry> {
     let mut entries = linear(&format!("{ours}/transform"), dense, 1);
     entries.extend(norm(&format!("{ours}/norm"), normed));
     let output = Kept::Linear { inputs: 1 };
@@ -117,10 +120,10 @@ pub(super) fn masked_head(ours: &str, [dense, normed, kernel, bias]: [&str; 4]) 
 }
 
 /// BERT's output layer, where it has a kernel of its own.
-pub(super) const BERT_DECODER: &str = "cls.predictions.decoder.weight";
+pub(in crate::models) const BERT_DECODER: &str = "cls.predictions.decoder.weight";
 
 /// BERT's masked-LM head.
-pub(super) fn bert_head(ours: &str) -> Vec<Entry> {
+pub(in crate::models) fn bert_head(ours: &str) -> Vec<Entry> {
     let names = [
         "cls.predictions.transform.dense",
         "cls.predictions.transform.LayerNorm",
@@ -131,7 +134,7 @@ pub(super) fn bert_head(ours: &str) -> Vec<Entry> {
 }
 
 /// A linear layer's kernel, into which `inputs` of our axes come, and its bias.
-pub(super) fn linear(ours: &str, theirs: &str, inputs: usize) -> Vec<Entry> {
+pub(in crate::models) fn linear(ours: &str, theirs: &str, inputs: usize) -> Vec<Entry> {
     let entry = |own: &str, file: &str, kept| {
         Entry::new(format!("{ours}/{own}"), format!("{theirs}.{file}"), kept)
     };
@@ -142,7 +145,7 @@ pub(super) fn linear(ours: &str, theirs: &str, inputs: usize) -> Vec<Entry> {
 }
 
 /// A norm's scale and bias.
-pub(super) fn norm(ours: &str, theirs: &str) -> Vec<Entry> {
+pub(in crate::models) fn norm(ours: &str, theirs: &str) -> Vec<Entry> {
     let entry = |own: &str, file: &str| {
         Entry::new(
             format!("{ours}/{own}"),

@@ -5,20 +5,20 @@ use ndarray::Slice;
 use super::model::{compute, differentiate, input};
 use super::{Case, CaseError, Tensors, VerifyError};
 use crate::graph::{Builder, DType, Policy, Role, Shape};
-use crate::models::Run;
+use crate::models::Context;
 use crate::models::convolution_head::{Config, Task};
 use crate::runtime::Client;
 
 pub(super) fn head(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
     let config = config(case)?;
     let builder = Builder::new();
-    let run = Run::new(&builder, Policy::F32);
+    let cx = Context::new(&builder, Policy::F32);
     let sizes = case.tensor("input.embeddings")?.shape();
     let axes = ["batch", "length", "embed"]
         .into_iter()
         .zip(sizes.iter().copied());
     let embeddings = builder.input("embeddings", Role::Batch, Shape::new(DType::F32, axes));
-    let logits = config.logits(run, embeddings);
+    let logits = config.logits(cx, embeddings);
     let mut labels = Vec::new();
     for (task, logits) in config.tasks.iter().zip(&logits) {
         labels.push(input(&builder, case, &task.name)?);

@@ -1,11 +1,11 @@
-//! What every layer needs to know of the run that it is built for.
+//! What every layer needs to know of the step that it is built for: the context, `cx` in model code.
 
 use super::lora::LowRank;
 use crate::graph::{Axis, Builder, DType, Init, Key, LoopBody, Policy, Remat, Tensor};
 
 /// The builder, the element types, what loops save, and where dropout has its masks from.
 #[derive(Clone, Copy)]
-pub struct Run<'g> {
+pub struct Context<'g> {
     /// Records the graph.
     pub builder: &'g Builder,
     /// Which element types are computed in.
@@ -20,10 +20,10 @@ pub struct Run<'g> {
     pub low_rank: Option<&'g LowRank>,
 }
 
-impl<'g> Run<'g> {
-    /// A run without dropout.
+impl<'g> Context<'g> {
+    /// A context without dropout.
     pub fn new(builder: &'g Builder, policy: Policy) -> Self {
-        Run {
+        Context {
             builder,
             policy,
             remat: Remat::Full,
@@ -33,10 +33,10 @@ impl<'g> Run<'g> {
         }
     }
 
-    /// The same run with keys of its own, as for one layer of a loop; `index` is `s32[]`.
+    /// The same context with keys of its own, as for one layer of a loop; `index` is `s32[]`.
     #[track_caller]
     pub fn at(self, index: Tensor<'g>) -> Self {
-        Run {
+        Context {
             key: self.key.map(|key| key.fold(index)),
             ..self
         }

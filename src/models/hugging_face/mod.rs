@@ -1,0 +1,12 @@
+//! Hugging Face's side of the models: what `config.json` says ([`config`]), which folders are read and written
+//! ([`folder`]), and where each family's files keep its weights (a file each).
+
+pub mod config;
+pub(super) mod encoder;
+pub mod folder;
+mod t5;
+mod transfo_xl;
+mod xlnet;
+
+pub use config::{ConfigError, check_sizes};
+pub use folder::Found;

@@ -1,0 +1,110 @@
+//! From a recipe to a compiled program and what the compiler says of it, as one function of named stages.
+
+use prost::Message;
+
+use super::error::Error;
+use super::job::{Job, Lowered};
+use super::machine::{Built, Machine};
+use super::stages::{Seconds, Stages};
+use crate::forecast::{FlopsReport, Forecast, MemoryReport, forecast};
+use crate::hlo::proto::HloModuleProtoWithConfig;
+use crate::hlo::{Analysis, analyse};
+use crate::runtime::{self, Executable, Settings};
+use crate::sharding::Mesh;
+
+/// What came out of the pipeline.
+pub struct Compiled {
+    /// The lowered program.
+    pub lowered: Lowered,
+    /// The machine that it was compiled for.
+    pub machine: Machine,
+    /// The executable; `None` where it does not fit the device's memory.
+    pub built: Option<Built>,
+    /// Where a device's memory goes.
+    pub memory: MemoryReport,
+    /// The arithmetic.
+    pub flops: FlopsReport,
+    /// How long a step should take; for TPU targets with a known clock.
+    pub forecast: Option<Forecast>,
+    /// What the optimized program tells; `None` where the plugin does not give it.
+    pub analysis: Option<Analysis>,
+    /// The compiler's words, where it refused the program for want of memory.
+    pub refused: Option<String>,
+    /// What each stage took.
+    pub seconds: Seconds,
+}
+
+/// Compiles `job`: build, check, place, lower, load, compile, analyse. A program that the compiler refuses for want of memory is
+/// a result, not an error.
+///
+/// # Errors
+/// Those of [`Job::lower`]; no plugin; or what the compiler refuses for another reason.
+pub fn compile(job: &Job, plugins: &Settings, stages: &mut Stages) -> Result<Compiled, Error> {
+    let target = &job.target;
+    // Only an attached TPU has to be asked for its devices. All else is lowered first, so that a mistake in the mesh shows
+    // before a plugin is fetched.
+    let open = |stages: &mut Stages| stages.time("load", || Machine::open(target, plugins));
+    let (machine, lowered) = match target.devices() {
+        Some(devices) => {
+            let lowered = job.lower(devices, stages)?;
+            (open(stages)?, lowered)
+        }
+        None => {
+            let machine = open(stages)?;
+            let lowered = job.lower(machine.devices().len(), stages)?;
+            (machine, lowered)
+        }
+    };
+    let outcome = stages.time("compile", || machine.compile(&lowered.program, job.shardy));
+    let (built, refused) = match outcome {
+        Ok(built) => (Some(built), None),
+        Err(Error::Runtime(error)) if error.is_out_of_memory() => (None, Some(error.to_string())),
+        Err(error) => return Err(error),
+    };
+    let (stats, analysis) = stages.time("analyse", || match &built {
+        None => Ok((None, None)),
+        Some(built) => {
+            let executable = built.executable();
+            let stats = executable.memory_stats()?;
+            Ok::<_, Error>((Some(stats), analysis(executable, &lowered.mesh)?))
+        }
+    })?;
+    let memory = MemoryReport::new(&lowered.program.signature, stats, machine.memory_bytes());
+    let flops = FlopsReport::new(&lowered.cost, analysis.as_ref());
+    let forecast = (analysis.as_ref().zip(target.topology())).and_then(|(analysis, topology)| {
+        forecast(analysis, &lowered.mesh, topology, flops.model_per_step)
+    });
+    Ok(Compiled {
+        lowered,
+        machine,
+        built,
+        memory,
+        flops,
+        forecast,
+        analysis,
+        refused,
+        seconds: stages.seconds(),
+    })
+}
+
+/// What the optimized program tells; `None` where the plugin does not give it.
+fn analysis(executable: &Executable, mesh: &Mesh) -> Result<Option<Analysis>, Error> {
+    let bytes = match executable.optimized_program() {
+        Ok(bytes) => bytes,
+        Err(runtime::Error::Unimplemented { .. }) => return Ok(None),
+        Err(runtime::Error::Plugin {
+            code: runtime::Code::Unimplemented,
+            ..
+        }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let unreadable = |error: prost::DecodeError| Error::Optimized(error.to_string());
+    let with_config = HloModuleProtoWithConfig::decode(bytes.as_slice()).map_err(unreadable)?;
+    let module = with_config
+        .hlo_module
+        .ok_or_else(|| Error::Optimized("it holds no module".to_string()))?;
+    let axes: Vec<_> = (mesh.axes().iter())
+        .map(|axis| (axis.name.to_string(), axis.size))
+        .collect();
+    Ok(Some(analyse(&module, &axes)))
+}
