@@ -54,7 +54,7 @@ impl Args {
             match compiled.with_context(|| named(&job.recipe.name, phase)) {
                 Ok(compiled) => lines.push(Line {
                     phase,
-                    report: CompileReport::new(&job, &compiled),
+                    report: CompileReport::new(Some(&job.recipe), &compiled),
                 }),
                 Err(error) => failed.push(error),
             }
@@ -156,7 +156,10 @@ fn text(lines: &[Line], failed: usize) -> String {
                 report.target.name.clone(),
                 report.mesh.0.to_string(),
                 count(report.parameters),
-                format!("{} x {}", count(report.global_batch as u64), report.length),
+                match (report.global_batch, report.length) {
+                    (Some(rows), Some(length)) => format!("{} x {length}", count(rows as u64)),
+                    _ => String::new(),
+                },
                 time(report.seconds.of("compile")),
                 peak,
                 report.forecast.as_ref().map_or(String::new(), step),

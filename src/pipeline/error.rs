@@ -1,8 +1,9 @@
 //! What can go wrong between a recipe and a compiled program.
 
+use super::file::FileError;
 use crate::graph::GraphError;
 use crate::runtime;
-use crate::sharding::ShardingError;
+use crate::sharding::{Mesh, ShardingError};
 use crate::train::recipe::RecipeError;
 use crate::train::step::StepError;
 
@@ -12,6 +13,29 @@ pub enum Error {
     /// The recipe names a file that is none.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// The path does not give a program.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A graph's text says nothing of a mesh.
+    #[error(
+        "{name} is a graph, for which no mesh is chosen; give one with --mesh, such as --mesh data=4,model=2"
+    )]
+    NoMesh {
+        /// The graph's name.
+        name: String,
+    },
+    /// A saved program was lowered for another mesh than was asked for.
+    #[error(
+        "{name} was lowered for the mesh {saved} and cannot be compiled for {asked}; leave --mesh out, or lower it again"
+    )]
+    OtherMesh {
+        /// The program's name.
+        name: String,
+        /// Its mesh.
+        saved: Mesh,
+        /// What was asked for.
+        asked: Mesh,
+    },
     /// The step cannot be built.
     #[error(transparent)]
     Step(#[from] StepError),
@@ -38,6 +62,16 @@ pub enum Error {
         expected: usize,
         /// Devices by the plugin.
         found: usize,
+    },
+    /// The devices' own descriptions do not make a torus.
+    #[error(
+        "the {devices} devices of {target} do not fill a box of chips, so no mesh can be placed on the links between them"
+    )]
+    NoTorus {
+        /// The target's name.
+        target: String,
+        /// How many devices there are.
+        devices: usize,
     },
     /// There is no TPU to ask.
     #[error(
@@ -66,12 +100,16 @@ impl Error {
     /// Whether what was asked for cannot be, as opposed to having failed.
     pub fn is_usage(&self) -> bool {
         match self {
-            Error::Step(_) => true,
-            Error::Sharding(_) => true,
+            Error::Step(_)
+            | Error::Sharding(_)
+            | Error::NoMesh { .. }
+            | Error::OtherMesh { .. } => true,
+            Error::File(error) => error.is_usage(),
             Error::Recipe(_)
             | Error::Graph { .. }
             | Error::Runtime(_)
             | Error::Devices { .. }
+            | Error::NoTorus { .. }
             | Error::NoTpu { .. }
             | Error::Optimized(_) => false,
         }

@@ -21,23 +21,43 @@ pub struct Job {
     pub shardy: bool,
 }
 
-/// A lowered step and what is known of it before it is compiled.
+/// A lowered program and what is known of it before it is compiled.
 #[derive(Clone, Debug)]
 pub struct Lowered {
+    /// What reports and files call it: the recipe's name, or the module's.
+    pub name: String,
     /// Number of weights.
     pub parameters: u64,
-    /// The arithmetic of one step.
-    pub cost: Cost,
+    /// The arithmetic of one run, if the graph is known.
+    pub cost: Option<Cost>,
     /// The mesh.
     pub mesh: Mesh,
     /// Why it is this mesh; none where it was given.
     pub mesh_reason: Option<String>,
     /// Large weights and state that every device holds whole.
     pub warnings: Vec<String>,
-    /// The step as a graph.
-    pub graph: Checked,
-    /// The step as HLO with its signature.
+    /// The program as a graph; a saved program has none.
+    pub graph: Option<Checked>,
+    /// The program as HLO with its signature.
     pub program: Program,
+}
+
+impl Lowered {
+    /// What a program alone tells: its weights are the ports of that role.
+    pub fn of(program: Program) -> Self {
+        let Signature { mesh, inputs, .. } = &program.signature;
+        let weights = inputs.iter().filter(|it| it.role == Role::Weight.name());
+        Lowered {
+            name: module_name(&program.module.name),
+            parameters: weights.map(|port| port.shape.elements() as u64).sum(),
+            cost: None,
+            mesh: mesh.clone(),
+            mesh_reason: None,
+            warnings: whole(&program.signature),
+            graph: None,
+            program,
+        }
+    }
 }
 
 impl Job {
@@ -86,15 +106,15 @@ impl Job {
             mesh: &mesh,
             rules: &rules,
         };
-        let program = stages.time("lower", || lower(&graph, &module_name(recipe), layout))?;
+        let module = module_name(&recipe.name);
+        let program = stages.time("lower", || lower(&graph, &module, layout))?;
         Ok(Lowered {
+            name: recipe.name.clone(),
             parameters,
-            cost: cost(&graph),
-            mesh,
+            cost: Some(cost(&graph)),
             mesh_reason,
-            warnings: whole(&program.signature),
-            graph,
-            program,
+            graph: Some(graph),
+            ..Lowered::of(program)
         })
     }
 }
@@ -136,10 +156,10 @@ fn whole(signature: &Signature) -> Vec<String> {
     ports.filter_map(warn).collect()
 }
 
-/// The module's name: the recipe's, in the letters that HLO allows.
-fn module_name(recipe: &Recipe) -> String {
+/// `name` in the letters that HLO allows.
+pub(super) fn module_name(name: &str) -> String {
     let allowed = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    recipe.name.chars().map(allowed).collect()
+    name.chars().map(allowed).collect()
 }
 
 #[cfg(test)]

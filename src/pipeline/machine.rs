@@ -11,7 +11,7 @@ use crate::runtime::{
     Plugin, Purpose, Settings, Value,
 };
 use crate::sharding::topology::PluginOption;
-use crate::sharding::{Mesh, Target, device_order};
+use crate::sharding::{DeviceAt, Mesh, Target, Torus};
 
 /// What a machine with a TPU has: v2 to v4 show as accelerators, later ones through VFIO.
 const TPU_FILES: [&str; 2] = ["/dev/accel0", "/dev/vfio/0"];
@@ -165,42 +165,82 @@ impl Machine {
             .or_else(shared)
     }
 
-    /// The device id of each place of the mesh: neighbours on the mesh are neighbours on the torus.
+    /// What was opened.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// How a program over `mesh` is compiled for these devices: which device each position of the mesh is, and the
+    /// options of the platform. Whatever is compiled or run here is compiled so.
     ///
     /// # Errors
-    /// A mesh that cannot be placed on the topology.
-    pub fn assignment(&self, mesh: &Mesh) -> Result<Vec<i64>, Error> {
-        let mut ids: Vec<i64> = self.devices().iter().map(|device| device.id).collect();
-        ids.sort_unstable();
-        Ok(match &self.target {
-            Target::Tpu(topology) => (device_order(topology, mesh)?.into_iter())
-                .map(|place| ids[place])
-                .collect(),
-            _ => ids,
+    /// A mesh that cannot be placed on the devices.
+    pub fn config(&self, mesh: &Mesh, shardy: bool) -> Result<CompileConfig, Error> {
+        let base = match self.target {
+            Target::Cpu { .. } => CompileConfig::for_virtual_devices(mesh.devices()),
+            _ => CompileConfig::for_devices(mesh.devices()),
+        };
+        Ok(CompileConfig {
+            device_assignment: assignment(&self.target, self.devices(), mesh)?,
+            shardy,
+            ..base
         })
     }
 
     /// Compiles `program` for these devices.
     ///
     /// # Errors
-    /// The plugin's own; [`runtime::Error::is_out_of_memory`] tells a program that does not fit.
+    /// As [`Machine::config`], and the plugin's own; [`runtime::Error::is_out_of_memory`] tells a program that does not
+    /// fit.
     pub fn compile(&self, program: &Program, shardy: bool) -> Result<Built, Error> {
-        let mesh = &program.signature.mesh;
-        let base = match self.target {
-            Target::Cpu { .. } => CompileConfig::for_virtual_devices(mesh.devices()),
-            _ => CompileConfig::for_devices(mesh.devices()),
-        };
-        let config = CompileConfig {
-            device_assignment: self.assignment(mesh)?,
-            shardy,
-            ..base
-        };
+        let config = self.config(&program.signature.mesh, shardy)?;
         let bytes = program.bytes();
         Ok(match &self.kind {
             Kind::Described(topology) => Built::Ahead(topology.compile(&bytes, &config)?),
             Kind::Attached(client) => Built::Loaded(client.compile(&bytes, &config)?),
         })
     }
+}
+
+/// The device id of each position of `mesh` on the `devices` of `target`. On a TPU, described or attached, neighbours on
+/// the mesh are neighbours on the torus; elsewhere devices come in the order of their ids.
+fn assignment(
+    target: &Target,
+    devices: &[DeviceDescription],
+    mesh: &Mesh,
+) -> Result<Vec<i64>, Error> {
+    mesh.check_devices(devices.len())?;
+    if !matches!(target, Target::Tpu(_) | Target::TpuAttached) {
+        let mut ids: Vec<i64> = devices.iter().map(|device| device.id).collect();
+        ids.sort_unstable();
+        return Ok(ids);
+    }
+    let unplaced = || Error::NoTorus {
+        target: target.to_string(),
+        devices: devices.len(),
+    };
+    let places: Option<Vec<DeviceAt>> = devices.iter().map(place).collect();
+    let mut places = places.ok_or_else(unplaced)?;
+    let name = target.to_string();
+    let torus = Torus::filled_by(&name, &places).ok_or_else(unplaced)?;
+    places.sort_unstable_by_key(|at| {
+        let [x, y, z] = at.coords;
+        (at.slice, z, y, x, at.core)
+    });
+    let order = torus.order(mesh)?.into_iter();
+    Ok(order.map(|index| places[index].id as i64).collect())
+}
+
+/// Where `device` is, if its plugin says so.
+fn place(device: &DeviceDescription) -> Option<DeviceAt> {
+    let number = |value: i64| usize::try_from(value).ok();
+    let coords = device.coords().iter().map(|&at| number(at));
+    Some(DeviceAt {
+        id: number(device.id)?,
+        slice: number(device.slice_index().unwrap_or(0))?,
+        coords: coords.collect::<Option<Vec<_>>>()?.try_into().ok()?,
+        core: number(device.core_on_chip().unwrap_or(0))?,
+    })
 }
 
 /// The host's memory in bytes, where the system says so.

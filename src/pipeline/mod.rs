@@ -4,13 +4,15 @@
 
 mod compile;
 mod error;
+mod file;
 mod gpu;
 mod job;
 mod machine;
 mod stages;
 
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, compile, compile_program};
 pub use error::Error;
+pub use file::{FileError, ProgramFile};
 pub use job::{Job, Lowered, workload};
 pub use machine::{Built, Machine};
 pub use stages::{Seconds, Stages};

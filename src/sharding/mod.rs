@@ -30,7 +30,7 @@ pub use encode::{Gspmd, Tiles, gspmd, sdy_mesh, sdy_per_value, sdy_sharding};
 pub use error::ShardingError;
 pub use hardware::{Generation, Gpu, Hardware};
 pub use mesh::{Mesh, MeshAxis};
-pub use placement::device_order;
+pub use placement::Torus;
 pub use rules::{Kind, Rule, Rules};
 pub use sharding::{Sharding, resolve};
 pub use target::{Target, known_targets};
