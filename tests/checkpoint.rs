@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use common::run::{Tensors, preset, state};
 use ribosome::data::{Dataset, PROT_T5};
+use ribosome::sharding::Partitioner;
 use ribosome::train::checkpoint::Checkpoint;
 use ribosome::train::recipe::Recipe;
 use ribosome::train::run::{Event, Flow, Plan, run};
@@ -33,7 +34,7 @@ fn recipe(settings: &[(&str, &str)]) -> Recipe {
 
 /// Calls `test` with the setup of `recipe` on `mesh`.
 fn on<T>(recipe: &Recipe, mesh: &str, data: &Dataset, test: impl FnOnce(Setup) -> T) -> T {
-    common::run::on(recipe, mesh, true, data, test)
+    common::run::on(recipe, mesh, Partitioner::Shardy, data, test)
 }
 
 /// The run that never stopped.

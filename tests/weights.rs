@@ -13,7 +13,7 @@ use ribosome::models::Model;
 use ribosome::models::hf_folder::Found;
 use ribosome::models::presets::presets;
 use ribosome::models::weights::{Export, FolderError, layer_shape};
-use ribosome::runtime::HostArray;
+use ribosome::runtime::{CompileConfig, HostArray};
 use ribosome::sharding::Mesh;
 use ribosome::train::checkpoint::Checkpoint;
 use ribosome::train::convert::{ConvertError, export, import};
@@ -576,7 +576,7 @@ fn a_run_starts_from_imported_weights() {
         recipe: &recipe,
         mesh: &mesh,
         client: &client,
-        shardy: true,
+        config: &CompileConfig::for_virtual_devices(mesh.devices()),
         data: &data,
     };
     let mut trainer = Trainer::resume(setup, &checkpoint).unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::ValueEnum;
 use ribosome::report::Job;
-use ribosome::sharding::{Mesh, Target};
+use ribosome::sharding::{Mesh, Partitioner, Target};
 use ribosome::train::recipe::{Recipe, RematName};
 
 use super::exit::Usage;
@@ -32,8 +32,8 @@ pub struct WhatArgs {
     #[arg(long)]
     length: Option<usize>,
     /// Which of XLA's partitioners splits the program
-    #[arg(long, value_enum, default_value_t = Partitioner::Shardy)]
-    partitioner: Partitioner,
+    #[arg(long, value_enum, default_value_t = PartitionerName::Shardy)]
+    partitioner: PartitionerName,
     /// What the backward pass finds saved
     #[arg(long, value_enum)]
     remat: Option<Remat>,
@@ -45,10 +45,19 @@ pub struct WhatArgs {
     set: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Partitioner {
+#[derive(Clone, Copy, ValueEnum)]
+enum PartitionerName {
     Shardy,
     Gspmd,
+}
+
+impl From<PartitionerName> for Partitioner {
+    fn from(name: PartitionerName) -> Self {
+        match name {
+            PartitionerName::Shardy => Partitioner::Shardy,
+            PartitionerName::Gspmd => Partitioner::Gspmd,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -86,12 +95,12 @@ impl WhatArgs {
         let own = self.on.is_none() || self.on == recipe.target;
         recipe.mesh = self.mesh.clone().or(recipe.mesh.filter(|_| own));
         recipe.target = self.on.clone().or(recipe.target);
-        job_of(recipe, self.partitioner == Partitioner::Shardy)
+        job_of(recipe, self.partitioner.into())
     }
 }
 
 /// The recipe with its own machine and mesh.
-pub fn job_of(recipe: Recipe, shardy: bool) -> Result<Job> {
+pub fn job_of(recipe: Recipe, partitioner: Partitioner) -> Result<Job> {
     let Some(target) = &recipe.target else {
         let message = format!("{} names no target; say which with --on", recipe.name);
         return Err(Usage(message).into());
@@ -100,7 +109,7 @@ pub fn job_of(recipe: Recipe, shardy: bool) -> Result<Job> {
         target: target.parse::<Target>()?,
         mesh: recipe.mesh.as_deref().map(Mesh::parse).transpose()?,
         recipe,
-        shardy,
+        partitioner,
     })
 }
 

@@ -9,8 +9,8 @@ use ribosome::graph::{Builder, DType, Role, Shape};
 use ribosome::hlo::{Layout, Program, lower};
 use ribosome::report::Machine;
 use ribosome::report::table::table;
-use ribosome::runtime::{HostArray, Platform, Plugin, Session, Settings};
-use ribosome::sharding::{Mesh, Rules, Target};
+use ribosome::runtime::{CompileConfig, HostArray, Platform, Plugin, Session, Settings};
+use ribosome::sharding::{Mesh, Partitioner, Rules, Target};
 use serde::Serialize;
 
 use super::exit::Status;
@@ -181,7 +181,11 @@ fn run_on_cpu(settings: &Settings) -> Result<(Plugin, String)> {
     let Some(client) = machine.client() else {
         anyhow::bail!("the CPU plugin gives no client");
     };
-    let session = Session::new(client, &tiny_program(DEVICES)?, true)?;
+    let session = Session::new(
+        client,
+        &tiny_program(DEVICES)?,
+        &CompileConfig::for_virtual_devices(DEVICES),
+    )?;
     let x = HostArray::from_values(tiny_shape(DEVICES), &[1.0f32, 2.0, 3.0, 4.0])?;
     let outputs = session.evaluate(&[("x".to_string(), x)].into())?;
     let y = outputs["y"].to_f64();
@@ -196,7 +200,10 @@ fn run_on_cpu(settings: &Settings) -> Result<(Plugin, String)> {
 fn compile_for(target: &str, settings: &Settings) -> Result<(Plugin, String)> {
     let target: Target = target.parse()?;
     let machine = Machine::open(&target, settings)?;
-    machine.compile(&tiny_program(machine.devices().len())?, true)?;
+    machine.compile(
+        &tiny_program(machine.devices().len())?,
+        Partitioner::default(),
+    )?;
     let says = format!("compiled a program for {} without one", target.mapping());
     Ok((machine.plugin(), says))
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use ribosome::report::table::{count, size, table, time};
 use ribosome::report::{self, CompileReport, Forecast, Job};
 use ribosome::runtime::Settings;
+use ribosome::sharding::Partitioner;
 use ribosome::train::recipe::Recipe;
 use serde_json::json;
 
@@ -86,7 +87,10 @@ impl Args {
             };
             for phase in 1..=count {
                 let number = (recipe.phases.len() > 1).then_some(phase);
-                jobs.push((number, job_of(recipe.phase(phase)?, true)?));
+                jobs.push((
+                    number,
+                    job_of(recipe.phase(phase)?, Partitioner::default())?,
+                ));
             }
         }
         Ok(jobs)

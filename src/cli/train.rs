@@ -91,11 +91,12 @@ impl Args {
                 job.target.mapping(),
             ))?;
         }
+        let config = machine.config(&mesh, job.partitioner)?;
         let setup = Setup {
             recipe: &job.recipe,
             mesh: &mesh,
             client,
-            shardy: job.shardy,
+            config: &config,
             data: &data,
         };
         let done = checkpoint

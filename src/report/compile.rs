@@ -49,7 +49,9 @@ pub fn compile(job: &Job, plugins: &Settings, stages: &mut Stages) -> Result<Com
             (machine, lowered)
         }
     };
-    let outcome = stages.time("compile", || machine.compile(&lowered.program, job.shardy));
+    let outcome = stages.time("compile", || {
+        machine.compile(&lowered.program, job.partitioner)
+    });
     let (built, refused) = match outcome {
         Ok(built) => (Some(built), None),
         Err(Error::Runtime(error)) if error.is_out_of_memory() => (None, Some(error.to_string())),
@@ -75,7 +77,7 @@ pub fn compile(job: &Job, plugins: &Settings, stages: &mut Stages) -> Result<Com
         target: TargetReport::new(target, machine.devices().len()),
         mesh: MeshReport(lowered.mesh.clone()),
         mesh_reason: lowered.mesh_reason.clone(),
-        partitioner: if job.shardy { "shardy" } else { "gspmd" },
+        partitioner: job.partitioner.name(),
         parameters: lowered.parameters,
         global_batch: recipe.batch,
         length: recipe.length,

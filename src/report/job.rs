@@ -5,7 +5,7 @@ use super::stages::Stages;
 use crate::graph::{Checked, Cost, Role, cost};
 use crate::hlo::{Layout, Port, Program, Signature, lower};
 use crate::models::Outline;
-use crate::sharding::{Mesh, Rules, ShardingError, Target, Workload, choose_mesh};
+use crate::sharding::{Mesh, Partitioner, Rules, ShardingError, Target, Workload, choose_mesh};
 use crate::train::recipe::Recipe;
 
 /// A recipe and the machine to compile it for.
@@ -17,8 +17,8 @@ pub struct Job {
     pub target: Target,
     /// Over which mesh; chosen if none is given.
     pub mesh: Option<Mesh>,
-    /// Whether Shardy partitions the program (else GSPMD).
-    pub shardy: bool,
+    /// Which partitioner splits the program.
+    pub partitioner: Partitioner,
 }
 
 /// A lowered step and what is known of it before it is compiled.
@@ -154,7 +154,7 @@ mod tests {
                 recipe,
                 target: "cpu:8".parse().unwrap(),
                 mesh: Some(Mesh::parse("data=1,model=8").unwrap()),
-                shardy: true,
+                partitioner: Partitioner::Shardy,
             };
             job.lower(8, &mut Stages::default()).unwrap()
         };

@@ -8,10 +8,9 @@ use super::gpu;
 use crate::hlo::Program;
 use crate::runtime::{
     self, Client, CompileConfig, DeviceDescription, Executable, Found, LoadedExecutable, Platform,
-    Plugin, Purpose, Settings, Value,
+    Plugin, Purpose, Settings, Value, topology_options,
 };
-use crate::sharding::topology::PluginOption;
-use crate::sharding::{Mesh, Target, device_order};
+use crate::sharding::{Mesh, Partitioner, Target, device_order};
 
 /// What a machine with a TPU has: v2 to v4 show as accelerators, later ones through VFIO.
 const TPU_FILES: [&str; 2] = ["/dev/accel0", "/dev/vfio/0"];
@@ -84,12 +83,7 @@ impl Machine {
                 Kind::Described(runtime::Topology::create(plugin, "cuda", &options)?)
             }
             Target::Tpu(topology) => {
-                let options: Vec<_> = (topology.plugin_options().into_iter())
-                    .map(|(name, value)| match value {
-                        PluginOption::Text(text) => (name, Value::String(text)),
-                        PluginOption::Int(number) => (name, Value::Int(number)),
-                    })
-                    .collect();
+                let options = topology_options(topology);
                 let name = topology.plugin_name();
                 Kind::Described(runtime::Topology::create(plugin, &name, &options)?)
             }
@@ -180,21 +174,28 @@ impl Machine {
         })
     }
 
-    /// Compiles `program` for these devices.
+    /// How a program over `mesh` is compiled for these devices.
     ///
     /// # Errors
-    /// The plugin's own; [`runtime::Error::is_out_of_memory`] tells a program that does not fit.
-    pub fn compile(&self, program: &Program, shardy: bool) -> Result<Built, Error> {
-        let mesh = &program.signature.mesh;
+    /// As [`Machine::assignment`].
+    pub fn config(&self, mesh: &Mesh, partitioner: Partitioner) -> Result<CompileConfig, Error> {
         let base = match self.target {
             Target::Cpu { .. } => CompileConfig::for_virtual_devices(mesh.devices()),
             _ => CompileConfig::for_devices(mesh.devices()),
         };
-        let config = CompileConfig {
+        Ok(CompileConfig {
             device_assignment: self.assignment(mesh)?,
-            shardy,
+            partitioner,
             ..base
-        };
+        })
+    }
+
+    /// Compiles `program` for these devices.
+    ///
+    /// # Errors
+    /// The plugin's own; [`runtime::Error::is_out_of_memory`] tells a program that does not fit.
+    pub fn compile(&self, program: &Program, partitioner: Partitioner) -> Result<Built, Error> {
+        let config = self.config(&program.signature.mesh, partitioner)?;
         let bytes = program.bytes();
         Ok(match &self.kind {
             Kind::Described(topology) => Built::Ahead(topology.compile(&bytes, &config)?),

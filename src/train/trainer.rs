@@ -17,7 +17,7 @@ use crate::data::{Batches, Dataset, DatasetError};
 use crate::graph::{DType, Graph, GraphError, Role, Shape};
 use crate::hlo::{Layout, Program, Signature, lower};
 use crate::models::weights::load;
-use crate::runtime::{self, Client, DeviceArrays, HostArray, Session};
+use crate::runtime::{self, Client, CompileConfig, DeviceArrays, HostArray, Session};
 use crate::sharding::{Mesh, Rules, ShardingError};
 
 /// What a run consists of.
@@ -29,8 +29,8 @@ pub struct Setup<'a> {
     pub mesh: &'a Mesh,
     /// The devices.
     pub client: &'a Client,
-    /// Whether Shardy partitions the programs (else GSPMD).
-    pub shardy: bool,
+    /// How programs over the mesh are compiled for the devices, and which device takes which place of the mesh.
+    pub config: &'a CompileConfig,
     /// What is learned from.
     pub data: &'a Dataset,
 }
@@ -133,7 +133,7 @@ impl<'a> Trainer<'a> {
         let (step, program) = lowered(setup)?;
         let graph = step::initial(&step).map_err(|error| TrainError::Graph(vec![error]))?;
         let initial = lower_graph(&graph, "initial", setup.mesh)?;
-        let initial = Session::new(setup.client, &initial, setup.shardy)?;
+        let initial = Session::new(setup.client, &initial, setup.config)?;
         let seed = initial.put(names::SEED, &HostArray::scalar(setup.recipe.seed))?;
         let mut trainer = Trainer::compile(setup, &program)?;
         trainer.state = initial.run(&DeviceArrays::from([(names::SEED.to_string(), seed)]))?;
@@ -181,7 +181,7 @@ impl<'a> Trainer<'a> {
         Ok(Trainer {
             setup,
             batches: Batches::new(setup.data, rows, u64::from(recipe.seed), length)?,
-            session: Session::new(setup.client, program, setup.shardy)?,
+            session: Session::new(setup.client, program, setup.config)?,
             program: program.fingerprint(),
             data: setup.data.fingerprint(),
             state: DeviceArrays::new(),
@@ -219,7 +219,7 @@ impl<'a> Trainer<'a> {
                 "the run holds no tensor `{name}`"
             )));
         };
-        array.fetch(self.setup.mesh)
+        array.fetch()
     }
 
     /// Does the next step.
@@ -242,7 +242,7 @@ impl<'a> Trainer<'a> {
                 let message = format!("the program gave no `{name}`");
                 return Err(runtime::Error::Invalid(message).into());
             };
-            let values = array.fetch(self.setup.mesh)?.to_f64();
+            let values = array.fetch()?.to_f64();
             Ok(values.first().copied().unwrap_or(f64::NAN))
         };
         let loss = metric(names::LOSS)?;

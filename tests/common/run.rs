@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 use ribosome::data::{Batches, Dataset, Vocabulary};
-use ribosome::runtime::HostArray;
-use ribosome::sharding::Mesh;
+use ribosome::runtime::{CompileConfig, HostArray};
+use ribosome::sharding::{Mesh, Partitioner};
 use ribosome::train::recipe::Recipe;
 use ribosome::train::trainer::{Setup, Trainer};
 
@@ -42,17 +42,18 @@ pub fn first_batch(recipe: &Recipe) -> Array2<i32> {
 pub fn on<T>(
     recipe: &Recipe,
     mesh: &str,
-    shardy: bool,
+    partitioner: Partitioner,
     data: &Dataset,
     test: impl FnOnce(Setup) -> T,
 ) -> T {
     let mesh = Mesh::parse(mesh).unwrap();
     let client = super::cpu(mesh.devices());
+    let config = CompileConfig::for_virtual_devices(mesh.devices()).with_partitioner(partitioner);
     test(Setup {
         recipe,
         mesh: &mesh,
         client: &client,
-        shardy,
+        config: &config,
         data,
     })
 }
