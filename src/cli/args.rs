@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::pipeline::{self, Job, ProgramFile};
-use crate::sharding::{Mesh, Target};
+use crate::sharding::{Mesh, Partitioner, Target};
 use crate::train::recipe::{Recipe, RecipeError, RematName};
 use anyhow::Result;
 use clap::ValueEnum;
@@ -33,8 +33,8 @@ pub struct WhatArgs {
     #[arg(long)]
     length: Option<usize>,
     /// Which of XLA's partitioners splits the program
-    #[arg(long, value_enum, default_value_t = Partitioner::Shardy)]
-    partitioner: Partitioner,
+    #[arg(long, value_enum, default_value_t = PartitionerName::Shardy)]
+    partitioner: PartitionerName,
     /// What the backward pass finds saved
     #[arg(long, value_enum)]
     remat: Option<Remat>,
@@ -46,10 +46,19 @@ pub struct WhatArgs {
     set: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Partitioner {
+#[derive(Clone, Copy, ValueEnum)]
+enum PartitionerName {
     Shardy,
     Gspmd,
+}
+
+impl From<PartitionerName> for Partitioner {
+    fn from(name: PartitionerName) -> Self {
+        match name {
+            PartitionerName::Shardy => Partitioner::Shardy,
+            PartitionerName::Gspmd => Partitioner::Gspmd,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -83,8 +92,8 @@ pub enum What {
         target: Option<Target>,
         /// The mesh, if one was given.
         mesh: Option<Mesh>,
-        /// Whether Shardy partitions it (else GSPMD).
-        shardy: bool,
+        /// Which partitioner splits it.
+        partitioner: Partitioner,
     },
 }
 
@@ -146,7 +155,7 @@ impl WhatArgs {
             file,
             target: self.on.as_deref().map(str::parse).transpose()?,
             mesh: self.mesh.as_deref().map(Mesh::parse).transpose()?,
-            shardy: self.partitioner == Partitioner::Shardy,
+            partitioner: self.partitioner.into(),
         })
     }
 
@@ -164,12 +173,12 @@ impl WhatArgs {
         let own = self.on.is_none() || self.on == recipe.target;
         recipe.mesh = self.mesh.clone().or(recipe.mesh.filter(|_| own));
         recipe.target = self.on.clone().or(recipe.target);
-        job_of(recipe, self.partitioner == Partitioner::Shardy)
+        job_of(recipe, self.partitioner.into())
     }
 }
 
 /// The recipe with its own machine and mesh.
-pub fn job_of(recipe: Recipe, shardy: bool) -> Result<Job> {
+pub fn job_of(recipe: Recipe, partitioner: Partitioner) -> Result<Job> {
     let Some(target) = &recipe.target else {
         return Err(no_target(&recipe.name));
     };
@@ -177,7 +186,7 @@ pub fn job_of(recipe: Recipe, shardy: bool) -> Result<Job> {
         target: target.parse::<Target>()?,
         mesh: recipe.mesh.as_deref().map(Mesh::parse).transpose()?,
         recipe,
-        shardy,
+        partitioner,
     })
 }
 

@@ -38,11 +38,12 @@ impl Args {
                 file,
                 target,
                 mesh,
-                shardy,
+                partitioner,
             } => {
                 let target = target.ok_or_else(|| no_target(&file.name()))?;
                 let program = file.lower(mesh.as_ref(), &mut stages)?;
-                let compiled = compile_program(program, &target, shardy, &settings, &mut stages)?;
+                let compiled =
+                    compile_program(program, &target, partitioner, &settings, &mut stages)?;
                 (None, compiled)
             }
         };

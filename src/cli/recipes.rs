@@ -7,6 +7,7 @@ use crate::pipeline::{self, Job};
 use crate::report::CompileReport;
 use crate::report::table::{count, size, table, time};
 use crate::runtime::Settings;
+use crate::sharding::Partitioner;
 use crate::train::recipe::Recipe;
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -88,7 +89,10 @@ impl Args {
             };
             for phase in 1..=count {
                 let number = (recipe.phases.len() > 1).then_some(phase);
-                jobs.push((number, job_of(recipe.phase(phase)?, true)?));
+                jobs.push((
+                    number,
+                    job_of(recipe.phase(phase)?, Partitioner::default())?,
+                ));
             }
         }
         Ok(jobs)

@@ -10,7 +10,7 @@ use crate::forecast::{FlopsReport, Forecast, MemoryReport, forecast};
 use crate::hlo::proto::HloModuleProtoWithConfig;
 use crate::hlo::{Analysis, analyse};
 use crate::runtime::{self, Executable, Settings};
-use crate::sharding::{Mesh, Target};
+use crate::sharding::{Mesh, Partitioner, Target};
 
 /// What came out of the pipeline.
 pub struct Compiled {
@@ -18,8 +18,8 @@ pub struct Compiled {
     pub lowered: Lowered,
     /// The machine that it was compiled for.
     pub machine: Machine,
-    /// Whether Shardy partitioned it (else GSPMD).
-    pub shardy: bool,
+    /// Which partitioner split it.
+    pub partitioner: Partitioner,
     /// The executable; `None` where it does not fit the device's memory.
     pub built: Option<Built>,
     /// Where a device's memory goes.
@@ -48,12 +48,12 @@ pub fn compile(job: &Job, plugins: &Settings, stages: &mut Stages) -> Result<Com
     match target.devices() {
         Some(devices) => {
             let lowered = job.lower(devices, stages)?;
-            compile_program(lowered, target, job.shardy, plugins, stages)
+            compile_program(lowered, target, job.partitioner, plugins, stages)
         }
         None => {
             let machine = stages.time("load", || Machine::open(target, plugins))?;
             let lowered = job.lower(machine.devices().len(), stages)?;
-            compile_on(machine, lowered, job.shardy, stages)
+            compile_on(machine, lowered, job.partitioner, stages)
         }
     }
 }
@@ -66,7 +66,7 @@ pub fn compile(job: &Job, plugins: &Settings, stages: &mut Stages) -> Result<Com
 pub fn compile_program(
     lowered: Lowered,
     target: &Target,
-    shardy: bool,
+    partitioner: Partitioner,
     plugins: &Settings,
     stages: &mut Stages,
 ) -> Result<Compiled, Error> {
@@ -74,17 +74,17 @@ pub fn compile_program(
         lowered.mesh.check_devices(devices)?;
     }
     let machine = stages.time("load", || Machine::open(target, plugins))?;
-    compile_on(machine, lowered, shardy, stages)
+    compile_on(machine, lowered, partitioner, stages)
 }
 
 /// Compiles and analyses on a machine that is open.
 fn compile_on(
     machine: Machine,
     lowered: Lowered,
-    shardy: bool,
+    partitioner: Partitioner,
     stages: &mut Stages,
 ) -> Result<Compiled, Error> {
-    let outcome = stages.time("compile", || machine.compile(&lowered.program, shardy));
+    let outcome = stages.time("compile", || machine.compile(&lowered.program, partitioner));
     let (built, refused) = match outcome {
         Ok(built) => (Some(built), None),
         Err(Error::Runtime(error)) if error.is_out_of_memory() => (None, Some(error.to_string())),
@@ -107,7 +107,7 @@ fn compile_on(
     Ok(Compiled {
         lowered,
         machine,
-        shardy,
+        partitioner,
         built,
         memory,
         flops,

@@ -40,7 +40,7 @@ pub enum Error {
     #[error(transparent)]
     Step(#[from] StepError),
     /// The step's graph is not well formed, which no recipe should be able to cause.
-    #[error("the graph of the step is not well formed ({} mistakes); the first: {first}", rest + 1)]
+    #[error("the graph is not well formed ({} mistakes); the first: {first}", rest + 1)]
     Graph {
         /// The first mistake.
         first: Box<GraphError>,
@@ -62,6 +62,14 @@ pub enum Error {
         expected: usize,
         /// Devices by the plugin.
         found: usize,
+    },
+    /// The target has no devices on this machine.
+    #[error(
+        "{target} is a description, on which nothing runs; train on cpu:8, cuda or tpu, or see what `ribosome compile` says of it"
+    )]
+    NothingRuns {
+        /// The target's name.
+        target: String,
     },
     /// The devices' own descriptions do not make a torus.
     #[error(
@@ -103,6 +111,7 @@ impl Error {
             Error::Step(_)
             | Error::Sharding(_)
             | Error::NoMesh { .. }
+            | Error::NothingRuns { .. }
             | Error::OtherMesh { .. } => true,
             Error::File(error) => error.is_usage(),
             Error::Recipe(_)

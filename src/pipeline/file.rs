@@ -5,11 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
-use super::job::{Lowered, module_name};
+use super::job::{Lowered, checked, lower_for, module_name};
 use super::stages::Stages;
 use crate::graph::text::ParseError;
 use crate::graph::{Graph, cost};
-use crate::hlo::{Layout, Program, SavedError, lower};
+use crate::hlo::{Program, SavedError};
 use crate::sharding::{Mesh, Rules};
 
 /// A program from files.
@@ -163,16 +163,9 @@ impl ProgramFile {
                 };
             }
         };
-        let graph = stages
-            .time("check", || graph.check())
-            .map_err(Error::graph)?;
-        let rules = Rules::standard();
-        stages.time("place", || rules.check(mesh))?;
-        let layout = Layout {
-            mesh,
-            rules: &rules,
-        };
-        let program = stages.time("lower", || lower(&graph, &name, layout))?;
+        let graph = checked(graph, stages)?;
+        stages.time("place", || Rules::standard().check(mesh))?;
+        let program = lower_for(&graph, &name, mesh, stages)?;
         Ok(Lowered {
             cost: Some(cost(&graph)),
             graph: Some(graph),

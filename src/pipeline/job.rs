@@ -2,11 +2,12 @@
 
 use super::error::Error;
 use super::stages::Stages;
-use crate::graph::{Checked, Cost, Role, cost};
+use crate::graph::{Checked, Cost, Graph, Role, cost};
 use crate::hlo::{Layout, Port, Program, Signature, lower};
 use crate::models::Outline;
-use crate::sharding::{Mesh, Rules, ShardingError, Target, Workload, choose_mesh};
+use crate::sharding::{Mesh, Partitioner, Rules, ShardingError, Target, Workload, choose_mesh};
 use crate::train::recipe::Recipe;
+use crate::train::step::Step;
 
 /// A recipe and the machine to compile it for.
 #[derive(Clone, Debug)]
@@ -17,8 +18,8 @@ pub struct Job {
     pub target: Target,
     /// Over which mesh; chosen if none is given.
     pub mesh: Option<Mesh>,
-    /// Whether Shardy partitions the program (else GSPMD).
-    pub shardy: bool,
+    /// Which partitioner splits the program.
+    pub partitioner: Partitioner,
 }
 
 /// A lowered program and what is known of it before it is compiled.
@@ -91,25 +92,29 @@ impl Job {
     /// A batch that does not come apart, a mesh that does not multiply to the devices, a tensor that the mesh does not
     /// divide: each with the arithmetic.
     pub fn lower(&self, devices: usize, stages: &mut Stages) -> Result<Lowered, Error> {
-        let recipe = &self.recipe;
-        let rules = Rules::standard();
-        let step = stages.time("build", || -> Result<_, Error> {
-            Ok(recipe.step()?.build()?)
-        })?;
+        let step = self.build(stages)?;
+        self.lower_step(step, devices, stages)
+    }
+
+    /// The recipe's step as a graph.
+    pub(super) fn build(&self, stages: &mut Stages) -> Result<Step, Error> {
+        stages.time("build", || Ok(self.recipe.step()?.build()?))
+    }
+
+    /// Places and lowers `step`, which is the recipe's.
+    pub(super) fn lower_step(
+        &self,
+        step: Step,
+        devices: usize,
+        stages: &mut Stages,
+    ) -> Result<Lowered, Error> {
         let weights = step.weights.iter();
         let parameters = weights.map(|weight| weight.shape.elements() as u64).sum();
-        let graph = stages
-            .time("check", || step.graph.check())
-            .map_err(Error::graph)?;
+        let graph = checked(step.graph, stages)?;
         let (mesh, mesh_reason) = stages.time("place", || self.place(devices, parameters))?;
-        let layout = Layout {
-            mesh: &mesh,
-            rules: &rules,
-        };
-        let module = module_name(&recipe.name);
-        let program = stages.time("lower", || lower(&graph, &module, layout))?;
+        let program = lower_for(&graph, &module_name(&self.recipe.name), &mesh, stages)?;
         Ok(Lowered {
-            name: recipe.name.clone(),
+            name: self.recipe.name.clone(),
             parameters,
             cost: Some(cost(&graph)),
             mesh_reason,
@@ -117,6 +122,23 @@ impl Job {
             ..Lowered::of(program)
         })
     }
+}
+
+/// The graph, proved well formed.
+pub(super) fn checked(graph: Graph, stages: &mut Stages) -> Result<Checked, Error> {
+    (stages.time("check", || graph.check())).map_err(Error::graph)
+}
+
+/// Lowers `graph` for `mesh`; the module is called `name`.
+pub(super) fn lower_for(
+    graph: &Checked,
+    name: &str,
+    mesh: &Mesh,
+    stages: &mut Stages,
+) -> Result<Program, ShardingError> {
+    let rules = Rules::standard();
+    let rules = &rules;
+    stages.time("lower", || lower(graph, name, Layout { mesh, rules }))
 }
 
 /// What the choice of a mesh depends on.
@@ -174,7 +196,7 @@ mod tests {
                 recipe,
                 target: "cpu:8".parse().unwrap(),
                 mesh: Some(Mesh::parse("data=1,model=8").unwrap()),
-                shardy: true,
+                partitioner: Partitioner::Shardy,
             };
             job.lower(8, &mut Stages::default()).unwrap()
         };

@@ -8,10 +8,9 @@ use super::gpu;
 use crate::hlo::Program;
 use crate::runtime::{
     self, Client, CompileConfig, DeviceDescription, Executable, Found, LoadedExecutable, Platform,
-    Plugin, Purpose, Settings, Value,
+    Plugin, Purpose, Session, Settings, Value, topology_options,
 };
-use crate::sharding::topology::PluginOption;
-use crate::sharding::{DeviceAt, Mesh, Target, Torus};
+use crate::sharding::{DeviceAt, Mesh, Partitioner, Target, Torus};
 
 /// What a machine with a TPU has: v2 to v4 show as accelerators, later ones through VFIO.
 const TPU_FILES: [&str; 2] = ["/dev/accel0", "/dev/vfio/0"];
@@ -84,12 +83,7 @@ impl Machine {
                 Kind::Described(runtime::Topology::create(plugin, "cuda", &options)?)
             }
             Target::Tpu(topology) => {
-                let options: Vec<_> = (topology.plugin_options().into_iter())
-                    .map(|(name, value)| match value {
-                        PluginOption::Text(text) => (name, Value::String(text)),
-                        PluginOption::Int(number) => (name, Value::Int(number)),
-                    })
-                    .collect();
+                let options = topology_options(topology);
                 let name = topology.plugin_name();
                 Kind::Described(runtime::Topology::create(plugin, &name, &options)?)
             }
@@ -141,12 +135,26 @@ impl Machine {
         self.plugin
     }
 
-    /// The client, where the devices are on this machine.
-    pub fn client(&self) -> Option<&Client> {
+    /// The client that programs run on.
+    ///
+    /// # Errors
+    /// A machine that is only described.
+    pub fn running(&self) -> Result<&Client, Error> {
         match &self.kind {
-            Kind::Described(_) => None,
-            Kind::Attached(client) => Some(client),
+            Kind::Described(_) => Err(Error::NothingRuns {
+                target: self.target.to_string(),
+            }),
+            Kind::Attached(client) => Ok(client),
         }
+    }
+
+    /// Compiles `program` to run on these devices.
+    ///
+    /// # Errors
+    /// As [`Machine::running`], [`Machine::config`] and [`Session::new`].
+    pub fn session(&self, program: &Program, partitioner: Partitioner) -> Result<Session, Error> {
+        let config = self.config(&program.signature.mesh, partitioner)?;
+        Ok(Session::new(self.running()?, program, &config)?)
     }
 
     /// Memory that a program can use on each device, in bytes: by the plugin's own description of its smallest device,
@@ -170,21 +178,12 @@ impl Machine {
         &self.target
     }
 
-    /// How a program over `mesh` is compiled for these devices: which device each position of the mesh is, and the
-    /// options of the platform. Whatever is compiled or run here is compiled so.
+    /// [`config()`] of these devices.
     ///
     /// # Errors
     /// A mesh that cannot be placed on the devices.
-    pub fn config(&self, mesh: &Mesh, shardy: bool) -> Result<CompileConfig, Error> {
-        let base = match self.target {
-            Target::Cpu { .. } => CompileConfig::for_virtual_devices(mesh.devices()),
-            _ => CompileConfig::for_devices(mesh.devices()),
-        };
-        Ok(CompileConfig {
-            device_assignment: assignment(&self.target, self.devices(), mesh)?,
-            shardy,
-            ..base
-        })
+    pub fn config(&self, mesh: &Mesh, partitioner: Partitioner) -> Result<CompileConfig, Error> {
+        config(&self.target, self.devices(), mesh, partitioner)
     }
 
     /// Compiles `program` for these devices.
@@ -192,14 +191,36 @@ impl Machine {
     /// # Errors
     /// As [`Machine::config`], and the plugin's own; [`runtime::Error::is_out_of_memory`] tells a program that does not
     /// fit.
-    pub fn compile(&self, program: &Program, shardy: bool) -> Result<Built, Error> {
-        let config = self.config(&program.signature.mesh, shardy)?;
+    pub fn compile(&self, program: &Program, partitioner: Partitioner) -> Result<Built, Error> {
+        let config = self.config(&program.signature.mesh, partitioner)?;
         let bytes = program.bytes();
         Ok(match &self.kind {
             Kind::Described(topology) => Built::Ahead(topology.compile(&bytes, &config)?),
             Kind::Attached(client) => Built::Loaded(client.compile(&bytes, &config)?),
         })
     }
+}
+
+/// How a program over `mesh` is compiled for the `devices` of `target`: which device each position of the mesh is, and the
+/// options of the platform. There is no other way, so that what is compiled to be looked at is what is compiled to run.
+///
+/// # Errors
+/// A mesh that cannot be placed on the devices.
+pub fn config(
+    target: &Target,
+    devices: &[DeviceDescription],
+    mesh: &Mesh,
+    partitioner: Partitioner,
+) -> Result<CompileConfig, Error> {
+    let base = match target {
+        Target::Cpu { .. } => CompileConfig::for_virtual_devices(mesh.devices()),
+        _ => CompileConfig::for_devices(mesh.devices()),
+    };
+    Ok(CompileConfig {
+        device_assignment: assignment(target, devices, mesh)?,
+        partitioner,
+        ..base
+    })
 }
 
 /// The device id of each position of `mesh` on the `devices` of `target`. On a TPU, described or attached, neighbours on

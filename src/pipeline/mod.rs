@@ -9,10 +9,12 @@ mod gpu;
 mod job;
 mod machine;
 mod stages;
+mod training;
 
 pub use compile::{Compiled, compile, compile_program};
 pub use error::Error;
 pub use file::{FileError, ProgramFile};
 pub use job::{Job, Lowered, workload};
-pub use machine::{Built, Machine};
+pub use machine::{Built, Machine, config};
 pub use stages::{Seconds, Stages};
+pub use training::Training;

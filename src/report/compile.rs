@@ -71,7 +71,7 @@ impl CompileReport {
             target: TargetReport::new(machine.target(), machine.devices().len()),
             mesh: MeshReport(lowered.mesh.clone()),
             mesh_reason: lowered.mesh_reason.clone(),
-            partitioner: if compiled.shardy { "shardy" } else { "gspmd" },
+            partitioner: compiled.partitioner.name(),
             parameters: lowered.parameters,
             global_batch: recipe.map(|recipe| recipe.batch),
             length: recipe.map(|recipe| recipe.length),

@@ -17,6 +17,7 @@ pub mod encode;
 pub mod error;
 pub mod hardware;
 pub mod mesh;
+pub mod partitioner;
 pub mod placement;
 pub mod rules;
 #[allow(clippy::module_inception)]
@@ -30,8 +31,9 @@ pub use encode::{Gspmd, Tiles, gspmd, sdy_mesh, sdy_per_value, sdy_sharding};
 pub use error::ShardingError;
 pub use hardware::{Generation, Gpu, Hardware};
 pub use mesh::{Mesh, MeshAxis};
+pub use partitioner::Partitioner;
 pub use placement::Torus;
 pub use rules::{Kind, Rule, Rules};
 pub use sharding::{Sharding, resolve};
 pub use target::{Target, known_targets};
-pub use topology::{DeviceAt, PluginOption, Topology};
+pub use topology::{DeviceAt, Topology};

@@ -27,7 +27,7 @@ use crate::graph::{Graph, GraphError};
 use crate::hlo::{Layout, lower};
 use crate::models::hugging_face::ConfigError;
 use crate::models::weights::WeightsError;
-use crate::runtime::{Client, HostArray, Session};
+use crate::runtime::{Client, CompileConfig, HostArray, Session};
 use crate::sharding::{Mesh, Rules, ShardingError};
 
 /// How far tensors may be. The figures are the references' own: they were shown to catch deliberate mistakes.
@@ -281,7 +281,11 @@ fn session(graph: Graph, client: &Client) -> Result<Session, VerifyError> {
         rules: &Rules::standard(),
     };
     let program = lower(&graph, "verify", layout)?;
-    Ok(Session::new(client, &program, true)?)
+    Ok(Session::new(
+        client,
+        &program,
+        &CompileConfig::for_virtual_devices(1),
+    )?)
 }
 
 /// Runs `session` on `inputs` converted to what it takes; those that it does not take are left out.
