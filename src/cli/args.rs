@@ -13,8 +13,8 @@ use super::exit::Usage;
 /// What to build and for what.
 #[derive(clap::Args)]
 pub struct WhatArgs {
-    /// A model by name (`ribosome models` lists them), a recipe file (.toml), or a program: a graph's text, or NAME.hlo.pb
-    /// with NAME.json beside it
+    /// A recipe or model by name (`ribosome recipes` and `ribosome models` list them), a recipe file (.toml), or a program:
+    /// a graph's text, or NAME.hlo.pb with NAME.json beside it
     what: String,
     /// Which phase of the recipe, from 1
     #[arg(long, value_name = "N")]
@@ -113,7 +113,7 @@ impl WhatArgs {
         let path = Path::new(&self.what);
         let is_path = || path.exists() || self.what.contains('/') || self.what.ends_with(".pb");
         match Recipe::load(&self.what) {
-            Err(RecipeError::UnknownModel { .. }) if is_path() => self.program(path),
+            Err(RecipeError::Unknown { .. }) if is_path() => self.program(path),
             recipe => Ok(What::Recipe(Box::new(self.job_of(recipe?)?))),
         }
     }

@@ -14,7 +14,6 @@ pub mod layers;
 pub mod lora;
 pub mod megatron;
 pub mod model;
-pub mod presets;
 pub mod relative_attention;
 pub mod relative_bias;
 pub mod t5;

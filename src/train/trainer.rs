@@ -183,7 +183,7 @@ impl<'a> Trainer<'a> {
     fn compile(setup: Setup<'a>) -> Result<Self, TrainError> {
         let (recipe, program) = (setup.recipe, &setup.programs.step);
         let length = recipe.objective.row_tokens(recipe.length);
-        let rows = recipe.objective.rows(recipe.length);
+        let rows = recipe.rows();
         Ok(Trainer {
             setup,
             batches: Batches::new(setup.data, rows, u64::from(recipe.seed), length)?,

@@ -141,15 +141,18 @@ impl Objective {
     }
 
     /// How proteins lie in the rows of a batch of `length` tokens.
-    pub fn rows(&self, length: usize) -> Rows {
-        match self {
-            Objective::Denoise(_) | Objective::ReplacedTokens(_) => Rows::Padded,
-            Objective::MaskedLm(masked) => masked.rows(),
-            Objective::PermutationLm(permuted) => permuted.rows(length),
-            Objective::CausalLm(_) => Rows::Running {
+    pub fn rows(&self, model: &Model, length: usize) -> Rows {
+        match (self, model) {
+            (Objective::MaskedLm(masked), _) => masked.rows(),
+            (Objective::PermutationLm(_), Model::Xlnet(config)) => Rows::Running {
+                stride: config.reused(length),
+                both_ways: config.bi_data,
+            },
+            (Objective::CausalLm(_), _) => Rows::Running {
                 stride: length,
                 both_ways: false,
             },
+            _ => Rows::Padded,
         }
     }
 
