@@ -10,7 +10,7 @@ use crate::train::step::StepError;
 /// An error of one of the stages.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The recipe names a file that is none.
+    /// A file that the recipe names cannot be read, or is of another kind.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
     /// The path does not give a program.

@@ -218,7 +218,7 @@ impl<'a> Trainer<'a> {
     /// Brings one weight or one piece of optimizer state to the host.
     ///
     /// # Errors
-    /// A name that is none, or the plugin's own.
+    /// A name that no tensor of the run has, or the plugin's own.
     pub fn fetch(&self, name: &str) -> runtime::Result<HostArray> {
         let Some(array) = self.state.get(name) else {
             return Err(runtime::Error::Invalid(format!(
