@@ -1,19 +1,22 @@
 //! What leaves the frontend: a module and its signature. Saved as `NAME.hlo.pb` and `NAME.json`, they need nothing else
 //! to be compiled and run.
 
-use prost::Message;
+use std::sync::OnceLock;
+
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::proto::HloModuleProto;
-use crate::graph::Shape;
+use super::module::Module;
+use super::proto::encode;
+use crate::graph::{Role, Shape};
 use crate::sharding::{Mesh, Sharding};
 
 /// A lowered program.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// The HLO.
-    pub module: HloModuleProto,
+    module: Module,
+    /// The module's bytes, once they were asked for.
+    bytes: OnceLock<Vec<u8>>,
     /// What goes in and comes out.
     pub signature: Signature,
 }
@@ -34,8 +37,8 @@ pub struct Signature {
 pub struct Port {
     /// The model's name for it.
     pub name: String,
-    /// Weight, state, step, seed, batch or metric.
-    pub role: String,
+    /// What it is for.
+    pub role: PortRole,
     /// Its global shape.
     pub shape: Shape,
     /// Where its parts lie.
@@ -44,11 +47,36 @@ pub struct Port {
     pub aliases: Option<usize>,
 }
 
+/// What an input or output is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortRole {
+    /// An input of the model, or the output that updates one.
+    Input(Role),
+    /// A figure to look at, such as the loss.
+    Metric,
+}
+
+impl PortRole {
+    /// The word for it in signatures: the role's, or `metric`.
+    pub fn name(self) -> &'static str {
+        match self {
+            PortRole::Input(role) => role.name(),
+            PortRole::Metric => "metric",
+        }
+    }
+}
+
+impl PartialEq<Role> for PortRole {
+    fn eq(&self, role: &Role) -> bool {
+        *self == PortRole::Input(*role)
+    }
+}
+
 /// A [`Port`] as the JSON file has it.
 #[derive(Serialize)]
 struct PortRecord<'a> {
     name: &'a str,
-    role: &'a str,
+    role: &'static str,
     dtype: &'static str,
     axes: Vec<(&'a str, usize)>,
     sharding: String,
@@ -64,9 +92,23 @@ struct SignatureRecord<'a> {
 }
 
 impl Program {
-    /// The module as plugins take it.
-    pub fn bytes(&self) -> Vec<u8> {
-        self.module.encode_to_vec()
+    /// A program of `module`, whose inputs and outputs are those of `signature`.
+    pub fn new(module: Module, signature: Signature) -> Self {
+        Program {
+            module,
+            bytes: OnceLock::new(),
+            signature,
+        }
+    }
+
+    /// The HLO.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// The module as plugins take it; serialized once.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get_or_init(|| encode(&self.module))
     }
 
     /// `sha256:` and the hash of module and signature: equal for equal programs on every machine.
@@ -84,10 +126,7 @@ impl Program {
 
     /// Number of instructions in all computations.
     pub fn instructions(&self) -> usize {
-        let computations = self.module.computations.iter();
-        computations
-            .map(|computation| computation.instructions.len())
-            .sum()
+        self.module.instructions()
     }
 }
 
@@ -107,7 +146,7 @@ impl Signature {
     fn record<'a>(&self, port: &'a Port) -> PortRecord<'a> {
         PortRecord {
             name: &port.name,
-            role: &port.role,
+            role: port.role.name(),
             dtype: port.shape.dtype.name(),
             axes: (port.shape.axes.iter())
                 .map(|axis| (axis.name.as_str(), axis.size))

@@ -1,6 +1,5 @@
 //! The pipeline, from a recipe to a compiled program and the report of it, as one function of named stages.
 
-use prost::Message;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::advice::advice;
@@ -11,7 +10,7 @@ use super::job::{Job, Lowered};
 use super::machine::{Built, Machine};
 use super::memory::MemoryReport;
 use super::stages::{Seconds, Stages};
-use crate::hlo::proto::HloModuleProtoWithConfig;
+use crate::hlo::proto::decode_with_config;
 use crate::hlo::{Analysis, analyse};
 use crate::runtime::{self, Executable, Settings};
 use crate::sharding::{Mesh, Target};
@@ -85,7 +84,7 @@ pub fn compile(job: &Job, plugins: &Settings, stages: &mut Stages) -> Result<Com
         seconds: stages.seconds(),
         hlo: HloReport {
             instructions: lowered.program.instructions(),
-            bytes: lowered.program.module.encoded_len(),
+            bytes: lowered.program.bytes().len(),
         },
         warnings: lowered.warnings.clone(),
         advice: match memory.fits {
@@ -118,11 +117,7 @@ fn analysis(executable: &Executable, mesh: &Mesh) -> Result<Option<Analysis>, Er
         }) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let unreadable = |error: prost::DecodeError| Error::Optimized(error.to_string());
-    let with_config = HloModuleProtoWithConfig::decode(bytes.as_slice()).map_err(unreadable)?;
-    let module = with_config
-        .hlo_module
-        .ok_or_else(|| Error::Optimized("it holds no module".to_string()))?;
+    let module = decode_with_config(&bytes).map_err(|error| Error::Optimized(error.to_string()))?;
     let axes: Vec<_> = (mesh.axes().iter())
         .map(|axis| (axis.name.to_string(), axis.size))
         .collect();

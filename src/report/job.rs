@@ -124,11 +124,11 @@ const LARGE: usize = 64 << 20;
 
 /// A warning for each large weight and state that is whole on every device.
 fn whole(signature: &Signature) -> Vec<String> {
-    let held = [Role::Weight.name(), Role::State.name()];
+    let held = [Role::Weight, Role::State];
     let ports = signature
         .inputs
         .iter()
-        .filter(|port| held.contains(&port.role.as_str()));
+        .filter(|port| held.iter().any(|role| port.role == *role));
     let warn = |port: &Port| {
         let (sharding, shape) = (&port.sharding, &port.shape);
         sharding.warn_if_whole(&signature.mesh, shape, &port.name, LARGE)

@@ -15,7 +15,7 @@ use super::recipe::{Recipe, RecipeError};
 use super::step::{self, StepError, names};
 use crate::data::{Batches, Dataset, DatasetError};
 use crate::graph::{DType, Graph, GraphError, Role, Shape};
-use crate::hlo::{Layout, Program, Signature, lower};
+use crate::hlo::{InternalError, Layout, LowerError, Port, Program, Signature, lower};
 use crate::models::weights::load;
 use crate::runtime::{self, Client, CompileConfig, DeviceArrays, HostArray, Session};
 use crate::sharding::{Mesh, Rules, ShardingError};
@@ -70,6 +70,9 @@ pub enum TrainError {
     /// The mesh does not fit the model.
     #[error(transparent)]
     Sharding(#[from] ShardingError),
+    /// The lowering contradicts itself.
+    #[error(transparent)]
+    Lowering(#[from] InternalError),
     /// A plugin refused.
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
@@ -110,6 +113,15 @@ pub enum TrainError {
         /// The system's error.
         source: std::io::Error,
     },
+}
+
+impl From<LowerError> for TrainError {
+    fn from(error: LowerError) -> Self {
+        match error {
+            LowerError::Sharding(error) => TrainError::Sharding(error),
+            LowerError::Internal(error) => TrainError::Lowering(error),
+        }
+    }
 }
 
 /// A run.
@@ -410,9 +422,9 @@ fn lower_graph(graph: &Graph, name: &str, mesh: &Mesh) -> Result<Program, TrainE
 
 /// What a run keeps from step to step: weights and optimizer state by name, with their shapes.
 fn kept(signature: &Signature) -> Vec<(String, Shape)> {
-    let roles = [Role::Weight, Role::State, Role::Memory].map(Role::name);
-    let kept = |role: &str| roles.contains(&role);
-    (signature.inputs.iter().filter(|port| kept(&port.role)))
+    let roles = [Role::Weight, Role::State, Role::Memory];
+    let kept = |port: &&Port| roles.iter().any(|role| port.role == *role);
+    (signature.inputs.iter().filter(kept))
         .map(|port| (port.name.clone(), port.shape.clone()))
         .collect()
 }

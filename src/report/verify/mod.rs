@@ -24,7 +24,7 @@ use serde::Serialize;
 pub use case::{Case, CaseError};
 
 use crate::graph::{Graph, GraphError};
-use crate::hlo::{Layout, lower};
+use crate::hlo::{InternalError, Layout, LowerError, lower};
 use crate::models::hf_config::ConfigError;
 use crate::models::weights::WeightsError;
 use crate::runtime::{Client, CompileConfig, HostArray, Session};
@@ -134,6 +134,9 @@ pub enum VerifyError {
     /// A tensor that cannot be placed.
     #[error(transparent)]
     Sharding(#[from] ShardingError),
+    /// The lowering contradicts itself.
+    #[error(transparent)]
+    Lowering(#[from] InternalError),
     /// The runtime's own.
     #[error(transparent)]
     Runtime(#[from] crate::runtime::Error),
@@ -270,6 +273,15 @@ fn distance(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> f64 {
             apart.max(most)
         }
     })
+}
+
+impl From<LowerError> for VerifyError {
+    fn from(error: LowerError) -> Self {
+        match error {
+            LowerError::Sharding(error) => VerifyError::Sharding(error),
+            LowerError::Internal(error) => VerifyError::Lowering(error),
+        }
+    }
 }
 
 /// A graph compiled for one device.
