@@ -24,7 +24,7 @@ use serde::Serialize;
 pub use case::{Case, CaseError};
 
 use crate::graph::{Graph, GraphError};
-use crate::hlo::{Layout, lower};
+use crate::hlo::{InternalError, Layout, LowerError, lower};
 use crate::models::hugging_face::ConfigError;
 use crate::models::weights::WeightsError;
 use crate::pipeline;
@@ -138,6 +138,9 @@ pub enum VerifyError {
     /// The case cannot be compiled for the device.
     #[error(transparent)]
     Pipeline(#[from] pipeline::Error),
+    /// The lowering contradicts itself.
+    #[error(transparent)]
+    Lowering(#[from] InternalError),
     /// The runtime's own.
     #[error(transparent)]
     Runtime(#[from] crate::runtime::Error),
@@ -274,6 +277,15 @@ fn distance(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> f64 {
             apart.max(most)
         }
     })
+}
+
+impl From<LowerError> for VerifyError {
+    fn from(error: LowerError) -> Self {
+        match error {
+            LowerError::Sharding(error) => VerifyError::Sharding(error),
+            LowerError::Internal(error) => VerifyError::Lowering(error),
+        }
+    }
 }
 
 /// A graph compiled for one device.
