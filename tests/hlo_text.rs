@@ -1,13 +1,12 @@
-//! Modules of another frontend and of XLA's own compiler, through ribosome's messages and text.
+//! Modules of another frontend and of XLA's own compiler, through ribosome's modules and text.
 //!
 //! `tests/data/hlo/make.py` made the modules. Their texts are ribosome's; that XLA's parser takes each for the very
 //! module it was printed from is shown by `python tests/hlo_parser.py tests/data/hlo/*.hlo.pb`.
 
 use std::path::{Path, PathBuf};
 
-use prost::Message;
-use ribosome::hlo::proto::HloModuleProto;
-use ribosome::hlo::{analyse, text};
+use ribosome::hlo::proto;
+use ribosome::hlo::{Module, analyse, text};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hlo")
@@ -29,15 +28,15 @@ fn modules() -> Vec<(PathBuf, Vec<u8>)> {
     paths.into_iter().map(read).collect()
 }
 
-fn decode(bytes: &[u8]) -> HloModuleProto {
-    HloModuleProto::decode(bytes).expect("a module's bytes")
+fn decode(bytes: &[u8]) -> Module {
+    proto::decode(bytes).expect("a module's bytes")
 }
 
-/// Byte for byte: no field of XLA's is lost on the way through ribosome's messages.
+/// Byte for byte: no field of XLA's is lost on the way through ribosome's modules.
 #[test]
-fn messages_lose_nothing() {
+fn modules_lose_nothing() {
     for (path, bytes) in modules() {
-        let again = decode(&bytes).encode_to_vec();
+        let again = proto::encode(&decode(&bytes));
         assert!(again == bytes, "{} changed", path.display());
     }
 }

@@ -64,7 +64,7 @@ fn outcome(recipe: &Recipe, key: &str, value: &str) -> Result<usize, String> {
         rules: &Rules::standard(),
     };
     let program = lower(&graph, "step", layout).map_err(|error| error.to_string())?;
-    Ok(program.module.computations.len())
+    Ok(program.module().computations.len())
 }
 
 #[test]

@@ -96,6 +96,7 @@ fn bytes(graph: Graph, mesh: &str) -> Vec<u8> {
     )
     .unwrap()
     .bytes()
+    .to_vec()
 }
 
 fn comes_back(graph: Graph, mesh: &str) {

@@ -106,7 +106,7 @@ impl Args {
                     return Err(Usage(message).into());
                 }
             },
-            Emit::Hlo => text::print(&program.module),
+            Emit::Hlo => text::print(program.module()),
             Emit::Sharding => sharding_table(&program.signature),
             Emit::Proto => {
                 let folder = self.report.out.as_deref().unwrap_or(Path::new(""));
@@ -123,7 +123,7 @@ impl Args {
                 let stem = stem.strip_suffix(".pb").unwrap_or(&stem);
                 let stem = stem.strip_suffix(".hlo").unwrap_or(stem);
                 let signature = file.with_file_name(format!("{stem}.json"));
-                write(&file, &program.bytes())?;
+                write(&file, program.bytes())?;
                 write(&signature, program.signature.json().as_bytes())?;
                 return Ok((vec![file, signature], None));
             }
@@ -157,7 +157,7 @@ fn sharding_table(signature: &Signature) -> String {
         vec![
             way.to_string(),
             port.name.clone(),
-            port.role.clone(),
+            port.role.name().to_string(),
             shape.to_string(),
             port.sharding.describe(&signature.mesh, shape),
             bytes.to_string(),

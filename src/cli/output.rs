@@ -60,7 +60,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Writes `NAME.hlo.pb` and `NAME.json`, all that a program needs to be compiled and run, into `folder`.
 pub fn write_program(folder: &Path, name: &str, program: &Program) -> Result<[String; 2]> {
     let files = [format!("{name}.hlo.pb"), format!("{name}.json")];
-    write(&folder.join(&files[0]), &program.bytes())?;
+    write(&folder.join(&files[0]), program.bytes())?;
     write(&folder.join(&files[1]), program.signature.json().as_bytes())?;
     Ok(files)
 }

@@ -137,7 +137,7 @@ impl ProgramFile {
     pub fn name(&self) -> String {
         match self {
             ProgramFile::Graph { name, .. } => module_name(name),
-            ProgramFile::Saved(program) => module_name(&program.module.name),
+            ProgramFile::Saved(program) => module_name(&program.module().name),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::stages::Stages;
 use crate::graph::{Checked, Cost, Graph, Role, cost};
-use crate::hlo::{Layout, Port, Program, Signature, lower};
+use crate::hlo::{Layout, LowerError, Port, Program, Signature, lower};
 use crate::models::Outline;
 use crate::sharding::{Mesh, Partitioner, Rules, ShardingError, Target, Workload, choose_mesh};
 use crate::train::recipe::Recipe;
@@ -47,9 +47,9 @@ impl Lowered {
     /// What a program alone tells: its weights are the ports of that role.
     pub fn of(program: Program) -> Self {
         let Signature { mesh, inputs, .. } = &program.signature;
-        let weights = inputs.iter().filter(|it| it.role == Role::Weight.name());
+        let weights = inputs.iter().filter(|it| it.role == Role::Weight);
         Lowered {
-            name: module_name(&program.module.name),
+            name: module_name(&program.module().name),
             parameters: weights.map(|port| port.shape.elements() as u64).sum(),
             cost: None,
             mesh: mesh.clone(),
@@ -135,7 +135,7 @@ pub(super) fn lower_for(
     name: &str,
     mesh: &Mesh,
     stages: &mut Stages,
-) -> Result<Program, ShardingError> {
+) -> Result<Program, LowerError> {
     let rules = Rules::standard();
     let rules = &rules;
     stages.time("lower", || lower(graph, name, Layout { mesh, rules }))
@@ -166,11 +166,11 @@ const LARGE: usize = 64 << 20;
 
 /// A warning for each large weight and state that is whole on every device.
 fn whole(signature: &Signature) -> Vec<String> {
-    let held = [Role::Weight.name(), Role::State.name()];
+    let held = [Role::Weight, Role::State];
     let ports = signature
         .inputs
         .iter()
-        .filter(|port| held.contains(&port.role.as_str()));
+        .filter(|port| held.iter().any(|role| port.role == *role));
     let warn = |port: &Port| {
         let (sharding, shape) = (&port.sharding, &port.shape);
         sharding.warn_if_whole(&signature.mesh, shape, &port.name, LARGE)

@@ -15,7 +15,7 @@ use super::recipe::Recipe;
 use super::step::names;
 use crate::data::{Batches, Dataset, DatasetError};
 use crate::graph::{DType, Role, Shape, Weight};
-use crate::hlo::{Program, Signature};
+use crate::hlo::{Port, Program, Signature};
 use crate::models::weights::load;
 use crate::runtime::{self, Client, CompileConfig, DeviceArrays, HostArray, Session};
 use crate::sharding::Mesh;
@@ -218,7 +218,7 @@ impl<'a> Trainer<'a> {
     /// Brings one weight or one piece of optimizer state to the host.
     ///
     /// # Errors
-    /// A name that is none, or the plugin's own.
+    /// A name that no tensor of the run has, or the plugin's own.
     pub fn fetch(&self, name: &str) -> runtime::Result<HostArray> {
         let Some(array) = self.state.get(name) else {
             return Err(runtime::Error::Invalid(format!(
@@ -400,9 +400,9 @@ fn check_steps(recipe: &Recipe) -> Result<(), TrainError> {
 
 /// What a run keeps from step to step: weights and optimizer state by name, with their shapes.
 fn kept(signature: &Signature) -> Vec<(String, Shape)> {
-    let roles = [Role::Weight, Role::State, Role::Memory].map(Role::name);
-    let kept = |role: &str| roles.contains(&role);
-    (signature.inputs.iter().filter(|port| kept(&port.role)))
+    let roles = [Role::Weight, Role::State, Role::Memory];
+    let kept = |port: &&Port| roles.iter().any(|role| port.role == *role);
+    (signature.inputs.iter().filter(kept))
         .map(|port| (port.name.clone(), port.shape.clone()))
         .collect()
 }

@@ -24,11 +24,12 @@ use serde::Serialize;
 pub use case::{Case, CaseError};
 
 use crate::graph::{Graph, GraphError};
-use crate::hlo::{Layout, lower};
+use crate::hlo::{InternalError, Layout, LowerError, lower};
 use crate::models::hugging_face::ConfigError;
 use crate::models::weights::WeightsError;
-use crate::runtime::{Client, CompileConfig, HostArray, Session};
-use crate::sharding::{Mesh, Rules, ShardingError};
+use crate::pipeline;
+use crate::runtime::{Client, HostArray, Session};
+use crate::sharding::{Mesh, Partitioner, Rules, ShardingError, Target};
 
 /// How far tensors may be. The figures are the references' own: they were shown to catch deliberate mistakes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -134,6 +135,12 @@ pub enum VerifyError {
     /// A tensor that cannot be placed.
     #[error(transparent)]
     Sharding(#[from] ShardingError),
+    /// The case cannot be compiled for the device.
+    #[error(transparent)]
+    Pipeline(#[from] pipeline::Error),
+    /// The lowering contradicts itself.
+    #[error(transparent)]
+    Lowering(#[from] InternalError),
     /// The runtime's own.
     #[error(transparent)]
     Runtime(#[from] crate::runtime::Error),
@@ -272,6 +279,15 @@ fn distance(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> f64 {
     })
 }
 
+impl From<LowerError> for VerifyError {
+    fn from(error: LowerError) -> Self {
+        match error {
+            LowerError::Sharding(error) => VerifyError::Sharding(error),
+            LowerError::Internal(error) => VerifyError::Lowering(error),
+        }
+    }
+}
+
 /// A graph compiled for one device.
 fn session(graph: Graph, client: &Client) -> Result<Session, VerifyError> {
     let graph = graph.compact().check().map_err(VerifyError::Check)?;
@@ -281,11 +297,10 @@ fn session(graph: Graph, client: &Client) -> Result<Session, VerifyError> {
         rules: &Rules::standard(),
     };
     let program = lower(&graph, "verify", layout)?;
-    Ok(Session::new(
-        client,
-        &program,
-        &CompileConfig::for_virtual_devices(1),
-    )?)
+    let target = Target::Cpu { devices: 1 };
+    let partitioner = Partitioner::default();
+    let config = pipeline::config(&target, client.devices(), &mesh, partitioner)?;
+    Ok(Session::new(client, &program, &config)?)
 }
 
 /// Runs `session` on `inputs` converted to what it takes; those that it does not take are left out.

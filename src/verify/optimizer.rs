@@ -173,7 +173,7 @@ fn steps(
     let session = session(builder.finish()?, client)?;
 
     let mut state: Tensors = (session.signature().inputs.iter())
-        .filter(|port| port.role == Role::State.name())
+        .filter(|port| port.role == Role::State)
         .map(|port| (port.name.clone(), ArrayD::zeros(port.shape.dims())))
         .collect();
     state.extend(starts.clone());

@@ -1,10 +1,11 @@
 //! Floating-point operations of matrix products and convolutions, as the hardware is asked to do them.
 
-use super::super::proto::{HloInstructionProto, ShapeProto, WindowDimension};
+use super::super::module::Instruction;
+use super::super::proto::{ShapeProto, WindowDimension};
 use super::Index;
 
 /// Multiplies and adds of one instruction on one device; 0 for anything but a dot or a convolution.
-pub(super) fn flops(index: &Index, computation: i64, instruction: &HloInstructionProto) -> f64 {
+pub(super) fn flops(index: &Index, computation: i64, instruction: &Instruction) -> f64 {
     let operand = |number| index.operand_shape(computation, instruction, number);
     let products = match instruction.opcode.as_str() {
         "dot" => operand(0).and_then(|left| dot(instruction, left)),
@@ -17,9 +18,9 @@ pub(super) fn flops(index: &Index, computation: i64, instruction: &HloInstructio
 }
 
 /// One product for each element of the result and each contracted one.
-fn dot(instruction: &HloInstructionProto, left: &ShapeProto) -> Option<f64> {
-    let numbers = instruction.dot_dimension_numbers.as_ref()?;
-    let mut products: f64 = sizes(instruction.shape.as_ref()?).product();
+fn dot(instruction: &Instruction, left: &ShapeProto) -> Option<f64> {
+    let numbers = instruction.dot_dimension_numbers()?;
+    let mut products: f64 = sizes(instruction.shape.as_deref()?).product();
     for &dimension in &numbers.lhs_contracting_dimensions {
         products *= size(left, dimension)?;
     }
@@ -29,17 +30,13 @@ fn dot(instruction: &HloInstructionProto, left: &ShapeProto) -> Option<f64> {
 /// One product for each batch element, output feature and input feature of a group, and for each place where an
 /// output position and a kernel position meet a real input element: neither padding nor a gap of a dilated input.
 /// The TPU compiler writes batched dots as such convolutions, whose padding would otherwise be counted as work.
-fn convolution(
-    instruction: &HloInstructionProto,
-    input: &ShapeProto,
-    kernel: &ShapeProto,
-) -> Option<f64> {
-    let numbers = instruction.convolution_dimension_numbers.as_ref()?;
-    let result = instruction.shape.as_ref()?;
+fn convolution(instruction: &Instruction, input: &ShapeProto, kernel: &ShapeProto) -> Option<f64> {
+    let numbers = instruction.convolution_dimension_numbers()?;
+    let result = instruction.shape.as_deref()?;
     let mut products = size(result, numbers.output_batch_dimension)?
         * size(result, numbers.output_feature_dimension)?
         * size(kernel, numbers.kernel_input_feature_dimension)?;
-    let window = instruction.window.as_ref();
+    let window = instruction.window();
     for (i, window) in window.into_iter().flat_map(|w| &w.dimensions).enumerate() {
         let input = size(input, *numbers.input_spatial_dimensions.get(i)?)?;
         let output = size(result, *numbers.output_spatial_dimensions.get(i)?)?;

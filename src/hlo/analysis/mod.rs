@@ -18,9 +18,8 @@ mod trips;
 
 use std::collections::BTreeMap;
 
-use super::proto::{
-    HloComputationProto, HloInstructionProto, HloModuleProto, PrimitiveType, ShapeProto,
-};
+use super::module::{Computation, Instruction, Module};
+use super::proto::{PrimitiveType, ShapeProto};
 
 /// What one device does in one run of a module.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,14 +54,14 @@ pub struct Collective {
 }
 
 /// Reads `module`, compiled for a mesh of the given axes (major first, partition ids in row-major order).
-pub fn analyse(module: &HloModuleProto, mesh: &[(String, usize)]) -> Analysis {
+pub fn analyse(module: &Module, mesh: &[(String, usize)]) -> Analysis {
     let mut reader = Reader {
         mesh,
         index: Index::new(module),
         done: BTreeMap::new(),
         unknown_trips: Vec::new(),
     };
-    let totals = reader.computation(module.entry_computation_id);
+    let totals = reader.computation(module.entry_id);
     let mut collectives: Vec<Collective> = totals
         .ledger
         .into_iter()
@@ -130,12 +129,12 @@ impl Totals {
 
 /// The parts of a module by their ids. An instruction's id says which it is within its computation.
 struct Index<'a> {
-    computations: BTreeMap<i64, &'a HloComputationProto>,
-    instructions: BTreeMap<(i64, i64), &'a HloInstructionProto>,
+    computations: BTreeMap<i64, &'a Computation>,
+    instructions: BTreeMap<(i64, i64), &'a Instruction>,
 }
 
 impl<'a> Index<'a> {
-    fn new(module: &'a HloModuleProto) -> Self {
+    fn new(module: &'a Module) -> Self {
         let computations = module.computations.iter();
         let instructions = computations
             .clone()
@@ -150,11 +149,11 @@ impl<'a> Index<'a> {
     fn operand_shape(
         &self,
         computation: i64,
-        instruction: &HloInstructionProto,
+        instruction: &Instruction,
         operand: usize,
     ) -> Option<&'a ShapeProto> {
         let id = *instruction.operand_ids.get(operand)?;
-        self.instructions.get(&(computation, id))?.shape.as_ref()
+        self.instructions.get(&(computation, id))?.shape.as_deref()
     }
 }
 
@@ -183,12 +182,7 @@ impl Reader<'_> {
         totals
     }
 
-    fn instruction(
-        &mut self,
-        totals: &mut Totals,
-        computation: i64,
-        instruction: &HloInstructionProto,
-    ) {
+    fn instruction(&mut self, totals: &mut Totals, computation: i64, instruction: &Instruction) {
         let cycles = estimated_cycles(instruction);
         totals.cycles += cycles.unwrap_or(0.0);
         if let ("reshape", None, Some(shape)) =
@@ -207,12 +201,12 @@ impl Reader<'_> {
             row.bytes += result_bytes(instruction);
             row.count += 1;
         }
-        let callees = &instruction.called_computation_ids;
-        match (instruction.opcode.as_str(), callees.as_slice()) {
+        let callees = instruction.called_computation_ids();
+        match (instruction.opcode.as_str(), callees) {
             ("while", [body, condition]) => {
                 let trips = trips::trip_count(&self.index, computation, instruction);
                 if trips.is_none() {
-                    self.unknown_trips.push(instruction.name.clone());
+                    self.unknown_trips.push(instruction.name.to_string());
                 }
                 let trips = trips.unwrap_or(1);
                 totals.add(&self.computation(*body), trips);
@@ -275,7 +269,7 @@ fn collective_kind(opcode: &str) -> Option<&str> {
 
 /// Bytes of a collective's result. Some starts give a tuple (operands, results, and flags), of which only the results
 /// count.
-fn result_bytes(instruction: &HloInstructionProto) -> u64 {
+fn result_bytes(instruction: &Instruction) -> u64 {
     let Some(shape) = &instruction.shape else {
         return 0;
     };
@@ -313,7 +307,7 @@ fn element_bits(element: PrimitiveType) -> u64 {
 
 /// The scope path of an instruction: its `op_name` without the op itself and without the wrappers that tracing
 /// frontends put around a whole program.
-fn scope(instruction: &HloInstructionProto) -> String {
+fn scope(instruction: &Instruction) -> String {
     let Some(metadata) = &instruction.metadata else {
         return String::new();
     };
@@ -329,7 +323,7 @@ fn scope(instruction: &HloInstructionProto) -> String {
 }
 
 /// The estimate in an instruction's backend configuration, wherever in it the backend puts it.
-fn estimated_cycles(instruction: &HloInstructionProto) -> Option<f64> {
+fn estimated_cycles(instruction: &Instruction) -> Option<f64> {
     fn find(value: &serde_json::Value) -> Option<f64> {
         match value {
             serde_json::Value::Object(fields) => match fields.get("estimated_cycles") {
@@ -355,11 +349,11 @@ fn estimated_cycles(instruction: &HloInstructionProto) -> Option<f64> {
 const NO_ESTIMATE: f64 = i64::MAX as f64;
 
 /// The backend configuration in whichever field it is held.
-fn backend_config(instruction: &HloInstructionProto) -> &[u8] {
-    let payload = instruction.backend_config_payload.as_ref();
+fn backend_config(instruction: &Instruction) -> &[u8] {
+    let payload = instruction.backend_config_payload();
     match payload.and_then(|payload| payload.text.as_ref()) {
-        Some(text) if instruction.backend_config.is_empty() => text.as_bytes(),
-        _ => &instruction.backend_config,
+        Some(text) if instruction.backend_config().is_empty() => text.as_bytes(),
+        _ => instruction.backend_config(),
     }
 }
 
