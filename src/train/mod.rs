@@ -10,5 +10,6 @@ pub mod progress;
 pub mod recipe;
 pub mod run;
 pub mod schedule;
+pub mod start;
 pub mod step;
 pub mod trainer;
