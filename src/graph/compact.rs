@@ -4,12 +4,27 @@
 
 use std::collections::BTreeMap;
 
+use super::builder::Builder;
+use super::check::Checked;
+use super::error::GraphError;
 use super::ir::{Graph, Node, NodeId, Output, ROOT, Region, RegionId};
 use super::op::{Loop, Op};
 
-impl Graph {
-    /// The same program without dead nodes.
-    pub fn compact(&self) -> Graph {
+impl Builder {
+    /// The graph without what no output needs: [`Builder::finish`], the proof, and [`Checked::compact`].
+    ///
+    /// # Errors
+    /// The first mistake.
+    pub fn compact(self) -> Result<Checked, GraphError> {
+        let checked = self.finish()?.check();
+        let checked = checked.map_err(|mut mistakes| mistakes.swap_remove(0))?;
+        Ok(checked.compact())
+    }
+}
+
+impl Checked {
+    /// The same program without dead nodes. What is well formed stays so, and a graph that is not cannot be asked.
+    pub fn compact(&self) -> Checked {
         let outputs: Vec<_> = self.outputs.iter().map(|output| output.node).collect();
         let plan = Plan::of(self, ROOT, &outputs);
         let mut result = Graph {
@@ -23,7 +38,7 @@ impl Graph {
                 ..output.clone()
             })
             .collect();
-        result
+        Checked(result)
     }
 }
 
