@@ -190,3 +190,26 @@ fn loops_lose_what_nothing_reads() {
     );
     assert!(graph.into_graph().check().is_ok());
 }
+
+/// As many loops within each other as a text may have: the work grows with their number, and does not double with each.
+#[test]
+fn deep_loops_take_no_time() {
+    fn nest<'g>(builder: &'g Builder, x: Tensor<'g>, depth: usize) -> Tensor<'g> {
+        if depth == 0 {
+            return x.sin();
+        }
+        let body = builder.open_loop(Axis::new("layers", 2), LoopOptions::default());
+        let carry = body.carry(x);
+        // The stack alone is read outside, and needs the carry, which is seen only after all within.
+        let inside = nest(builder, carry, depth - 1);
+        body.set_next(0, inside);
+        body.emit(inside);
+        body.close()[1].sum(["layers"])
+    }
+    let builder = Builder::new();
+    let x = builder.input("x", INPUT, f64_shape(&[("embed", 3)]));
+    builder.output("y", nest(&builder, x, 64));
+    let text = builder.finish().unwrap().to_text();
+    let graph = Graph::from_text(&text).unwrap().check().unwrap().compact();
+    assert_eq!(loops(&graph).len(), 64);
+}
