@@ -197,6 +197,23 @@ fn values_stay_within_their_loops() {
     });
 }
 
+/// Model code that panics, and is caught, leaves a builder that goes on saying what is wrong.
+#[test]
+fn a_panic_of_model_code() {
+    let caught = |body: &dyn Fn()| {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        assert!(result.is_err());
+    };
+    told("it is used where it is not open", |builder| {
+        let body = builder.open_loop(layers(), options());
+        caught(&|| body.outside(|| panic!("model code")));
+        assert!(body.close().is_empty());
+    });
+    let builder = Builder::new();
+    caught(&|| builder.scope("inner", || panic!("model code")));
+    assert_eq!(builder.path(), "");
+}
+
 /// What an outer loop is told while an inner one is open belongs to the outer one.
 #[test]
 fn an_outer_loop_is_told_from_within_an_inner_one() {

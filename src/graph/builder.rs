@@ -144,9 +144,8 @@ impl Builder {
 
     fn within<T>(&self, scope: ScopeId, body: impl FnOnce() -> T) -> T {
         let before = std::mem::replace(&mut self.recorder.borrow_mut().scope, scope);
-        let result = body();
-        self.recorder.borrow_mut().scope = before;
-        result
+        let _restored = Restored(&self.recorder, before);
+        body()
     }
 
     /// The current scope path.
@@ -271,6 +270,17 @@ impl Builder {
         let result = body();
         self.recorder.borrow_mut().origin = before;
         result
+    }
+}
+
+/// Puts a scope back when it is dropped, also where a panic of model code goes through and is caught further out.
+struct Restored<'b>(&'b RefCell<Recorder>, ScopeId);
+
+impl Drop for Restored<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut recorder) = self.0.try_borrow_mut() {
+            recorder.scope = self.1;
+        }
     }
 }
 
