@@ -387,7 +387,7 @@ fn saved(remat: Remat) -> usize {
     {
         builder.output(&at.to_string(), gradient);
     }
-    let graph = builder.finish().unwrap().compact();
+    let graph = builder.compact().unwrap();
     let forward = graph.root().nodes.iter().find_map(|node| match &node.op {
         Op::Loop(spec) => Some(spec),
         _ => None,

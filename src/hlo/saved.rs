@@ -282,7 +282,7 @@ mod tests {
         builder.update("w", weight + 1.0);
         builder.output("y", x.dot(weight, ["embed"]).pin());
         builder.output("loss", x.sum_all());
-        let graph = builder.finish().unwrap().compact().check().unwrap();
+        let graph = builder.compact().unwrap();
         let layout = Layout {
             mesh: &Mesh::parse(mesh).unwrap(),
             rules: &Rules::standard(),

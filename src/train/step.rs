@@ -182,7 +182,7 @@ impl StepConfig {
         builder.set_unroll(self.unroll);
         self.record(&builder)?;
         let weights = builder.weights();
-        let graph = builder.finish()?.compact();
+        let graph = builder.compact()?.into_graph();
         let weights = renumbered(&graph, weights);
         Ok(Step { graph, weights })
     }
@@ -460,5 +460,5 @@ pub fn initial(step: &Step) -> Result<Graph, GraphError> {
         };
         builder.output(name, placed);
     }
-    Ok(builder.finish()?.compact())
+    Ok(builder.compact()?.into_graph())
 }

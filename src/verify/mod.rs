@@ -290,7 +290,7 @@ impl From<LowerError> for VerifyError {
 
 /// A graph compiled for one device.
 fn session(graph: Graph, client: &Client) -> Result<Session, VerifyError> {
-    let graph = graph.compact().check().map_err(VerifyError::Check)?;
+    let graph = graph.check().map_err(VerifyError::Check)?.compact();
     let mesh = Mesh::new([("data", 1), ("model", 1)])?;
     let layout = Layout {
         mesh: &mesh,

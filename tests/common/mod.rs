@@ -8,7 +8,7 @@ pub mod run;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use ribosome::graph::{Graph, Role, Shape};
+use ribosome::graph::{Checked, Graph, Role, Shape};
 use ribosome::hlo::{Layout, Program, lower};
 use ribosome::runtime::{
     Client, CompileConfig, HostArray, Platform, Plugin, Purpose, Session, Settings,
@@ -34,19 +34,26 @@ pub fn cpu(devices: usize) -> Client {
 
 /// Lowers `graph` without its dead nodes for `mesh` under the standard rules.
 pub fn lowered(graph: Graph, mesh: &str) -> Program {
-    lowered_whole(graph.compact(), mesh)
+    lowered_checked(&checked(graph).compact(), mesh)
 }
 
 /// Lowers `graph` as it is for `mesh` under the standard rules.
 pub fn lowered_whole(graph: Graph, mesh: &str) -> Program {
-    let graph = graph.check().unwrap_or_else(|errors| panic!("{errors:#?}"));
+    lowered_checked(&checked(graph), mesh)
+}
+
+fn checked(graph: Graph) -> Checked {
+    graph.check().unwrap_or_else(|errors| panic!("{errors:#?}"))
+}
+
+fn lowered_checked(graph: &Checked, mesh: &str) -> Program {
     let mesh = Mesh::parse(mesh).expect("a mesh");
     let rules = Rules::standard();
     let layout = Layout {
         mesh: &mesh,
         rules: &rules,
     };
-    lower(&graph, "test", layout).expect("lowering")
+    lower(graph, "test", layout).expect("lowering")
 }
 
 /// Runs `graph` on one device with `inputs` by name; gives its outputs as floats.
