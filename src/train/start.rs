@@ -22,7 +22,7 @@ impl Start {
     /// The start at `path`: a checkpoint, a run's folder, or a Hugging Face folder.
     ///
     /// # Errors
-    /// A path with none of them, or files that cannot be read.
+    /// A path that is none of the three, or files that cannot be read.
     pub fn open(path: &Path) -> Result<Self, ConvertError> {
         let inside = path.join(checkpoint::FILE);
         if path.is_file() || inside.is_file() {

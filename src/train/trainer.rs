@@ -425,12 +425,6 @@ impl<'a> Trainer<'a> {
 
     fn about(&self) -> About {
         let recipe = self.setup.recipe;
-        // With its last step written out: one that follows `steps` is another if these are.
-        let schedule = recipe.schedule.of_run(recipe.steps);
-        let written = Recipe {
-            schedule,
-            ..recipe.clone()
-        };
         About {
             format: FORMAT,
             steps_done: self.done,
@@ -439,8 +433,7 @@ impl<'a> Trainer<'a> {
             mesh: self.setup.programs.mesh().to_string(),
             program: self.program.clone(),
             data: self.data.clone(),
-            // A recipe is plain numbers and words, which TOML has for all of them.
-            recipe: toml::to_string(&written).unwrap_or_default(),
+            recipe: written(recipe),
         }
     }
 
@@ -507,6 +500,17 @@ fn kept(signature: &Signature) -> Vec<(String, Shape)> {
         .collect()
 }
 
+/// `recipe` as a checkpoint keeps it: with the schedule's last step written out, as a schedule that follows `steps` is another
+/// one if these are.
+fn written(recipe: &Recipe) -> String {
+    let recipe = Recipe {
+        schedule: recipe.schedule.of_run(recipe.steps),
+        ..recipe.clone()
+    };
+    // A recipe is plain numbers and words, which TOML has for all of them.
+    toml::to_string(&recipe).unwrap_or_default()
+}
+
 /// The recipe's keys that have other values now, but for those that change no number.
 fn recipe_differences(before: &str, now: &str) -> Vec<String> {
     const FREE: [&str; 6] = ["name", "about", "target", "mesh", "start", "steps"];
@@ -546,5 +550,28 @@ fn flatten(
         value => {
             keys.insert(prefix.to_string(), value.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A longer run is the same run as far as it went, unless its learning rate falls until the last step.
+    #[test]
+    fn more_steps_are_another_run_where_the_schedule_follows_them() {
+        let differences = |name: &str, key: &str, value: &str| {
+            let before = Recipe::preset(name).unwrap();
+            let now = before.set(key, value).unwrap();
+            recipe_differences(&written(&before), &written(&now))
+        };
+        assert_eq!(differences("prot-t5-tiny", "steps", "500"), [""; 0]);
+        assert_eq!(
+            differences("prot-bert-tiny", "steps", "500"),
+            ["schedule.total: 300.0 before, 500.0 now"]
+        );
+        assert_eq!(differences("protein-lm-200m", "steps", "500"), [""; 0]);
+        let total = differences("prot-bert-tiny", "schedule.total", "300.0");
+        assert_eq!(total, [""; 0]);
     }
 }
