@@ -9,7 +9,9 @@ use ribosome::hlo::proto::HloModuleProtoWithConfig;
 use ribosome::hlo::{Collective, analyse};
 use ribosome::models::tokens::Tokens;
 use ribosome::models::weights::{self, Entry};
-use ribosome::models::{Context, albert, bert, electra, layers, megatron};
+use ribosome::models::{
+    Context, Family, MaskedLanguageModel, albert, bert, electra, layers, megatron,
+};
 use ribosome::pipeline::Machine;
 use ribosome::runtime::Settings;
 use ribosome::sharding::Mesh;

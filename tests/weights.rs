@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 use ribosome::data::{Dataset, PROT_T5};
 use ribosome::graph::Weight;
-use ribosome::models::Model;
-use ribosome::models::hugging_face::Found;
+use ribosome::models::hugging_face::FoundModel;
 use ribosome::models::presets::presets;
 use ribosome::models::weights::{Export, FolderError, layer_shape};
+use ribosome::models::{Families, Model, electra, t5};
 use ribosome::runtime::HostArray;
 use ribosome::sharding::Mesh;
 use ribosome::train::checkpoint::Checkpoint;
-use ribosome::train::convert::{ConvertError, export, import};
+use ribosome::train::convert::{self, ConvertError, export};
 use ribosome::train::recipe::Recipe;
 use ribosome::train::trainer::{Setup, Trainer};
 use safetensors::tensor::TensorView;
@@ -24,6 +24,10 @@ use safetensors::{Dtype, SafeTensors};
 
 /// Larger than any of the tests' files.
 const ONE_FILE: u64 = 1 << 40;
+
+fn import(folder: &Path, dropped: &[String], path: &Path) -> Result<Model, ConvertError> {
+    convert::import(folder, &Families::standard(), dropped, path)
+}
 
 fn tiny() -> Model {
     Recipe::preset("prot-t5-tiny").unwrap().model
@@ -45,15 +49,15 @@ fn numbers(weight: &Weight, layer: usize) -> HostArray {
 /// The model with those numbers, as Hugging Face would keep it, in `folder`.
 fn write(model: &Model, folder: &Path, shard_size: u64) -> Result<Vec<PathBuf>, FolderError> {
     let mut files = Vec::new();
-    for part in model.parts().unwrap() {
+    for part in model.folders().unwrap() {
         let export = Export {
-            table: &part.table,
+            table: &part.files.table,
             weights: &part.weights,
             zeros: &part.zeros,
-            config: &part.config,
+            config: &part.files.config,
             shard_size,
         };
-        let folder = folder.join(part.folder);
+        let folder = folder.join(part.files.folder);
         files.extend(export.write(&folder, |weight, layer| {
             Ok::<_, FolderError>(numbers(weight, layer))
         })?);
@@ -344,15 +348,13 @@ fn tied_tensors_may_be_there_and_must_be_equal() {
 
 #[test]
 fn an_output_layer_of_its_own_is_no_tied_tensor() {
-    let Model::T5(mut config) = tiny() else {
-        panic!("a T5")
-    };
+    let mut config = tiny().config::<t5::Config>().unwrap().clone();
     config.tie_word_embeddings = false;
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    write(&Model::T5(config.clone()), &path("model"), ONE_FILE).unwrap();
+    write(&Model::new(config.clone()), &path("model"), ONE_FILE).unwrap();
     let model = import(&path("model"), &[], &path("checkpoint")).unwrap();
-    assert_eq!(model, Model::T5(config));
+    assert_eq!(model, Model::new(config));
     export(
         &Checkpoint::open(&path("checkpoint")).unwrap(),
         &path("again"),
@@ -496,12 +498,12 @@ fn what_is_there_is_not_written_over() {
     );
     assert!(files(&model) == before);
     // A failure on the way leaves nothing behind.
-    let part = tiny().parts().unwrap().remove(0);
+    let part = tiny().folders().unwrap().remove(0);
     let export = Export {
-        table: &part.table,
+        table: &part.files.table,
         weights: &part.weights,
         zeros: &part.zeros,
-        config: &part.config,
+        config: &part.files.config,
         shard_size: 300_000,
     };
     let other = folder.path().join("other");
@@ -528,14 +530,25 @@ fn a_network_of_electra_alone_is_refused() {
         "{message}"
     );
     // Networks whose embeddings differ share none.
-    let share = |found: &Model| matches!(found, Model::Electra(config) if config.share_embeddings);
-    assert!(share(&Found::open(folder.path()).unwrap().model));
+    let share = |found: &Model| {
+        let config: &electra::Config = found.config().unwrap();
+        config.share_embeddings
+    };
+    assert!(share(
+        &FoundModel::open(folder.path(), &Families::standard())
+            .unwrap()
+            .model
+    ));
     let file = folder.path().join("generator").join(SINGLE);
     rewrite(&file, |tensors| {
         let name = "electra.embeddings.word_embeddings.weight";
         tensors.get_mut(name).unwrap().2[1] ^= 1;
     });
-    assert!(!share(&Found::open(folder.path()).unwrap().model));
+    assert!(!share(
+        &FoundModel::open(folder.path(), &Families::standard())
+            .unwrap()
+            .model
+    ));
 }
 
 #[test]

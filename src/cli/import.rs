@@ -44,7 +44,13 @@ impl Args {
             return Err(Usage(message).into());
         }
         prepare(&self.out)?;
-        let model = import(&self.folder, &self.drop, &path).map_err(|error| self.advised(error))?;
+        let model = import(
+            &self.folder,
+            &crate::models::Families::standard(),
+            &self.drop,
+            &path,
+        )
+        .map_err(|error| self.advised(error))?;
         let parameters = model.parameters() as u64;
         match self.json {
             true => print_json(&json!({

@@ -47,7 +47,7 @@ impl Args {
 
     fn verify(&self, path: &Path, client: &Client) -> Result<Verified, VerifyError> {
         let _progress = Progress::new(&path.display().to_string(), self.quiet || self.json);
-        verify(path, client)
+        verify(path, client, &crate::models::Families::standard())
     }
 
     fn one(&self, path: &Path, client: &Client) -> Result<Status> {

@@ -109,7 +109,7 @@ pub fn presets() -> Vec<Preset> {
 
 /// A published ProtT5 shape: 128 ids, tied embeddings, relu, as its `config.json`.
 fn prot_t5(d_model: usize, d_kv: usize, d_ff: usize, layers: usize, heads: usize) -> Model {
-    Model::T5(t5::Config {
+    Model::new(t5::Config {
         vocab_size: 128,
         d_model,
         d_kv,
@@ -145,11 +145,11 @@ fn bert_config() -> bert::Config {
 }
 
 fn prot_bert() -> Model {
-    Model::Bert(bert_config())
+    Model::new(bert_config())
 }
 
 fn prot_bert_tiny() -> Model {
-    Model::Bert(bert::Config {
+    Model::new(bert::Config {
         hidden_size: 128,
         num_hidden_layers: 2,
         num_attention_heads: 8,
@@ -180,11 +180,11 @@ fn albert_config() -> albert::Config {
 }
 
 fn prot_albert() -> Model {
-    Model::Albert(albert_config())
+    Model::new(albert_config())
 }
 
 fn prot_albert_tiny() -> Model {
-    Model::Albert(albert::Config {
+    Model::new(albert::Config {
         hidden_size: 128,
         embedding_size: 64,
         num_hidden_layers: 3,
@@ -212,7 +212,7 @@ fn electra_network(hidden: usize) -> electra::Network {
 }
 
 fn prot_electra() -> Model {
-    Model::Electra(electra::Config {
+    Model::new(electra::Config {
         generator: electra_network(256),
         discriminator: electra_network(1024),
         share_embeddings: true,
@@ -229,7 +229,7 @@ fn prot_electra_tiny() -> Model {
         max_position_embeddings: 512,
         ..electra_network(hidden)
     };
-    Model::Electra(electra::Config {
+    Model::new(electra::Config {
         generator: network(64),
         discriminator: network(128),
         share_embeddings: true,
@@ -257,11 +257,11 @@ fn xlnet_config() -> xlnet::Config {
 }
 
 fn prot_xlnet() -> Model {
-    Model::Xlnet(xlnet_config())
+    Model::new(xlnet_config())
 }
 
 fn prot_xlnet_tiny() -> Model {
-    Model::Xlnet(xlnet::Config {
+    Model::new(xlnet::Config {
         d_model: 128,
         n_layer: 2,
         n_head: 8,
@@ -297,11 +297,11 @@ fn txl_config(layers: usize, heads: usize, kv: usize) -> transfo_xl::Config {
 }
 
 fn prot_txl(layers: usize, heads: usize, kv: usize) -> Model {
-    Model::TransfoXl(txl_config(layers, heads, kv))
+    Model::new(txl_config(layers, heads, kv))
 }
 
 fn prot_txl_tiny() -> Model {
-    Model::TransfoXl(transfo_xl::Config {
+    Model::new(transfo_xl::Config {
         d_model: 128,
         d_embed: 128,
         d_inner: 256,
@@ -332,11 +332,11 @@ fn megatron_config(hidden: usize, layers: usize, heads: usize) -> megatron::Conf
 }
 
 fn protein_lm(hidden: usize, layers: usize, heads: usize) -> Model {
-    Model::Megatron(megatron_config(hidden, layers, heads))
+    Model::new(megatron_config(hidden, layers, heads))
 }
 
 fn protein_lm_tiny() -> Model {
-    Model::Megatron(megatron::Config {
+    Model::new(megatron::Config {
         intermediate_size: 256,
         hidden_dropout_prob: 0.0,
         attention_probs_dropout_prob: 0.0,

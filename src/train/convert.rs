@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, About, Checkpoint, CheckpointError};
 use crate::graph::{Shape, Weight};
-use crate::models::Model;
-use crate::models::hugging_face::ConfigError;
-use crate::models::hugging_face::Found;
+use crate::models::hugging_face::{ConfigError, FoundModel};
 use crate::models::weights::{Export, FolderError, Import, layer_shape, layers};
+use crate::models::{Families, Model};
 use crate::runtime::HostArray;
 
 /// What can go wrong.
@@ -27,19 +26,26 @@ pub enum ConvertError {
     NoModel(PathBuf),
 }
 
-/// Makes the checkpoint `path`, of weights alone, from the Hugging Face folder `folder`; gives the model. Tensors whose names
+/// Makes the checkpoint `path`, of weights alone, from the Hugging Face folder `folder`, whose model is of one of the
+/// `families`; gives the model. Tensors whose names
 /// begin with one of `dropped` are passed over.
 ///
 /// # Errors
 /// A folder that does not hold a model's weights, damaged files, or a checkpoint that cannot be written.
-pub fn import(folder: &Path, dropped: &[String], path: &Path) -> Result<Model, ConvertError> {
-    let Found { model, folders } = Found::open(folder)?;
-    let parts = model.parts()?;
+pub fn import(
+    folder: &Path,
+    families: &Families,
+    dropped: &[String],
+    path: &Path,
+) -> Result<Model, ConvertError> {
+    let FoundModel { model, folders } = FoundModel::open(folder, families)?;
+    let parts = model.folders()?;
     let imports = parts.iter().zip(folders).map(|(part, folder)| {
         // Which of these are no more than zeros was seen when the model was found.
         let zeros = part.zeros.iter().map(|(name, _)| name.clone());
-        let dropped: Vec<_> = zeros.chain(dropped.iter().cloned()).collect();
-        Import::new(folder, &part.table, &part.weights, &dropped)
+        let unused = model.unused().iter().map(|name| name.to_string());
+        let dropped: Vec<_> = zeros.chain(unused).chain(dropped.iter().cloned()).collect();
+        Import::new(folder, &part.files.table, &part.weights, &dropped)
     });
     let imports = imports.collect::<Result<Vec<_>, _>>()?;
     let tensors = shapes(&model.weights());
@@ -76,15 +82,15 @@ pub fn export(
         checkpoint.check_bytes(&weight.name)?;
     }
     let mut files = Vec::new();
-    for part in model.parts()? {
+    for part in model.folders()? {
         let export = Export {
-            table: &part.table,
+            table: &part.files.table,
             weights: &part.weights,
             zeros: &part.zeros,
-            config: &part.config,
+            config: &part.files.config,
             shard_size,
         };
-        let written = export.write(&folder.join(part.folder), |weight, layer| {
+        let written = export.write(&folder.join(part.files.folder), |weight, layer| {
             Ok::<_, ConvertError>(layer_of(checkpoint, weight, layer)?)
         });
         files.extend(written?);

@@ -322,6 +322,7 @@ fn merge(base: &mut toml::Value, patch: toml::Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::t5;
     use crate::train::optimizer::{AdamW, Lamb, MomentType};
 
     #[test]
@@ -332,9 +333,7 @@ mod tests {
             .unwrap()
             .set("batch", "32")
             .unwrap();
-        let Model::T5(model) = &recipe.model else {
-            panic!("{:?}", recipe.model)
-        };
+        let model: &t5::Config = recipe.model.config().unwrap();
         assert_eq!((model.num_layers, recipe.batch), (3, 32));
         let recipe = recipe.set("optimizer.name", "momentum").unwrap();
         assert!(matches!(recipe.optimizer, Optimizer::Momentum(_)));
@@ -395,9 +394,7 @@ mod tests {
         )
         .unwrap();
         let recipe = Recipe::load(path.to_str().unwrap()).unwrap();
-        let Model::T5(model) = &recipe.model else {
-            panic!("{:?}", recipe.model)
-        };
+        let model: &t5::Config = recipe.model.config().unwrap();
         assert_eq!(
             (recipe.batch, model.dropout_rate, recipe.length),
             (2048, 0.0, 512)
