@@ -194,7 +194,7 @@ fn polynomials_rise_and_fall() {
             Role::Batch,
             Shape::new(DType::F32, [("batch", steps.len())]),
         );
-        let rate: Tensor = schedule.rate(step);
+        let rate: Tensor = schedule.rate(step, 12);
         builder.output("rate", rate);
         let given = [("step".to_string(), steps.to_vec())];
         common::evaluate(builder.finish().unwrap(), &given)["rate"].clone()
@@ -202,7 +202,7 @@ fn polynomials_rise_and_fall() {
     let schedule = |decay_from, end, power| Schedule::Polynomial {
         rate: 1.0,
         warmup: 4.0,
-        total: 12.0,
+        total: None,
         end,
         power,
         decay_from,

@@ -3,8 +3,8 @@
 
 use ribosome::graph::Graph;
 use ribosome::hlo::{Layout, lower};
-use ribosome::models::presets::presets;
 use ribosome::sharding::{Mesh, Rules};
+use ribosome::train::catalog::CATALOG;
 use ribosome::train::recipe::Recipe;
 use toml::Value;
 
@@ -69,9 +69,7 @@ fn outcome(recipe: &Recipe, key: &str, value: &str) -> Result<usize, String> {
 
 #[test]
 fn no_setting_makes_a_panic() {
-    let tiny = presets()
-        .into_iter()
-        .filter(|it| it.name.ends_with("-tiny"));
+    let tiny = CATALOG.iter().filter(|entry| entry.is_tiny());
     let (mut steps, mut errors) = (0, 0);
     for preset in tiny {
         let recipe = Recipe::preset(preset.name).unwrap();

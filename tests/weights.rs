@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use ribosome::data::{Dataset, PROT_T5};
 use ribosome::graph::Weight;
 use ribosome::models::hugging_face::FoundModel;
-use ribosome::models::presets::presets;
 use ribosome::models::weights::{Export, FolderError, layer_shape};
 use ribosome::models::{Families, Model, electra, t5};
 use ribosome::runtime::HostArray;
 use ribosome::sharding::Mesh;
+use ribosome::train::catalog::CATALOG;
 use ribosome::train::checkpoint::Checkpoint;
 use ribosome::train::convert::{self, ConvertError, export};
 use ribosome::train::recipe::Recipe;
@@ -134,11 +134,9 @@ const NORM: &str = "encoder.block.1.layer.0.layer_norm.weight";
 
 #[test]
 fn every_model_is_the_same_after_a_round_trip() {
-    for preset in presets()
-        .into_iter()
-        .filter(|preset| preset.name.ends_with("-tiny"))
-    {
-        let name = preset.name;
+    for entry in CATALOG.iter().filter(|entry| entry.is_tiny()) {
+        let name = entry.name;
+        let preset = Recipe::preset(name).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         write(&preset.model, &path("model"), ONE_FILE).unwrap();
@@ -207,15 +205,12 @@ fn models_without_token_types_have_one_of_zeros() {
 /// ProteinLM's head has another gelu than its layers, which transformers does not know: export says so.
 #[test]
 fn what_transformers_cannot_follow_is_said() {
-    for preset in presets() {
+    for entry in &CATALOG {
+        let preset = Recipe::preset(entry.name).unwrap();
         let unlike = preset.model.unlike_transformers();
-        match preset.name.starts_with("protein-lm") {
-            true => assert!(
-                unlike.unwrap().contains("model.head_act"),
-                "{}",
-                preset.name
-            ),
-            false => assert_eq!(unlike, None, "{}", preset.name),
+        match entry.name.starts_with("protein-lm") {
+            true => assert!(unlike.unwrap().contains("model.head_act"), "{}", entry.name),
+            false => assert_eq!(unlike, None, "{}", entry.name),
         }
     }
     let recipe = Recipe::preset("protein-lm-tiny").unwrap();
@@ -226,11 +221,8 @@ fn what_transformers_cannot_follow_is_said() {
 /// What a step trains is what files hold.
 #[test]
 fn every_weight_of_a_step_is_in_the_files() {
-    for preset in presets()
-        .into_iter()
-        .filter(|preset| preset.name.ends_with("-tiny"))
-    {
-        let recipe = Recipe::preset(preset.name).unwrap();
+    for entry in CATALOG.iter().filter(|entry| entry.is_tiny()) {
+        let recipe = Recipe::preset(entry.name).unwrap();
         let step = recipe.step().unwrap().build().unwrap();
         let names = |weights: &[Weight]| {
             let mut names: Vec<_> = weights
@@ -244,7 +236,7 @@ fn every_weight_of_a_step_is_in_the_files() {
             names(&step.weights),
             names(&recipe.model.weights()),
             "{}",
-            preset.name
+            entry.name
         );
     }
 }

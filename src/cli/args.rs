@@ -13,7 +13,7 @@ use super::exit::Usage;
 /// What to build and for what.
 #[derive(clap::Args)]
 pub struct WhatArgs {
-    /// A model by name (`ribosome models` lists them) or a recipe file (.toml)
+    /// A recipe or model by name (`ribosome recipes` and `ribosome models` list them) or a recipe file (.toml)
     what: String,
     /// Which phase of the recipe, from 1
     #[arg(long, value_name = "N")]

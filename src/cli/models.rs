@@ -1,11 +1,11 @@
-//! `ribosome models`: the presets, or one of them in full.
+//! `ribosome models`: the models by name, or one of them in full.
 
 use std::fmt::Write;
 
 use crate::graph::Weight;
-use crate::models::presets::presets;
 use crate::pipeline::Error;
 use crate::report::table::{count, table};
+use crate::train::catalog;
 use crate::train::recipe::Recipe;
 use anyhow::Result;
 use serde_json::json;
@@ -17,7 +17,7 @@ use super::output::{print, print_json};
 #[derive(clap::Args)]
 #[command(after_help = "Example: ribosome models prot-t5-xl")]
 pub struct Args {
-    /// The model to print in full, or a recipe file (.toml)
+    /// The model to print in full, or a recipe by name or file (.toml)
     name: Option<String>,
     /// Prints one JSON object instead of text
     #[arg(long)]
@@ -35,25 +35,28 @@ impl Args {
     }
 
     fn list(&self) -> Result<()> {
-        let presets = presets();
+        let models = catalog::models();
+        let models = models.into_iter().map(|(name, _)| Recipe::preset(name));
+        let models = models.collect::<Result<Vec<_>, _>>()?;
+        let about = |recipe: &Recipe| recipe.about.clone().unwrap_or_default();
         if self.json {
-            let models: Vec<_> = (presets.iter())
-                .map(|preset| {
+            let models: Vec<_> = (models.iter())
+                .map(|recipe| {
                     json!({
-                        "name": preset.name,
-                        "about": preset.about,
-                        "parameters": preset.model.parameters(),
+                        "name": recipe.name,
+                        "about": about(recipe),
+                        "parameters": recipe.model.parameters(),
                     })
                 })
                 .collect();
             return print_json(&json!({ "models": models }));
         }
-        let rows: Vec<_> = (presets.iter())
-            .map(|preset| {
+        let rows: Vec<_> = (models.iter())
+            .map(|recipe| {
                 vec![
-                    preset.name.to_string(),
-                    count(preset.model.parameters() as u64),
-                    preset.about.to_string(),
+                    recipe.name.clone(),
+                    count(recipe.model.parameters() as u64),
+                    about(recipe),
                 ]
             })
             .collect();

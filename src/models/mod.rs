@@ -18,7 +18,6 @@ pub mod lora;
 pub mod megatron;
 pub mod model;
 pub mod named;
-pub mod presets;
 pub mod relative_attention;
 pub mod relative_bias;
 pub mod t5;

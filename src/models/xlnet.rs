@@ -58,13 +58,14 @@ pub struct Config {
     pub dropout: f64,
     /// Positions of the memory; 0 (null in a `config.json`) keeps all there ever were.
     pub mem_len: usize,
-    /// How many of a segment's first positions go into the memory; 0 (or null) takes all.
+    /// How many of a segment's first positions go into the memory; 0 (or null) takes all. In training a row is so many tokens
+    /// further in the next step, and the rest is read again.
     pub reuse_len: usize,
     /// Whether callers hand memories on outside of training. [`Config::forward`] gives them either way.
     pub use_mems_eval: bool,
     /// Whether callers hand memories on in training. [`Config::forward`] gives them either way.
     pub use_mems_train: bool,
-    /// Whether the second half of a batch's rows is written back to front, so that distances change their sign.
+    /// Whether the second half of a batch's rows is written back to front, in training too, so that distances change their sign.
     pub bi_data: bool,
     /// Distances beyond this, on either side, count as this; 0 and less clamp nothing.
     pub clamp_len: i64,
@@ -187,6 +188,14 @@ impl Config {
         }
     }
 
+    /// How many of the first tokens of a row of `length` go into the memory.
+    pub fn reused(&self, length: usize) -> usize {
+        match self.reuse_len {
+            0 => length,
+            reused => reused.min(length),
+        }
+    }
+
     fn next_memory<'g>(
         &self,
         cx: Context<'g>,
@@ -196,7 +205,7 @@ impl Config {
         let length = content.size("length");
         let reused = match self.reuse_len {
             0 => content,
-            reused => content.slice("length", 0, reused.min(length)),
+            _ => content.slice("length", 0, self.reused(length)),
         };
         remember(cx, memory, reused, self.mem_len)
     }

@@ -25,6 +25,8 @@ pub struct StepConfig {
     pub optimizer: Optimizer,
     /// The learning rate.
     pub schedule: Schedule,
+    /// How many steps a run has, for a schedule that falls until the last.
+    pub steps: u64,
     /// The norm that all gradients together are clipped to, if any.
     pub clip_norm: Option<f64>,
     /// Rows of a global batch.
@@ -246,7 +248,7 @@ impl StepConfig {
                     .collect();
             }
             let step = (counter + 1.0).cast(DType::F32);
-            let rate = self.schedule.rate(step);
+            let rate = self.schedule.rate(step, self.steps);
             for (weight, gradient) in weights.iter().zip(gradients) {
                 let update = Update {
                     builder,

@@ -177,7 +177,7 @@ impl<'a> Trainer<'a> {
     fn compile(setup: Setup<'a>, program: &Program) -> Result<Self, TrainError> {
         let recipe = setup.recipe;
         let length = recipe.objective.row_tokens(recipe.length);
-        let rows = recipe.objective.rows(recipe.length);
+        let rows = recipe.rows();
         Ok(Trainer {
             setup,
             batches: Batches::new(setup.data, rows, u64::from(recipe.seed), length)?,

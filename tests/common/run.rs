@@ -32,7 +32,7 @@ pub fn preset(name: &str, settings: &[(&str, &str)]) -> Recipe {
 /// The tokens that the first step of `recipe` reads, made of the example proteins.
 pub fn first_batch(recipe: &Recipe) -> Array2<i32> {
     let data = proteins(&recipe.tokens().unwrap());
-    let rows = recipe.objective.rows(recipe.length);
+    let rows = recipe.rows();
     let length = recipe.objective.row_tokens(recipe.length);
     let batches = Batches::new(&data, rows, u64::from(recipe.seed), length).unwrap();
     batches.batch(0, recipe.batch).unwrap().tokens

@@ -41,7 +41,7 @@ impl Task for CausalLm {
         })
     }
 
-    fn rows(&self, length: usize) -> Rows {
+    fn rows(&self, _: &Model, length: usize) -> Rows {
         Rows::Running {
             stride: length,
             both_ways: false,

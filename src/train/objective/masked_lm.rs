@@ -38,8 +38,8 @@ pub struct MaskedLm {
     pub draw: Draw,
     /// Whether rows hold several proteins, each seeing itself alone, with positions that start anew (ProteinLM).
     pub packed: bool,
-    /// Whether rows are a protein's two halves, in either order, and the model's sentence head learns which (ALBERT); off in
-    /// the published runs.
+    /// Whether rows are a protein's two halves, in either order, and the model's sentence head learns which (ALBERT's objective;
+    /// whether ProtAlbert was trained with it is not known).
     pub sentence_order: bool,
 }
 
@@ -151,7 +151,7 @@ impl Task for MaskedLm {
         })
     }
 
-    fn rows(&self, _: usize) -> Rows {
+    fn rows(&self, _: &Model, _: usize) -> Rows {
         match self.packed {
             true => Rows::Packed,
             false => Rows::Padded,

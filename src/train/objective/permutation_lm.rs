@@ -26,11 +26,6 @@ pub struct PermutationLm {
     pub longest: usize,
     /// Positions are put into a random order in blocks of so many.
     pub block: usize,
-    /// A row is so many tokens further in the next step; the rest is read again. 0 for the whole row. The model
-    /// remembers these tokens (`reuse_len`).
-    pub reuse: usize,
-    /// Whether half of the rows run backwards (`bi_data`).
-    pub both_ways: bool,
 }
 
 impl Default for PermutationLm {
@@ -41,22 +36,13 @@ impl Default for PermutationLm {
             mask_beta: 1,
             longest: 5,
             block: 256,
-            reuse: 256,
-            both_ways: true,
         }
     }
 }
 
 impl PermutationLm {
-    /// How many tokens at the start of a row are in the model's memory in the next step.
-    fn reused(&self, length: usize) -> usize {
-        match self.reuse {
-            0 => length,
-            reuse => reuse.min(length),
-        }
-    }
-
-    /// Which positions `keys` each position `length` cannot see: `pred[batch, length, keys]`.
+    /// Which positions `keys` each position `length` cannot see: `pred[batch, length, keys]`. The first `reused` tokens of a row
+    /// are those that the next step remembers.
     ///
     /// Among tokens of one part of the row (the reused part, the rest): what is predicted or no residue is hidden from all
     /// that stand before it in the order, and what is predicted also from itself. Tokens that are neither come first
@@ -65,6 +51,7 @@ impl PermutationLm {
         &self,
         tokens: Tensor<'g>,
         predicted: Tensor<'g>,
+        reused: usize,
         key: Key<'g>,
         vocabulary: &Vocabulary,
     ) -> Tensor<'g> {
@@ -80,7 +67,6 @@ impl PermutationLm {
             let ordered = predicted.or(special);
             let target = ordered.and(special.not());
 
-            let reused = self.reused(length);
             let place = builder.iota("length", Shape::new(DType::S32, axes.clone()));
             let later = place.ge(place.constant(reused as f64));
             // Blocks are counted from the start of their part.
@@ -123,7 +109,8 @@ impl Task for PermutationLm {
         let predicted = mapping
             .sum(["predictions"])
             .gt(cx.builder.constant(0.5, DType::F32));
-        let hidden = self.hidden(tokens, predicted, given.key, given.vocabulary);
+        let reused = model.reused(length);
+        let hidden = self.hidden(tokens, predicted, reused, given.key, given.vocabulary);
         let input = xlnet::Input {
             ids: tokens,
             // One part: its weights are in the model as published, without a gradient, as a softmax takes away what all keys share.
@@ -150,10 +137,13 @@ impl Task for PermutationLm {
         })
     }
 
-    fn rows(&self, length: usize) -> Rows {
-        Rows::Running {
-            stride: self.reused(length),
-            both_ways: self.both_ways,
+    fn rows(&self, model: &Model, length: usize) -> Rows {
+        match model.config::<xlnet::Config>() {
+            Some(config) => Rows::Running {
+                stride: config.reused(length),
+                both_ways: config.bi_data,
+            },
+            None => Rows::Padded,
         }
     }
 

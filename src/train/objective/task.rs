@@ -61,9 +61,9 @@ pub trait Task: Configuration {
     /// Which models it trains, in words, for the message that it does not train one.
     fn trains(&self) -> &'static str;
 
-    /// How proteins lie in the rows of a batch of `length` tokens.
-    fn rows(&self, length: usize) -> Rows {
-        let _ = length;
+    /// How proteins lie in the rows of a batch of `length` tokens for `model`.
+    fn rows(&self, model: &Model, length: usize) -> Rows {
+        let _ = (model, length);
         Rows::Padded
     }
 
