@@ -16,7 +16,7 @@ use ribosome::runtime::HostArray;
 use ribosome::sharding::Mesh;
 use ribosome::train::catalog::CATALOG;
 use ribosome::train::checkpoint::Checkpoint;
-use ribosome::train::convert::{self, ConvertError, export};
+use ribosome::train::convert::{self, ConvertError};
 use ribosome::train::recipe::Recipe;
 use ribosome::train::trainer::{Setup, Trainer};
 use safetensors::tensor::TensorView;
@@ -27,6 +27,14 @@ const ONE_FILE: u64 = 1 << 40;
 
 fn import(folder: &Path, dropped: &[String], path: &Path) -> Result<Model, ConvertError> {
     convert::import(folder, &Families::standard(), dropped, path)
+}
+
+fn export(
+    checkpoint: &Checkpoint,
+    folder: &Path,
+    shard_size: u64,
+) -> Result<(Model, Vec<PathBuf>), ConvertError> {
+    convert::export(checkpoint, &Families::standard(), folder, shard_size)
 }
 
 fn tiny() -> Model {
@@ -148,7 +156,11 @@ fn every_model_is_the_same_after_a_round_trip() {
         );
         let checkpoint = Checkpoint::open(&path("checkpoint")).unwrap();
         assert!(checkpoint.about().is_of_weights());
-        assert_eq!(checkpoint.about().model(), Some(model), "{name}");
+        assert_eq!(
+            checkpoint.about().model(&Families::standard()),
+            Some(model),
+            "{name}"
+        );
         export(&checkpoint, &path("again"), ONE_FILE).unwrap();
         let (before, after) = (files(&path("model")), files(&path("again")));
         assert_eq!(

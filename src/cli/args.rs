@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::pipeline::Job;
 use crate::sharding::{Mesh, Target};
 use crate::train::recipe::{Recipe, RematName};
+use crate::train::registry::Registry;
 use anyhow::Result;
 use clap::ValueEnum;
 
@@ -72,8 +73,8 @@ impl From<Remat> for RematName {
 
 impl WhatArgs {
     /// The recipe with all that was changed on the command line, and its machine.
-    pub fn job(&self) -> Result<Job> {
-        let recipe = Recipe::load(&self.what)?;
+    pub fn job(&self, registry: &Registry) -> Result<Job> {
+        let recipe = registry.load(&self.what)?;
         let mut recipe = recipe.phase(self.phase.unwrap_or(1))?;
         for change in &self.set {
             recipe = set(recipe, change)?;

@@ -3,6 +3,7 @@
 use crate::pipeline;
 use crate::report::CompileReport;
 use crate::runtime::Settings;
+use crate::train::registry::Registry;
 use anyhow::Result;
 
 use super::args::{OutputArgs, WhatArgs};
@@ -21,8 +22,8 @@ pub struct Args {
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
-        let job = self.what.job()?;
+    pub fn run(self, registry: &Registry) -> Result<Status> {
+        let job = self.what.job(registry)?;
         if let Some(folder) = &self.output.out {
             prepare(folder)?;
         }

@@ -7,6 +7,7 @@ use crate::hlo::{Port, Signature, text};
 use crate::pipeline::{Lowered, Machine};
 use crate::report::table::{size, table};
 use crate::runtime::Settings;
+use crate::train::registry::Registry;
 use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::json;
@@ -45,8 +46,8 @@ enum Emit {
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
-        let job = self.what.job()?;
+    pub fn run(self, registry: &Registry) -> Result<Status> {
+        let job = self.what.job(registry)?;
         if let Some(folder) = &self.report.out {
             prepare(folder)?;
         }

@@ -12,6 +12,7 @@ use crate::runtime::Settings;
 use crate::sharding::Target;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::progress::Progress;
+use crate::train::registry::Registry;
 use crate::train::run::{Event, Flow, Plan, Summary, run};
 use crate::train::trainer::{Setup, StepReport, TrainError, Trainer};
 use anyhow::{Context, Result, bail};
@@ -60,8 +61,8 @@ const LINES: u64 = 20;
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
-        let mut job = self.what.job()?;
+    pub fn run(self, registry: &Registry) -> Result<Status> {
+        let mut job = self.what.job(registry)?;
         job.recipe.steps = self.steps.unwrap_or(job.recipe.steps);
         if matches!(job.target, Target::Gpu { .. } | Target::Tpu(_)) {
             let message = format!(

@@ -51,6 +51,11 @@ impl Families {
         self
     }
 
+    /// The families' names.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.named.names()
+    }
+
     /// The model that a recipe's table `value` describes, which stands below the key `below` there.
     ///
     /// # Errors

@@ -149,11 +149,3 @@ fn divisor(a: usize, b: usize) -> usize {
         b => divisor(b, a % b),
     }
 }
-
-impl<'de> serde::Deserialize<'de> for Model {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = toml::Value::deserialize(deserializer)?;
-        let read = super::Families::standard().read("model", value);
-        read.map_err(|error| serde::de::Error::custom(error.message()))
-    }
-}

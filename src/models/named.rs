@@ -83,3 +83,12 @@ impl<T> Named<T> {
         }
     }
 }
+
+/// What is said of a `name` that is none of those that are `known`, in serde's words.
+pub fn unknown<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> String {
+    let known: Vec<_> = known.map(|known| format!("`{known}`")).collect();
+    format!(
+        "unknown variant `{name}`, expected one of {}",
+        known.join(", ")
+    )
+}

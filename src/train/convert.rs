@@ -64,18 +64,19 @@ pub fn import(
     Ok(model)
 }
 
-/// Writes the model of `checkpoint` into the folder `folder` as Hugging Face keeps it, in files of at most `shard_size` bytes;
+/// Writes the model of `checkpoint`, which is of one of the `families`, into the folder `folder` as Hugging Face keeps it, in files of at most `shard_size` bytes;
 /// gives the files.
 ///
 /// # Errors
 /// A checkpoint without the model's weights or with damaged ones, or files that are there already or cannot be written.
 pub fn export(
     checkpoint: &Checkpoint,
+    families: &Families,
     folder: &Path,
     shard_size: u64,
 ) -> Result<(Model, Vec<PathBuf>), ConvertError> {
     let unknown = || ConvertError::NoModel(checkpoint.path().to_path_buf());
-    let model = checkpoint.about().model().ok_or_else(unknown)?;
+    let model = checkpoint.about().model(families).ok_or_else(unknown)?;
     let weights = model.weights();
     checkpoint.check_some(&shapes(&weights))?;
     for weight in &weights {

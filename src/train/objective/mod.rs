@@ -128,11 +128,3 @@ impl Serialize for Objective {
         Tagged { name, task }.serialize(serializer)
     }
 }
-
-impl<'de> serde::Deserialize<'de> for Objective {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = toml::Value::deserialize(deserializer)?;
-        let read = objectives().read("objective", value);
-        read.map_err(|error| serde::de::Error::custom(error.message()))
-    }
-}
