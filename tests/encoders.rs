@@ -8,7 +8,9 @@ use ribosome::hlo::proto::decode_with_config;
 use ribosome::hlo::{Collective, analyse};
 use ribosome::models::tokens::Tokens;
 use ribosome::models::weights::{self, Entry};
-use ribosome::models::{Context, albert, bert, electra, layers, megatron};
+use ribosome::models::{
+    Context, Family, MaskedLanguageModel, albert, bert, electra, layers, megatron,
+};
 use ribosome::pipeline::Machine;
 use ribosome::runtime::Settings;
 use ribosome::sharding::{Mesh, Partitioner};

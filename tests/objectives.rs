@@ -10,9 +10,9 @@ use common::run::{first_batch, preset};
 use ribosome::data::Vocabulary;
 use ribosome::graph::{Builder, DType, Graph, Key, Policy, Role, Shape, Tensor};
 use ribosome::models::tokens::Tokens;
-use ribosome::models::{Context, Model};
+use ribosome::models::{Context, electra, xlnet};
 use ribosome::train::objective::{
-    Denoise, Draw, Given, MaskedLm, Objective, PermutationLm, sample,
+    Denoise, Draw, Given, MaskedLm, PermutationLm, ReplacedTokens, sample,
 };
 use ribosome::train::recipe::Recipe;
 
@@ -96,9 +96,7 @@ fn masked(
 /// the padding stay.
 fn masking_is_as_published(name: &str) {
     let (recipe, vocabulary, clean) = rows_of(name, 800);
-    let Objective::MaskedLm(objective) = &recipe.objective else {
-        panic!("{name}: {:?}", recipe.objective)
-    };
+    let objective: &MaskedLm = recipe.objective.settings().unwrap();
     let (noised, chosen) = masked(objective, &clean, &vocabulary, AT);
     let residue = |id: i32| vocabulary.residue_ids().contains(&id);
     let all = || clean.iter().zip(&noised).zip(&chosen);
@@ -154,9 +152,7 @@ fn protein_lm_s_masking_is_as_published() {
 #[test]
 fn electra_s_masking_is_as_published() {
     let (recipe, vocabulary, clean) = rows_of("prot-electra", 800);
-    let Objective::ReplacedTokens(objective) = &recipe.objective else {
-        panic!("{:?}", recipe.objective)
-    };
+    let objective: &ReplacedTokens = recipe.objective.settings().unwrap();
     let (noised, chosen) = masked(&objective.noise(), &clean, &vocabulary, AT);
     let residues = count(&clean, |id| vocabulary.residue_ids().contains(id));
     let masks = count(&noised, |id| **id == vocabulary.mask);
@@ -230,11 +226,8 @@ fn electra_s_loss_is_that_of_both_networks() {
     let recipe = preset("prot-electra-tiny", &[("batch", "24"), ("length", "48")]);
     let vocabulary = &recipe.tokens().unwrap();
     let tokens: Vec<i32> = first_batch(&recipe).into_iter().collect();
-    let (Objective::ReplacedTokens(objective), Model::Electra(model)) =
-        (&recipe.objective, &recipe.model)
-    else {
-        panic!("{recipe:?}")
-    };
+    let objective: &ReplacedTokens = recipe.objective.settings().unwrap();
+    let model: &electra::Config = recipe.model.config().unwrap();
     let builder = Builder::new();
     let (clean, key) = given(&builder, tokens.len(), ROWS);
     let cx = Context::new(&builder, Policy::F32);
@@ -322,9 +315,7 @@ struct Ordered {
 impl Ordered {
     /// The rows of the first batch of `recipe`, their predicted positions as the trainer draws them, and what is hidden.
     fn of(recipe: &Recipe, at: (u32, i32)) -> Self {
-        let Objective::PermutationLm(objective) = &recipe.objective else {
-            panic!("{:?}", recipe.objective)
-        };
+        let objective: &PermutationLm = recipe.objective.settings().unwrap();
         let vocabulary = &recipe.tokens().unwrap();
         let length = recipe.length;
         let tokens: Vec<i32> = first_batch(recipe).into_iter().collect();
@@ -336,9 +327,7 @@ impl Ordered {
                 predicted[row * length + usize::try_from(place).expect("long rows")] = true;
             }
         }
-        let Model::Xlnet(model) = &recipe.model else {
-            panic!("{:?}", recipe.model)
-        };
+        let model: &xlnet::Config = recipe.model.config().unwrap();
         let reused = model.reused(length);
         let hidden = hidden(
             objective,
@@ -471,9 +460,7 @@ fn predicted_tokens_see_those_before_them_in_one_order() {
 #[test]
 fn orders_are_fair() {
     let recipe = preset("prot-xlnet-tiny", &[]);
-    let Objective::PermutationLm(objective) = &recipe.objective else {
-        panic!("{:?}", recipe.objective)
-    };
+    let objective: &PermutationLm = recipe.objective.settings().unwrap();
     let vocabulary = &recipe.tokens().unwrap();
     let residue = vocabulary.residue_ids().start;
     let (tokens, predicted) = (vec![residue; 20_000], vec![true; 20_000]);
@@ -540,9 +527,7 @@ fn a_memory_is_a_longer_row() {
 #[test]
 fn noise_depends_on_seed_step_and_microbatch() {
     let (recipe, vocabulary, clean) = rows_of("prot-bert-tiny", 800);
-    let Objective::MaskedLm(objective) = &recipe.objective else {
-        panic!("{:?}", recipe.objective)
-    };
+    let objective: &MaskedLm = recipe.objective.settings().unwrap();
     let masked = |at| masked(objective, &clean, &vocabulary, at);
     let (noised, chosen) = masked(AT);
     assert_eq!(masked(AT), (noised, chosen.clone()));

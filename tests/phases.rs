@@ -8,6 +8,7 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use common::run::{Tensors, file, on, proteins, state};
+use ribosome::models::Families;
 use ribosome::sharding::Partitioner;
 use ribosome::train::checkpoint::Checkpoint;
 use ribosome::train::recipe::Recipe;
@@ -117,7 +118,7 @@ fn a_phase_repeats_nothing_of_the_one_before() {
                 trainer.step().unwrap();
             }
             trainer.save(&path).unwrap();
-            let start = Start::open(&path).unwrap();
+            let start = Start::open(&path, &Families::standard()).unwrap();
             let mut trainer = Trainer::start_from(setup, start, &path).unwrap();
             trainer.step().unwrap().loss
         },

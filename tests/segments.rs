@@ -9,7 +9,7 @@ use common::{INPUT, assert_close};
 use ribosome::graph::{Builder, DType, Graph, Key, Policy, Remat, Role, Shape, Tensor};
 use ribosome::hlo::Program;
 use ribosome::models::relative_attention::relative_shift;
-use ribosome::models::{Context, transfo_xl, xlnet};
+use ribosome::models::{CausalLanguageModel, Context, transfo_xl, xlnet};
 use ribosome::runtime::{CompileConfig, HostArray, Session};
 use ribosome::sharding::Partitioner;
 
@@ -129,7 +129,7 @@ fn transformer_xl<'g>(cx: Context<'g>, memory: Tensor<'g>) -> Read<'g> {
     };
     let builder = cx.builder;
     let (ids, labels) = (tokens(builder, "ids"), tokens(builder, "labels"));
-    let output = config.forward(cx, ids, Some(memory));
+    let output = config.read(cx, ids, Some(memory));
     let counted = labels.gt(labels.constant(0.0));
     (
         output.memory,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::pipeline::{self, Job, ProgramFile};
 use crate::sharding::{Mesh, Partitioner, Target};
 use crate::train::recipe::{Recipe, RecipeError, RematName};
+use crate::train::registry::Registry;
 use anyhow::Result;
 use clap::ValueEnum;
 
@@ -109,18 +110,18 @@ impl What {
 
 impl WhatArgs {
     /// The recipe or the program that was asked for. A model's name goes before a file of that name.
-    pub fn read(&self) -> Result<What> {
+    pub fn read(&self, registry: &Registry) -> Result<What> {
         let path = Path::new(&self.what);
         let is_path = || path.exists() || self.what.contains('/') || self.what.ends_with(".pb");
-        match Recipe::load(&self.what) {
+        match registry.load(&self.what) {
             Err(RecipeError::Unknown { .. }) if is_path() => self.program(path),
             recipe => Ok(What::Recipe(Box::new(self.job_of(recipe?)?))),
         }
     }
 
     /// The recipe that was asked for, and its machine.
-    pub fn job(&self) -> Result<Job> {
-        match self.read()? {
+    pub fn job(&self, registry: &Registry) -> Result<Job> {
+        match self.read(registry)? {
             What::Recipe(job) => Ok(*job),
             What::Program { .. } => {
                 let message = format!(

@@ -3,6 +3,7 @@
 use crate::pipeline::{self, compile_program};
 use crate::report::CompileReport;
 use crate::runtime::Settings;
+use crate::train::registry::Registry;
 use anyhow::Result;
 
 use super::args::{OutputArgs, What, WhatArgs, no_target};
@@ -21,8 +22,8 @@ pub struct Args {
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
-        let what = self.what.read()?;
+    pub fn run(self, registry: &Registry) -> Result<Status> {
+        let what = self.what.read(registry)?;
         if let Some(folder) = &self.output.out {
             prepare(folder)?;
         }

@@ -8,6 +8,7 @@ use crate::pipeline::{Lowered, Machine};
 use crate::report::table::{size, table};
 use crate::runtime::Settings;
 use crate::sharding::Target;
+use crate::train::registry::Registry;
 use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::json;
@@ -46,8 +47,8 @@ enum Emit {
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
-        let what = self.what.read()?;
+    pub fn run(self, registry: &Registry) -> Result<Status> {
+        let what = self.what.read(registry)?;
         if let Some(folder) = &self.report.out {
             prepare(folder)?;
         }

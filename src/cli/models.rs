@@ -5,8 +5,8 @@ use std::fmt::Write;
 use crate::graph::Weight;
 use crate::pipeline::Error;
 use crate::report::table::{count, table};
-use crate::train::catalog;
 use crate::train::recipe::Recipe;
+use crate::train::registry::Registry;
 use anyhow::Result;
 use serde_json::json;
 
@@ -26,17 +26,17 @@ pub struct Args {
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
+    pub fn run(self, registry: &Registry) -> Result<Status> {
         match &self.name {
-            None => self.list()?,
-            Some(name) => self.one(name)?,
+            None => self.list(registry)?,
+            Some(name) => self.one(name, registry)?,
         }
         Ok(Status::Done)
     }
 
-    fn list(&self) -> Result<()> {
-        let models = catalog::models();
-        let models = models.into_iter().map(|(name, _)| Recipe::preset(name));
+    fn list(&self, registry: &Registry) -> Result<()> {
+        let models = registry.models();
+        let models = models.into_iter().map(|(name, _)| registry.preset(name));
         let models = models.collect::<Result<Vec<_>, _>>()?;
         let about = |recipe: &Recipe| recipe.about.clone().unwrap_or_default();
         if self.json {
@@ -63,8 +63,8 @@ impl Args {
         print(&table(&["name", "parameters", ""], &rows, &[1]))
     }
 
-    fn one(&self, name: &str) -> Result<()> {
-        let recipe = Recipe::load(name)?;
+    fn one(&self, name: &str, registry: &Registry) -> Result<()> {
+        let recipe = registry.load(name)?;
         let step = recipe.step()?.build().map_err(Error::from)?;
         let parameters: usize = (step.weights.iter())
             .map(|weight| weight.shape.elements())

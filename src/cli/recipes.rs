@@ -7,8 +7,8 @@ use crate::report::CompileReport;
 use crate::report::table::{count, size, table, time};
 use crate::runtime::Settings;
 use crate::sharding::Partitioner;
-use crate::train::catalog::{self, CATALOG};
 use crate::train::recipe::{Recipe, RecipeError};
+use crate::train::registry::Registry;
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use serde_json::json;
@@ -72,28 +72,31 @@ struct Compile {
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
+    pub fn run(self, registry: &Registry) -> Result<Status> {
         match self.action {
-            Some(Action::List(list)) => list.run(),
-            Some(Action::Show(show)) => show.run(),
-            Some(Action::Compile(compile)) => compile.run(),
+            Some(Action::List(list)) => list.run(registry),
+            Some(Action::Show(show)) => show.run(registry),
+            Some(Action::Compile(compile)) => compile.run(registry),
             None if self.compile.recipes.is_empty() && !self.compile.phases => List {
                 json: self.compile.json,
             }
-            .run(),
-            None => self.compile.run(),
+            .run(registry),
+            None => self.compile.run(registry),
         }
     }
 }
 
 impl List {
-    fn run(self) -> Result<Status> {
-        let recipes = CATALOG.iter().map(|entry| Recipe::preset(entry.name));
+    fn run(self, registry: &Registry) -> Result<Status> {
+        let recipes = registry
+            .recipes()
+            .iter()
+            .map(|entry| registry.preset(entry.name));
         let recipes = recipes.collect::<Result<Vec<_>, _>>()?;
         let about = |recipe: &Recipe| recipe.about.clone().unwrap_or_default();
         let phases = |recipe: &Recipe| recipe.phases.len().max(1);
         if self.json {
-            let entries = CATALOG.iter().zip(&recipes);
+            let entries = registry.recipes().iter().zip(&recipes);
             let recipes: Vec<_> = entries
                 .map(|(entry, recipe)| {
                     json!({
@@ -125,11 +128,13 @@ impl List {
 }
 
 impl Show {
-    fn run(self) -> Result<Status> {
-        let entry = catalog::find(&self.name).map_err(|near| RecipeError::Unknown {
-            name: self.name.clone(),
-            near,
-        })?;
+    fn run(self, registry: &Registry) -> Result<Status> {
+        let entry = registry
+            .find(&self.name)
+            .map_err(|near| RecipeError::Unknown {
+                name: self.name.clone(),
+                near,
+            })?;
         print(entry.text)?;
         Ok(Status::Done)
     }
@@ -142,9 +147,9 @@ struct Line {
 }
 
 impl Compile {
-    fn run(self) -> Result<Status> {
+    fn run(self, registry: &Registry) -> Result<Status> {
         // Every recipe is read before the first is compiled.
-        let jobs = self.jobs()?;
+        let jobs = self.jobs(registry)?;
         let settings = Settings::from_environment()?;
         let (mut lines, mut failed) = (Vec::new(), Vec::new());
         for (phase, job) in jobs {
@@ -175,15 +180,15 @@ impl Compile {
     }
 
     /// What is to be compiled, with the number of the phase where a recipe has several.
-    fn jobs(&self) -> Result<Vec<(Option<usize>, Job)>> {
+    fn jobs(&self, registry: &Registry) -> Result<Vec<(Option<usize>, Job)>> {
         let mut names = self.recipes.clone();
         if names.is_empty() {
-            let published = CATALOG.iter().filter(|entry| !entry.is_tiny());
+            let published = registry.recipes().iter().filter(|entry| !entry.is_tiny());
             names.extend(published.map(|entry| entry.name.to_string()));
         }
         let mut jobs = Vec::new();
         for name in names {
-            let recipe = Recipe::load(&name)?;
+            let recipe = registry.load(&name)?;
             let count = match self.phases {
                 true => recipe.phases.len().max(1),
                 false => 1,

@@ -13,6 +13,7 @@ use crate::sharding::Target;
 use crate::train::checkpoint::{Checkpoint, FILE};
 use crate::train::progress::Progress;
 use crate::train::recipe::Recipe;
+use crate::train::registry::Registry;
 use crate::train::run::{Event, Flow, Plan, Summary, run};
 use crate::train::start::Start;
 use crate::train::trainer::{StepReport, TrainError, Trainer};
@@ -72,8 +73,8 @@ const LINES: u64 = 20;
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
-        let mut job = self.what.job()?;
+    pub fn run(self, registry: &Registry) -> Result<Status> {
+        let mut job = self.what.job(registry)?;
         job.recipe.steps = self.steps.unwrap_or(job.recipe.steps);
         if matches!(job.target, Target::Gpu { .. } | Target::Tpu(_)) {
             let target = job.target.to_string();
@@ -82,7 +83,7 @@ impl Args {
         job.recipe.start = self.start.clone().or(job.recipe.start);
         let checkpoint = self.checkpoint()?;
         let start = match (&checkpoint, &job.recipe.start) {
-            (None, Some(path)) => Some((Start::open(path)?, path)),
+            (None, Some(path)) => Some((Start::open(path, registry.families())?, path)),
             _ => None,
         };
         let phase = job.recipe.phase.number;

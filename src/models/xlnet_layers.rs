@@ -8,7 +8,7 @@ use crate::graph::{Axis, DType, Shape, Tensor};
 
 /// What all layers share.
 #[derive(Clone, Copy)]
-pub(super) struct Shared<'g> {
+pub(super) struct SharedSight<'g> {
     /// The sinusoids of distances, `[distance, embed]`, or `[directions, distance, embed]`.
     sinusoids: Tensor<'g>,
     /// For each row its direction as a one, `[batch, directions]`.
@@ -34,7 +34,7 @@ struct Seen<'g> {
 
 impl Config {
     /// Positions and masks.
-    pub(super) fn shared<'g>(&self, cx: Context<'g>, input: Input<'g>) -> Shared<'g> {
+    pub(super) fn shared<'g>(&self, cx: Context<'g>, input: Input<'g>) -> SharedSight<'g> {
         let builder = cx.builder;
         let (batch, length) = (input.ids.size("batch"), input.ids.size("length"));
         let before = input.memory.map_or(0, |memory| memory.size("memory"));
@@ -87,7 +87,7 @@ impl Config {
             way.one_hot("directions", 2, cx.policy.compute())
         });
         let waves = sinusoids(cx, distances, self.d_model);
-        Shared {
+        SharedSight {
             // The original drops each row's apart; here rows share what is dropped, as they share the sinusoids.
             sinusoids: cx.dropout(waves, self.dropout, "positions"),
             directions,
@@ -105,7 +105,7 @@ impl Config {
         content: Tensor<'g>,
         query: Option<Tensor<'g>>,
         memory: Option<Tensor<'g>>,
-        shared: Shared<'g>,
+        shared: SharedSight<'g>,
     ) -> Vec<Tensor<'g>> {
         let builder = cx.builder;
         let query_cx = second(cx);

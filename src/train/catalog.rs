@@ -1,7 +1,5 @@
 //! The recipes that ribosome comes with: the files in `recipes/`, which are part of the program, by name.
 
-use std::collections::BTreeSet;
-
 /// A recipe that ribosome comes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -59,32 +57,6 @@ pub const CATALOG: [Entry; 20] = [
     entry!("protein_lm_tiny", "protein-lm-tiny", "protein-lm-tiny"),
 ];
 
-/// The first recipe of each model, under the model's name: (`prot-t5-xl`, the entry of `prot-t5-xl-bfd`).
-pub fn models() -> Vec<(&'static str, &'static Entry)> {
-    let mut seen = BTreeSet::new();
-    (CATALOG.iter())
-        .filter(|entry| seen.insert(entry.model))
-        .map(|entry| (entry.model, entry))
-        .collect()
-}
-
-/// The recipe called `name`, which may be a model's name, or the three names that are nearest to it.
-///
-/// # Errors
-/// The nearest names, if no recipe and no model has this one.
-pub fn find(name: &str) -> Result<&'static Entry, Vec<&'static str>> {
-    let named = CATALOG.iter().find(|entry| entry.name == name);
-    let found = named.or_else(|| CATALOG.iter().find(|entry| entry.model == name));
-    found.ok_or_else(|| {
-        let all = CATALOG.iter().flat_map(|entry| [entry.model, entry.name]);
-        let mut seen = BTreeSet::new();
-        let mut names: Vec<_> = all.filter(|known| seen.insert(*known)).collect();
-        names.sort_by_key(|known| strsim::damerau_levenshtein(known, name));
-        names.truncate(3);
-        names
-    })
-}
-
 /// The name of the recipe in the file `path`: the file's without its ending, with dashes.
 pub fn name_of(path: &std::path::Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -93,11 +65,13 @@ pub fn name_of(path: &std::path::Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::models::Outline;
+    use crate::train::recipe::Recipe;
+    use crate::train::registry::Registry;
 
     #[test]
     fn a_model_s_name_means_its_first_recipe() {
-        let name = |asked| find(asked).unwrap().name;
+        let name = |asked| Registry::standard().find(asked).unwrap().name;
         assert_eq!(name("prot-t5-xl"), "prot-t5-xl-bfd");
         assert_eq!(name("prot-t5-xxl"), "prot-t5-xxl-bfd");
         assert_eq!(name("prot-bert"), "prot-bert");
@@ -106,8 +80,44 @@ mod tests {
 
     #[test]
     fn unknown_names_give_near_ones() {
+        let find = |name| Registry::standard().find(name);
         let near = find("prot-t5-lx").unwrap_err();
         assert_eq!(near[0], "prot-t5-xl");
         assert_eq!(find("prot-bert-bdf").unwrap_err()[0], "prot-bert-bfd");
+    }
+
+    #[test]
+    fn outlines_are_read_off_the_weights() {
+        for (name, embed, heads, mlp, residual_blocks) in [
+            ("prot-t5-xl", 1024, 32, 16384, 2 * 24 + 3 * 24),
+            ("prot-bert", 1024, 16, 4096, 2 * 30),
+            ("prot-albert", 4096, 64, 16384, 2 * 12),
+            // Two networks: what divides the sizes of both.
+            ("prot-electra", 256, 4, 1024, 2 * (30 + 30)),
+            ("protein-lm-3b", 2560, 40, 10240, 2 * 38),
+            // Two streams.
+            ("prot-xlnet", 1024, 16, 4096, 2 * 2 * 30),
+            ("prot-txl-bfd", 1024, 14, 4096, 2 * 32),
+        ] {
+            let outline = Outline {
+                embed,
+                heads,
+                mlp,
+                residual_blocks,
+            };
+            assert_eq!(
+                Recipe::preset(name).unwrap().model.outline(),
+                outline,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn models_are_equal_where_family_and_configuration_are() {
+        let model = |name| Recipe::preset(name).unwrap().model;
+        assert_eq!(model("prot-bert"), model("prot-bert"));
+        assert_ne!(model("prot-bert"), model("prot-bert-tiny"));
+        assert_ne!(model("prot-bert"), model("prot-albert"));
     }
 }

@@ -8,6 +8,7 @@ pub mod objective;
 pub mod optimizer;
 pub mod progress;
 pub mod recipe;
+pub mod registry;
 pub mod run;
 pub mod schedule;
 pub mod start;

@@ -1,24 +1,25 @@
 //! A recipe: everything that decides a run. A TOML file states all of it, or what differs from another recipe (`base`), and
 //! `--set` changes single keys.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{self, name_of};
 use super::mistake::{explained, line_of};
 use super::objective::Objective;
 use super::optimizer::Optimizer;
+use super::registry::Registry;
 use super::schedule::Schedule;
 use super::step::StepConfig;
-use crate::data::{Rows, VocabFileError, Vocabulary, VocabularyName, read_vocabulary};
+use crate::data::{NamedVocabulary, Rows, VocabFileError, Vocabulary, read_vocabulary};
 use crate::graph::{Policy, Remat};
 use crate::models::Model;
 
-/// A run.
+/// A run. Its model, objective and vocabulary are known by name to its registry; while it is read they are still TOML (`M`
+/// and `O`) and a name (`V`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recipe {
+pub struct Recipe<M = Model, O = Objective, V = NamedVocabulary> {
     /// What reports and the program call it: the name that was asked for, or the file's with dashes. A file may set it.
     pub name: String,
     /// A line on what is trained, for lists.
@@ -57,14 +58,14 @@ pub struct Recipe {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
     /// What tokens are.
-    pub vocabulary: VocabularyName,
+    pub vocabulary: V,
     /// The model's own `vocab.txt` or `spiece.model`, whose ids are then used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vocabulary_file: Option<PathBuf>,
     /// The model.
-    pub model: Model,
+    pub model: M,
     /// What it learns.
-    pub objective: Objective,
+    pub objective: O,
     /// How weights are updated.
     pub optimizer: Optimizer,
     /// The learning rate.
@@ -75,6 +76,9 @@ pub struct Recipe {
     /// Which phase this is, where [`Recipe::phase`] made it one.
     #[serde(skip)]
     pub phase: Phase,
+    /// What its names mean.
+    #[serde(skip)]
+    pub registry: Registry,
 }
 
 /// Which phase of a recipe a recipe is. Steps and schedule are each phase's own and count from its first step.
@@ -167,44 +171,40 @@ pub enum RecipeError {
 const MISSING: &str = "missing field";
 
 impl Recipe {
-    /// The recipe for `what`: the name of one that ribosome comes with, or a TOML file.
+    /// [`Registry::load`] of what ribosome comes with.
     ///
     /// # Errors
-    /// An unknown name, an unreadable file, an unknown key or a value of the wrong kind.
+    /// As there.
     pub fn load(what: &str) -> Result<Self, RecipeError> {
-        if !what.ends_with(".toml") {
-            return Recipe::preset(what);
-        }
-        let text = std::fs::read_to_string(what).map_err(|source| RecipeError::Unreadable {
-            path: what.into(),
-            source,
-        })?;
-        Recipe::parse(what, &name_of(Path::new(what)), &text)
+        Registry::standard().load(what)
     }
 
-    /// The recipe called `name` of those that ribosome comes with; a model's name is that of its first recipe.
+    /// [`Registry::preset`] of what ribosome comes with.
     ///
     /// # Errors
-    /// An unknown name.
+    /// As there.
     pub fn preset(name: &str) -> Result<Self, RecipeError> {
-        let entry = catalog::find(name).map_err(|near| RecipeError::Unknown {
-            name: name.to_string(),
-            near,
-        })?;
-        Recipe::parse(entry.name, name, entry.text)
+        Registry::standard().preset(name)
     }
 
     /// The recipe that the file `what` states in `text`; it is called `name` if the file does not say otherwise.
-    fn parse(what: &str, name: &str, text: &str) -> Result<Self, RecipeError> {
+    pub(super) fn parse(
+        registry: &Registry,
+        what: &str,
+        name: &str,
+        text: &str,
+    ) -> Result<Self, RecipeError> {
         let invalid = |what: String, message: String| RecipeError::Invalid { what, message };
         // The parser shows the place itself.
         let parsed: Result<toml::Table, toml::de::Error> = text.parse();
         parsed.map_err(|error| invalid(what.to_string(), error.to_string()))?;
-        Recipe::read(name, text).map_err(|message| {
+        Recipe::read(registry, name, text).map_err(|message| {
             // What is missing is missing from the file as a whole.
             let place = match message.starts_with(MISSING) {
                 true => None,
-                false => line_of(text, &message, |part| Recipe::read(name, part).err()),
+                false => line_of(text, &message, |part| {
+                    Recipe::read(registry, name, part).err()
+                }),
             };
             let place = match place {
                 Some(line) => format!("{what}, line {line}"),
@@ -215,14 +215,14 @@ impl Recipe {
     }
 
     /// The recipe in a file's `text` with all its phases checked, or what is wrong with it.
-    fn read(name: &str, text: &str) -> Result<Self, String> {
+    fn read(registry: &Registry, name: &str, text: &str) -> Result<Self, String> {
         let said = |error: RecipeError| error.to_string();
         let mut table: toml::Table = text.parse().map_err(|error| explained(&error))?;
         let base = table.remove("base");
         let mut value = match &base {
             None => toml::Value::Table(toml::Table::new()),
             Some(toml::Value::String(base)) => {
-                let base = Recipe::preset(base).map_err(said)?;
+                let base = registry.preset(base).map_err(said)?;
                 Recipe {
                     about: None,
                     ..base
@@ -243,7 +243,7 @@ impl Recipe {
             toml::Value::Table([("name".to_string(), name)].into_iter().collect()),
         );
         merge(&mut value, toml::Value::Table(table));
-        let recipe = Recipe::of(value).map_err(|message| {
+        let recipe = Recipe::of(registry, value).map_err(|message| {
             match base.is_none() && message.starts_with(MISSING) {
                 true => format!(
                     "{message}; a recipe states every key, or begins with base = \"NAME\", the recipe that it differs from"
@@ -259,8 +259,10 @@ impl Recipe {
     }
 
     /// The recipe that `value` states: the one place where TOML becomes a recipe.
-    fn of(value: toml::Value) -> Result<Self, String> {
-        value.try_into().map_err(|error| explained(&error))
+    fn of(registry: &Registry, value: toml::Value) -> Result<Self, String> {
+        let read: Result<Recipe<toml::Value, toml::Value, String>, _> = value.try_into();
+        let read = read.and_then(|recipe| recipe.named(registry));
+        read.map_err(|error| explained(&error))
     }
 
     /// The recipe of one phase, counted from 1: this one with what differs in it.
@@ -286,7 +288,7 @@ impl Recipe {
         if let Some(differences) = self.phases.get(phase - 1) {
             merge(&mut whole, toml::Value::Table(differences.clone()));
         }
-        let recipe = Recipe::of(whole).map_err(|message| RecipeError::Invalid {
+        let recipe = Recipe::of(&self.registry, whole).map_err(|message| RecipeError::Invalid {
             what: format!("phase {phase} of {}", self.name),
             message,
         })?;
@@ -315,7 +317,7 @@ impl Recipe {
         }
         let mut whole = self.to_toml()?;
         merge(&mut whole, patch);
-        let recipe = Recipe::of(whole).map_err(|message| RecipeError::Invalid {
+        let recipe = Recipe::of(&self.registry, whole).map_err(|message| RecipeError::Invalid {
             what: format!("--set {key}={value}"),
             message,
         })?;
@@ -337,10 +339,9 @@ impl Recipe {
     /// # Errors
     /// A file that is not a vocabulary.
     pub fn tokens(&self) -> Result<Vocabulary, RecipeError> {
-        let published = self.vocabulary.table();
         match &self.vocabulary_file {
-            Some(path) => Ok(read_vocabulary(path, published)?),
-            None => Ok(published.clone()),
+            Some(path) => Ok(read_vocabulary(path, &self.vocabulary)?),
+            None => Ok(Vocabulary::clone(&self.vocabulary)),
         }
     }
 
@@ -386,6 +387,38 @@ impl Recipe {
     }
 }
 
+impl Recipe<toml::Value, toml::Value, String> {
+    /// The recipe with all that it names looked up in `registry`.
+    fn named(self, registry: &Registry) -> Result<Recipe, toml::de::Error> {
+        Ok(Recipe {
+            vocabulary: registry.read_vocabulary("vocabulary", &self.vocabulary)?,
+            model: registry.families().read("model", self.model)?,
+            objective: registry.objectives().read("objective", self.objective)?,
+            registry: registry.clone(),
+            name: self.name,
+            about: self.about,
+            target: self.target,
+            mesh: self.mesh,
+            batch: self.batch,
+            length: self.length,
+            start: self.start,
+            microbatches: self.microbatches,
+            steps: self.steps,
+            seed: self.seed,
+            precision: self.precision,
+            remat: self.remat,
+            dropout: self.dropout,
+            clip_norm: self.clip_norm,
+            data: self.data,
+            vocabulary_file: self.vocabulary_file,
+            optimizer: self.optimizer,
+            schedule: self.schedule,
+            phases: self.phases,
+            phase: self.phase,
+        })
+    }
+}
+
 /// Puts what `patch` has into `base`, table by table. Another optimizer, schedule or objective (`name`) and another
 /// `family` of models bring their own settings.
 fn merge(base: &mut toml::Value, patch: toml::Value) {
@@ -415,6 +448,7 @@ fn merge(base: &mut toml::Value, patch: toml::Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::t5;
     use crate::train::optimizer::{AdamW, Lamb, MomentType};
 
     #[test]
@@ -425,9 +459,7 @@ mod tests {
             .unwrap()
             .set("batch", "32")
             .unwrap();
-        let Model::T5(model) = &recipe.model else {
-            panic!("{:?}", recipe.model)
-        };
+        let model: &t5::Config = recipe.model.config().unwrap();
         assert_eq!((model.num_layers, recipe.batch), (3, 32));
         let recipe = recipe.set("optimizer.name", "momentum").unwrap();
         assert!(matches!(recipe.optimizer, Optimizer::Momentum(_)));
@@ -488,9 +520,7 @@ mod tests {
         )
         .unwrap();
         let recipe = Recipe::load(path.to_str().unwrap()).unwrap();
-        let Model::T5(model) = &recipe.model else {
-            panic!("{:?}", recipe.model)
-        };
+        let model: &t5::Config = recipe.model.config().unwrap();
         assert_eq!(
             (recipe.batch, model.dropout_rate, recipe.length),
             (2048, 0.0, 512)

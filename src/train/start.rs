@@ -6,7 +6,8 @@ use std::path::Path;
 use super::checkpoint::{self, Checkpoint};
 use super::convert::{ConvertError, imports, layer_of, shapes};
 use crate::graph::Weight;
-use crate::models::hugging_face::Found;
+use crate::models::Families;
+use crate::models::hugging_face::FoundModel;
 use crate::models::weights::{Folder, load};
 use crate::runtime::{self, DeviceArrays, Session};
 
@@ -15,15 +16,16 @@ pub enum Start {
     /// In a checkpoint; its optimizer state is not used.
     Checkpoint(Box<Checkpoint>),
     /// In a Hugging Face folder.
-    Folder(Box<Found>),
+    Folder(Box<FoundModel>),
 }
 
 impl Start {
-    /// The start at `path`: a checkpoint, a run's folder, or a Hugging Face folder.
+    /// The start at `path`: a checkpoint, a run's folder, or a Hugging Face folder with a model of one of the
+    /// `families`.
     ///
     /// # Errors
-    /// A path that is none of the three, or files that cannot be read.
-    pub fn open(path: &Path) -> Result<Self, ConvertError> {
+    /// A path that is not one of the three, or files that cannot be read.
+    pub fn open(path: &Path, families: &Families) -> Result<Self, ConvertError> {
         let inside = path.join(checkpoint::FILE);
         if path.is_file() || inside.is_file() {
             let file = if path.is_file() { path } else { &inside };
@@ -31,7 +33,7 @@ impl Start {
         }
         let pair = ["generator", "discriminator"].map(|name| path.join(name));
         match Folder::has_config(path) || pair.iter().all(|path| Folder::has_config(path)) {
-            true => Ok(Start::Folder(Box::new(Found::open(path)?))),
+            true => Ok(Start::Folder(Box::new(FoundModel::open(path, families)?))),
             false => Err(ConvertError::NoStart(path.to_path_buf())),
         }
     }
@@ -87,9 +89,9 @@ impl Start {
                 Ok(layer_of(&checkpoint, weight, layer).map_err(ConvertError::from)?)
             }),
             Start::Folder(found) => {
-                let Found { model, folders } = *found;
-                let parts = model.parts().map_err(ConvertError::from)?;
-                let imports = imports(&parts, folders, &[]).map_err(ConvertError::from)?;
+                let FoundModel { model, folders } = *found;
+                let parts = model.folders().map_err(ConvertError::from)?;
+                let imports = imports(&model, &parts, folders, &[]).map_err(ConvertError::from)?;
                 load(session, weights, |weight, layer| {
                     let mut holders = imports.iter();
                     let holder =

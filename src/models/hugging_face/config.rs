@@ -104,10 +104,13 @@ pub enum ConfigError {
         nearest: String,
     },
     /// A kind of model that is none of ours.
-    #[error(
-        "the config is of a model of type `{0}`; ribosome has albert, bert, electra, megatron-bert, t5, transfo-xl and xlnet"
-    )]
-    UnknownModel(String),
+    #[error("the config is of a model of type `{kind}`; ribosome has {known}")]
+    UnknownModel {
+        /// Its `model_type`.
+        kind: String,
+        /// Those that are known.
+        known: String,
+    },
     /// Not the JSON it should be.
     #[error("the config does not fit the model: {0}")]
     Invalid(#[from] serde_json::Error),

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use read::Checkpoint;
 pub use write::{Sink, save, save_parts};
 
-use crate::models::Model;
 use crate::models::weights::FileError;
+use crate::models::{Families, Model};
 use crate::runtime;
 
 /// The version of the metadata that this program writes, and the only one it reads.
@@ -87,16 +87,16 @@ impl About {
         self.steps_done == 0 && self.program.is_empty()
     }
 
-    /// How many steps its phase has; none where the recipe is another ribosome's.
+    /// How many steps its phase has; `None` where the recipe is another ribosome's.
     pub fn steps(&self) -> Option<u64> {
         let recipe: toml::Table = self.recipe.parse().ok()?;
         u64::try_from(recipe.get("steps")?.as_integer()?).ok()
     }
 
-    /// The model that the recipe names; none where it is another ribosome's.
-    pub fn model(&self) -> Option<Model> {
+    /// The model that the recipe names; `None` where it is of none of the `families`.
+    pub fn model(&self, families: &Families) -> Option<Model> {
         let recipe: toml::Table = self.recipe.parse().ok()?;
-        recipe.get("model")?.clone().try_into().ok()
+        families.read("model", recipe.get("model")?.clone()).ok()
     }
 }
 

@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::sentence_order::pairs;
-use super::{Given, Loss};
-use crate::data::{Rows, Vocabulary};
+use super::{Given, Loss, Task};
+use crate::data::{Dataset, DatasetError, Rows, Vocabulary, entropy};
 use crate::graph::{DType, Key, Tensor};
 use crate::models::layers::{causal, cross_entropy};
 use crate::models::tokens::Tokens;
@@ -57,14 +57,6 @@ impl Default for MaskedLm {
 }
 
 impl MaskedLm {
-    /// How proteins lie in the rows.
-    pub(super) fn rows(&self) -> Rows {
-        match self.packed {
-            true => Rows::Packed,
-            false => Rows::Padded,
-        }
-    }
-
     /// `tokens` (`s32[batch, length]`) with noise by `key`, and which of them were chosen.
     pub fn corrupt<'g>(
         &self,
@@ -101,14 +93,25 @@ impl MaskedLm {
             }
         }
     }
+}
 
-    /// The loss of saying what the chosen tokens were; none for a model that is no masked language model.
-    pub(super) fn loss<'g>(
-        &self,
-        cx: Context<'g>,
-        model: &Model,
-        given: Given<'_, 'g>,
-    ) -> Option<Loss<'g>> {
+impl Task for MaskedLm {
+    fn name() -> &'static str {
+        "masked-lm"
+    }
+
+    fn trains(&self) -> &'static str {
+        match self.sentence_order {
+            true => {
+                "(with sentence_order = true) bert and albert with model.sentence_head = true, in rows that are not packed"
+            }
+            false => "masked language models, such as bert, albert and megatron",
+        }
+    }
+
+    /// The loss of saying what the chosen tokens were.
+    fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>> {
+        let model = model.masked_language_model()?;
         let Given {
             tokens, vocabulary, ..
         } = given;
@@ -126,11 +129,13 @@ impl MaskedLm {
             },
         };
         let Some(pairs) = pairs else {
-            let logits = model.masked_logits(cx, rows)?;
+            let logits = model.logits(cx, rows);
             let sums = (cx.builder).scope("loss", || cross_entropy(logits, tokens, chosen));
             return Some(Loss::plain(sums));
         };
-        let (logits, order) = model.masked_and_sentence_logits(cx, rows)?;
+        let encoded = model.encode(cx, rows, false).last;
+        let order = model.sentence_logits(cx, encoded)?;
+        let logits = model.token_logits(cx, encoded);
         cx.builder.scope("loss", || {
             let (masked, places) = cross_entropy(logits, tokens, chosen);
             let order = order.rename("classes", "vocab");
@@ -143,6 +148,28 @@ impl MaskedLm {
                 parts: vec![("masked", masked, places), ("order", order, rows)],
                 memory: None,
             })
+        })
+    }
+
+    fn rows(&self, _: &Model, _: usize) -> Rows {
+        match self.packed {
+            true => Rows::Packed,
+            false => Rows::Padded,
+        }
+    }
+
+    /// Which of two orders a row has is a guess of one in two.
+    fn constant_guess(
+        &self,
+        _: &Model,
+        data: &Dataset,
+        length: usize,
+    ) -> Result<f64, DatasetError> {
+        let residues = data.vocabulary().residue_ids();
+        let guess = entropy(&data.frequencies(length, |id| residues.contains(&id))?);
+        Ok(match self.sentence_order {
+            true => guess + std::f64::consts::LN_2,
+            false => guess,
         })
     }
 }

@@ -6,11 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Loss};
-use crate::data::{Spans, Vocabulary};
+use super::{Given, Loss, Task};
+use crate::data::{Dataset, DatasetError, Rows, Spans, Vocabulary, entropy};
 use crate::graph::{Axis, DType, Key, Shape, Tensor};
 use crate::models::layers::cross_entropy;
-use crate::models::{Context, xlnet};
+use crate::models::{Context, Model, xlnet};
 
 /// The settings; defaults are those of the official example command for the large model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,58 +41,6 @@ impl Default for PermutationLm {
 }
 
 impl PermutationLm {
-    /// How predicted tokens are drawn.
-    pub(super) fn spans(&self) -> Spans {
-        Spans {
-            predictions: self.predictions,
-            alpha: self.mask_alpha,
-            beta: self.mask_beta,
-            longest: self.longest,
-        }
-    }
-
-    /// The loss of predicting the given positions.
-    pub(super) fn loss<'g>(
-        &self,
-        cx: Context<'g>,
-        model: &xlnet::Config,
-        given: Given<'_, 'g>,
-    ) -> Option<Loss<'g>> {
-        let (tokens, targets) = (given.tokens, given.targets?);
-        let length = tokens.size("length");
-        // No position is -1, so that a missing target maps to nothing.
-        let mapping = targets.one_hot("length", length, DType::F32);
-        let predicted = mapping
-            .sum(["predictions"])
-            .gt(cx.builder.constant(0.5, DType::F32));
-        let reused = model.reused(length);
-        let hidden = self.hidden(tokens, predicted, reused, given.key, given.vocabulary);
-        let input = xlnet::Input {
-            ids: tokens,
-            // One part: its weights are in the model as published, without a gradient, as a softmax takes away what all keys share.
-            types: Some(cx.builder.full(0.0, tokens.shape())),
-            mask: None,
-            permutation: Some(hidden),
-            targets: Some(mapping.cast(cx.policy.compute())),
-            memory: given.memory,
-        };
-        let output = model.forward(cx, input);
-        let logits = model.logits(cx, output.hidden);
-        let labels = mapping
-            .dot(tokens.cast(DType::F32), ["length"])
-            .cast(DType::S32);
-        let counted = targets.ge(targets.constant(0.0));
-        let (sum, count) = cx
-            .builder
-            .scope("loss", || cross_entropy(logits, labels, counted));
-        Some(Loss {
-            sum,
-            count,
-            parts: Vec::new(),
-            memory: given.memory.and(output.memory),
-        })
-    }
-
     /// Which positions `keys` each position `length` cannot see: `pred[batch, length, keys]`. The first `reused` tokens of a row
     /// are those that the next step remembers.
     ///
@@ -139,5 +87,79 @@ impl PermutationLm {
             let next_part = column(later).and(row(later).not());
             next_part.or(same_part.and(before).and(column(ordered)))
         })
+    }
+}
+
+impl Task for PermutationLm {
+    fn name() -> &'static str {
+        "permutation-lm"
+    }
+
+    fn trains(&self) -> &'static str {
+        "xlnet"
+    }
+
+    /// The loss of predicting the given positions.
+    fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>> {
+        let model: &xlnet::Config = model.config()?;
+        let (tokens, targets) = (given.tokens, given.targets?);
+        let length = tokens.size("length");
+        // No position is -1, so that a missing target maps to nothing.
+        let mapping = targets.one_hot("length", length, DType::F32);
+        let predicted = mapping
+            .sum(["predictions"])
+            .gt(cx.builder.constant(0.5, DType::F32));
+        let reused = model.reused(length);
+        let hidden = self.hidden(tokens, predicted, reused, given.key, given.vocabulary);
+        let input = xlnet::Input {
+            ids: tokens,
+            // One part: its weights are in the model as published, without a gradient, as a softmax takes away what all keys share.
+            types: Some(cx.builder.full(0.0, tokens.shape())),
+            mask: None,
+            permutation: Some(hidden),
+            targets: Some(mapping.cast(cx.policy.compute())),
+            memory: given.memory,
+        };
+        let output = model.forward(cx, input);
+        let logits = model.logits(cx, output.hidden);
+        let labels = mapping
+            .dot(tokens.cast(DType::F32), ["length"])
+            .cast(DType::S32);
+        let counted = targets.ge(targets.constant(0.0));
+        let (sum, count) = cx
+            .builder
+            .scope("loss", || cross_entropy(logits, labels, counted));
+        Some(Loss {
+            sum,
+            count,
+            parts: Vec::new(),
+            memory: given.memory.and(output.memory),
+        })
+    }
+
+    fn rows(&self, model: &Model, length: usize) -> Rows {
+        match model.config::<xlnet::Config>() {
+            Some(config) => Rows::Running {
+                stride: config.reused(length),
+                both_ways: config.bi_data,
+            },
+            None => Rows::Padded,
+        }
+    }
+
+    fn spans(&self) -> Option<Spans> {
+        Some(Spans {
+            predictions: self.predictions,
+            alpha: self.mask_alpha,
+            beta: self.mask_beta,
+            longest: self.longest,
+        })
+    }
+
+    fn constant_guess(&self, _: &Model, data: &Dataset, _: usize) -> Result<f64, DatasetError> {
+        let residues = data.vocabulary().residue_ids();
+        Ok(entropy(
+            &data.frequencies(usize::MAX, |id| residues.contains(&id))?,
+        ))
     }
 }
