@@ -2,12 +2,12 @@
 //! runtime to be compared with (`examples/xla_rs/`).
 //!
 //! ```text
-//! cargo run --example save_run -- prot-bert-tiny
+//! cargo run --example save_run -- prot-bert-tiny optimizer.name=momentum
 //! ```
 //!
-//! writes prot-bert-tiny.inputs.safetensors and prot-bert-tiny.outputs.safetensors here, or in a folder named after the
-//! recipe: weights from the recipe's seed, the first batch of the example proteins, and the step's outputs. The tensors'
-//! names are those of the program that `ribosome lower prot-bert-tiny --on cpu:1 --emit proto` saves.
+//! writes prot-bert-tiny.inputs.safetensors (weights from the recipe's seed, the first batch of the example proteins) and
+//! prot-bert-tiny.outputs.safetensors. The tensors have the names of the program that
+//! `ribosome lower prot-bert-tiny --on cpu:1 --set optimizer.name=momentum --emit proto` saves.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,11 +25,17 @@ use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 #[allow(dead_code)] // tests/xla_rs.rs uses the rest of this file
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let recipe = arguments
+    let what = arguments
         .next()
-        .context("which recipe? For example: save_run prot-bert-tiny")?;
-    let folder = arguments.next().unwrap_or_default();
-    save(&Recipe::load(&recipe)?, Path::new(&folder))
+        .context("name a recipe, and keys to set, as in: save_run prot-bert-tiny batch=8")?;
+    let mut recipe = Recipe::load(&what)?;
+    for setting in arguments {
+        let (key, value) = setting
+            .split_once('=')
+            .with_context(|| format!("`{setting}` is not KEY=VALUE"))?;
+        recipe = recipe.set(key, value)?;
+    }
+    save(&recipe, Path::new(""))
 }
 
 /// Arrays by the names of a program's inputs or outputs.

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use common::run::{Tensors, assert_same, preset, proteins};
 use ribosome::data::PROT_T5;
 use ribosome::graph::{DType, Remat, Shape};
-use ribosome::runtime::{HostArray, Session};
+use ribosome::runtime::{Client, HostArray, Session};
 use ribosome::sharding::Mesh;
 use ribosome::train::optimizer::{Momentum, Optimizer};
 use ribosome::train::run::{Event, Flow, Plan, run};
@@ -46,9 +46,14 @@ fn first_weights() -> &'static Tensors {
 
 /// What the first step gives on `mesh`: loss, norm, gradients (the velocities) and the weights after it.
 fn first_step(config: &StepConfig, mesh: &str, shardy: bool) -> Tensors {
-    let program = common::lowered(config.build().unwrap().graph, mesh);
     let client = common::cpu(Mesh::parse(mesh).unwrap().devices());
-    let session = Session::new(&client, &program, shardy).unwrap();
+    first_step_by(&client, config, mesh, shardy)
+}
+
+/// The same, compiled by `client`.
+fn first_step_by(client: &Client, config: &StepConfig, mesh: &str, shardy: bool) -> Tensors {
+    let program = common::lowered(config.build().unwrap().graph, mesh);
+    let session = Session::new(client, &program, shardy).unwrap();
     let batch = proteins(&PROT_T5)
         .batch(5, 0, config.batch, config.length)
         .unwrap();
@@ -62,10 +67,13 @@ fn first_step(config: &StepConfig, mesh: &str, shardy: bool) -> Tensors {
     session.evaluate(&inputs).unwrap()
 }
 
-/// The step with dropout on one device, which the others are compared with.
+/// The step with dropout on one device, compiled as `ribosome` does, which the others are compared with.
 fn reference() -> &'static Tensors {
     static REFERENCE: OnceLock<Tensors> = OnceLock::new();
-    REFERENCE.get_or_init(|| first_step(&step_config(&[]), "data=1,model=1", true))
+    REFERENCE.get_or_init(|| {
+        let client = common::optimizing_cpu(1);
+        first_step_by(&client, &step_config(&[]), "data=1,model=1", true)
+    })
 }
 
 fn assert_sharded_is_whole(mesh: &str) {
@@ -151,7 +159,8 @@ fn microbatches_give_the_update_of_the_whole_batch() {
 fn the_loss_falls_on_real_proteins() {
     let recipe = preset("prot-t5-tiny", &[("steps", "45")]);
     let mesh = Mesh::parse("data=4,model=2").unwrap();
-    let (client, data) = (common::cpu(8), proteins(&PROT_T5));
+    // Many steps are worth XLA's optimisations, and train as `ribosome train` does.
+    let (client, data) = (common::optimizing_cpu(8), proteins(&PROT_T5));
     let setup = Setup {
         recipe: &recipe,
         mesh: &mesh,

@@ -33,7 +33,7 @@ fn saved(what: &str, settings: &[(&str, &str)], folder: &Path) {
 }
 
 /// What the bytes of a program give for `inputs`, which go in by their place alone. As xla-rs does it: for one device, with
-/// no assignment of devices, no flags, and not under Shardy.
+/// no assignment of devices, and not under Shardy.
 fn run(program: &Path, outputs: &[Port], inputs: &[Array]) -> Vec<Array> {
     let client = common::cpu(1);
     let config = CompileConfig {
@@ -67,7 +67,11 @@ fn run(program: &Path, outputs: &[Port], inputs: &[Array]) -> Vec<Array> {
 fn a_saved_run_is_that_of_the_saved_program() {
     let folder = tempfile::tempdir().unwrap();
     let name = "prot-xlnet-tiny";
-    let small = [("model.n_layer", "1"), ("batch", "4")];
+    let small = [
+        ("model.n_layer", "1"),
+        ("batch", "4"),
+        ("optimizer.name", "momentum"),
+    ];
     saved(name, &small, folder.path());
     let file = |ending: &str| folder.path().join(format!("{name}.{ending}"));
     let signature = Signature::read(&file("json")).unwrap();
@@ -80,8 +84,10 @@ fn a_saved_run_is_that_of_the_saved_program() {
         assert_eq!(gaps.len(), signature.outputs.len());
         (gaps.into_iter()).max_by(|a, b| a.relative.total_cmp(&b.relative))
     };
-    // One plugin, one program: the same bit for bit.
-    assert_eq!(farthest(&found).unwrap().relative, 0.0);
+    // The saved run was compiled by XLA's defaults, and this one otherwise: as far apart as two versions of XLA may be.
+    let gap = farthest(&found).unwrap();
+    println!("farthest: {gap:?}");
+    assert!(gap.relative < 1e-5, "{gap:?}");
 
     // One wrong number is seen, and so is one that is no number.
     let place = signature.outputs.len() / 2;

@@ -41,12 +41,18 @@ pub struct Array {
     pub bytes: Vec<u8>,
 }
 
+/// An output whose elements are all smaller is compared as if its largest were this. There are weights without a gradient,
+/// such as the bias of attention's keys, which a softmax takes away: what another compiler's rounding leaves of it is
+/// another number altogether.
+pub const FLOOR: f64 = 0.01;
+
 /// How far an output is from what was expected.
 #[derive(Clone, Debug)]
 pub struct Gap {
     /// The output.
     pub name: String,
-    /// The largest difference of two elements, as a share of the largest expected one. NaN if either has a NaN.
+    /// The largest difference of two elements, as a share of the largest expected one or of [`FLOOR`]. NaN if either has
+    /// a NaN.
     pub relative: f64,
 }
 
@@ -152,14 +158,9 @@ pub fn compare(ports: &[Port], found: &[Array], expected: &[Array]) -> Result<Ve
         let (found, expected) = (found.numbers()?, expected.numbers()?);
         let scale = largest(expected.iter().copied());
         let difference = largest(found.iter().zip(&expected).map(|(a, b)| a - b));
-        let relative = if difference == 0.0 {
-            0.0
-        } else {
-            difference / scale
-        };
         Ok(Gap {
             name: port.name.clone(),
-            relative,
+            relative: difference / scale.max(FLOOR),
         })
     };
     ports.iter().zip(arrays).map(gap).collect()

@@ -1,5 +1,6 @@
 //! Clients: a plugin with devices that programs run on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::api::{Plugin, slice, text};
@@ -15,12 +16,13 @@ use super::ffi::{
 use super::value::{self, Value};
 use crate::graph::DType;
 use crate::runtime::error::{Error, Result};
-use crate::runtime::options::CompileConfig;
+use crate::runtime::options::{CompileConfig, OptionValue};
 
 /// A plugin's client. Clones share it; it ends with the last handle, buffer and executable made from it.
 #[derive(Clone)]
 pub struct Client {
     pub(super) inner: Arc<Inner>,
+    xla_flags: Arc<BTreeMap<String, OptionValue>>,
 }
 
 pub(super) struct Inner {
@@ -74,6 +76,7 @@ impl Client {
         }
         Ok(Client {
             inner: Arc::new(inner),
+            xla_flags: Arc::default(),
         })
     }
 
@@ -89,6 +92,16 @@ impl Client {
             )));
         }
         Client::create(plugin, &[("cpu_device_count", Value::Int(count))])
+    }
+
+    /// This client with `flags` (names without dashes) for every program that it compiles. A flag of a
+    /// [`CompileConfig`] comes before one of the same name here.
+    pub fn with_xla_flags(self, flags: &[(&str, OptionValue)]) -> Client {
+        let flag = |(name, value): &(&str, OptionValue)| (name.to_string(), value.clone());
+        Client {
+            xla_flags: Arc::new(flags.iter().map(flag).collect()),
+            ..self
+        }
     }
 
     /// The devices this process can use, in the plugin's order.
@@ -125,6 +138,11 @@ impl Client {
 
     /// Compiles `hlo` (a serialized `HloModuleProto`) for this client's devices.
     pub fn compile(&self, hlo: &[u8], config: &CompileConfig) -> Result<LoadedExecutable> {
+        let mut config = config.clone();
+        for (name, value) in self.xla_flags.iter() {
+            let flag = config.xla_flags.entry(name.clone());
+            flag.or_insert_with(|| value.clone());
+        }
         let options = config.encode()?;
         let program = program(hlo);
         let mut args = ClientCompileArgs {

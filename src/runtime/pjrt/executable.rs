@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::c_char;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::api::{Plugin, slice, text};
 use super::buffer::Buffer;
@@ -18,6 +19,10 @@ use super::ffi::{
 use super::topology;
 use super::value::{self, Value};
 use crate::runtime::error::{Error, Result};
+
+/// The number of the next launch in this process. The CPU plugin tells launches apart by it: two that ran at once without
+/// numbers would take part in each other's collectives, and XLA would end the process.
+static NEXT_LAUNCH: AtomicI32 = AtomicI32::new(1);
 
 /// A compiled program.
 pub struct Executable {
@@ -273,6 +278,7 @@ impl LoadedExecutable {
         let plugin = self.client.inner.plugin;
         let keep: Vec<i64> = keep.iter().map(|&place| place as i64).collect();
         let options = ExecuteOptions {
+            launch_id: NEXT_LAUNCH.fetch_add(1, Ordering::Relaxed),
             non_donatable_input_indices: keep.as_ptr(),
             num_non_donatable_input_indices: keep.len(),
             ..ExecuteOptions::new()
