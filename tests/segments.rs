@@ -10,7 +10,7 @@ use ribosome::graph::{Builder, DType, Graph, Key, Policy, Remat, Role, Shape, Te
 use ribosome::hlo::Program;
 use ribosome::models::relative_attention::relative_shift;
 use ribosome::models::{CausalLanguageModel, Context, transfo_xl, xlnet};
-use ribosome::runtime::{CompileConfig, HostArray, Session};
+use ribosome::runtime::{HostArray, Session};
 use ribosome::sharding::Partitioner;
 
 #[test]
@@ -191,7 +191,7 @@ fn outputs(
         let array = HostArray::from_f64(port.shape.clone(), &values).unwrap();
         (port.name.clone(), array)
     });
-    let config = CompileConfig::for_virtual_devices(devices).with_partitioner(partitioner);
+    let config = common::config(devices).with_partitioner(partitioner);
     let session = Session::new(&common::cpu(devices), program, &config).unwrap();
     let outputs = session.evaluate(&inputs.collect()).unwrap();
     let outputs = outputs.into_iter();

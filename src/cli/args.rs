@@ -85,17 +85,20 @@ impl From<Remat> for RematName {
 pub enum What {
     /// A recipe and its machine.
     Recipe(Box<Job>),
-    /// A program from files, and what else was said of it.
-    Program {
-        /// The program.
-        file: ProgramFile,
-        /// The machine, if one was named.
-        target: Option<Target>,
-        /// The mesh, if one was given.
-        mesh: Option<Mesh>,
-        /// Which partitioner splits it.
-        partitioner: Partitioner,
-    },
+    /// A program from files.
+    Program(Box<ProgramJob>),
+}
+
+/// A program from files, and what else the command line says of it.
+pub struct ProgramJob {
+    /// The program.
+    pub file: ProgramFile,
+    /// The machine, if one was named.
+    pub target: Option<Target>,
+    /// The mesh, if one was given.
+    pub mesh: Option<Mesh>,
+    /// Which partitioner splits it.
+    pub partitioner: Partitioner,
 }
 
 impl What {
@@ -103,7 +106,7 @@ impl What {
     pub fn name(&self) -> String {
         match self {
             What::Recipe(job) => job.recipe.name.clone(),
-            What::Program { file, .. } => file.name(),
+            What::Program(job) => job.file.name(),
         }
     }
 }
@@ -123,7 +126,7 @@ impl WhatArgs {
     pub fn job(&self, registry: &Registry) -> Result<Job> {
         match self.read(registry)? {
             What::Recipe(job) => Ok(*job),
-            What::Program { .. } => {
+            What::Program(_) => {
                 let message = format!(
                     "{} is a program, and this command takes a recipe: a model's name or a .toml file",
                     self.what
@@ -152,12 +155,12 @@ impl WhatArgs {
                 return Err(Usage(message).into());
             }
         }
-        Ok(What::Program {
+        Ok(What::Program(Box::new(ProgramJob {
             file,
             target: self.on.as_deref().map(str::parse).transpose()?,
             mesh: self.mesh.as_deref().map(Mesh::parse).transpose()?,
             partitioner: self.partitioner.into(),
-        })
+        })))
     }
 
     /// The recipe with all that was changed on the command line, and its machine.

@@ -6,7 +6,7 @@ use crate::runtime::Settings;
 use crate::train::registry::Registry;
 use anyhow::Result;
 
-use super::args::{OutputArgs, What, WhatArgs, no_target};
+use super::args::{OutputArgs, ProgramJob, What, WhatArgs, no_target};
 use super::exit::Status;
 use super::output::{Progress, prepare, print, write, write_program};
 
@@ -35,12 +35,13 @@ impl Args {
                 let compiled = pipeline::compile(&job, &settings, &mut stages)?;
                 (Some(job.recipe), compiled)
             }
-            What::Program {
-                file,
-                target,
-                mesh,
-                partitioner,
-            } => {
+            What::Program(job) => {
+                let ProgramJob {
+                    file,
+                    target,
+                    mesh,
+                    partitioner,
+                } = *job;
                 let target = target.ok_or_else(|| no_target(&file.name()))?;
                 let program = file.lower(mesh.as_ref(), &mut stages)?;
                 let compiled =

@@ -13,7 +13,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::args::{OutputArgs, What, WhatArgs};
+use super::args::{OutputArgs, ProgramJob, What, WhatArgs};
 use super::exit::{Status, Usage};
 use super::output::{Progress, prepare, print, print_json, write, write_program};
 
@@ -57,9 +57,10 @@ impl Args {
         let mut stages = progress.stages();
         let lowered = match what {
             What::Recipe(job) => job.lower(devices(&job.target)?, &mut stages)?,
-            What::Program {
-                file, target, mesh, ..
-            } => {
+            What::Program(job) => {
+                let ProgramJob {
+                    file, target, mesh, ..
+                } = *job;
                 let lowered = file.lower(mesh.as_ref(), &mut stages)?;
                 if let Some(target) = &target {
                     lowered.mesh.check_devices(devices(target)?)?;

@@ -90,6 +90,26 @@ fn a_sharded_program_runs_on_eight_cpu_devices_under_both_partitioners() {
     }
 }
 
+/// Collectives of one launch are not mixed up with those of another that runs at the same time.
+#[test]
+fn two_clients_run_sharded_programs_at_once() {
+    let program = sharded_sum(DEVICES, ROWS, COLUMNS);
+    let run = |x: Vec<f32>| {
+        let client = cpu(DEVICES);
+        let program = client.compile(&program, &config(DEVICES)).unwrap();
+        let sum: f32 = x.iter().sum();
+        for _ in 0..300 {
+            let (x, state) = (shard(&client, &x), shard(&client, &numbers(0.5)));
+            let outputs = program.execute(&lists(&x, &state)).unwrap();
+            assert_eq!(f32::from_bytes(&outputs[0][0].to_host().unwrap()), [sum]);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| run(numbers(1.0)));
+        scope.spawn(|| run(numbers(2.0)));
+    });
+}
+
 #[test]
 fn a_sharded_program_compiles_for_a_pod_without_one() {
     let topology = Topology::create(plugin(Platform::Tpu), "v3:16x32", &[]).unwrap();

@@ -10,10 +10,10 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cases::{Case, Random, cases};
-use common::{INPUT, assert_close, cpu, f64_shape, lowered, next};
+use common::{INPUT, assert_close, config, cpu, f64_shape, lowered, next};
 use ribosome::graph::op::{Binary, Op, Reduction, Unary};
 use ribosome::graph::{Axis, Builder, DType, Graph, Remat, Shape, Tensor};
-use ribosome::runtime::{CompileConfig, HostArray, Session};
+use ribosome::runtime::{HostArray, Session};
 
 /// Defines the names of all operations, and which one an operation has. Being a match, it makes the compiler ask for a
 /// line here for each new operation; being a list, it makes the test ask for a case.
@@ -165,8 +165,7 @@ impl<'a> Differences<'a> {
             inputs.insert(name, (shape, values));
         }
         let program = lowered(graph, "data=1,model=1");
-        let session = Session::new(&cpu(1), &program, &CompileConfig::for_virtual_devices(1))
-            .expect("it compiles");
+        let session = Session::new(&cpu(1), &program, &config(1)).expect("it compiles");
         Differences {
             cases,
             session,

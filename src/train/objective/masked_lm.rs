@@ -212,3 +212,68 @@ fn packed<'g>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::vocabularies::PROTEIN_LM;
+    use crate::graph::{Builder, Policy, Role, Shape};
+    use crate::hlo::{Layout, lower};
+    use crate::runtime::{Client, CompileConfig, HostArray, Platform, Purpose, Session, open};
+    use crate::sharding::{Mesh, Rules};
+
+    /// Mask and positions of packed rows, against what one reads off the rows.
+    #[test]
+    fn proteins_of_a_row_see_themselves_and_count_from_their_start() {
+        let rows = [
+            [2, 6, 8, 2, 9, 2, 10, 11],   // proteins of 3, 2 and 3 tokens
+            [2, 6, 2, 8, 30, 7, 0, 0],    // of 2 and 4, and padding
+            [2, 6, 8, 9, 10, 11, 12, 13], // one that fills its row
+        ];
+        let shape = Shape::new(DType::S32, [("batch", 3), ("length", 8)]);
+        let builder = Builder::new();
+        let tokens = builder.input("tokens", Role::Batch, shape.clone());
+        // What the model reads is masked through and through; who sees whom is a matter of the clean tokens.
+        let masked = tokens.constant(f64::from(PROTEIN_LM.mask)) + tokens * 0.0;
+        let cx = Context::new(&builder, Policy::F32);
+        let found = packed(cx, masked, tokens, &PROTEIN_LM);
+        builder.output("mask", found.mask.unwrap().cast(DType::S32));
+        builder.output("positions", found.positions.unwrap());
+        builder.output("ids", found.ids);
+        let graph = builder.compact().unwrap();
+        let (mesh, rules) = (&Mesh::parse("data=1,model=1").unwrap(), &Rules::standard());
+        let program = lower(&graph, "packed", Layout { mesh, rules }).unwrap();
+        let client = Client::cpu(open(Platform::Cpu, Purpose::Run).unwrap(), 1).unwrap();
+        let session =
+            Session::new(&client, &program, &CompileConfig::for_virtual_devices(1)).unwrap();
+        let tokens = HostArray::from_values(shape, rows.as_flattened()).unwrap();
+        let outputs = session.evaluate(&[("tokens".to_string(), tokens)].into());
+        let outputs = outputs.unwrap();
+        let values = |name: &str| outputs[name].values::<i32>().unwrap();
+
+        assert_eq!(values("ids"), [PROTEIN_LM.mask; 24]);
+        let positions = [
+            [0, 1, 2, 0, 1, 0, 1, 2],
+            [0, 1, 0, 1, 2, 3, 4, 5],
+            [0, 1, 2, 3, 4, 5, 6, 7],
+        ];
+        assert_eq!(values("positions"), positions.as_flattened());
+        // A line for each position, a column for each one that it sees. Padding, which no position sees, is not predicted.
+        let mask = [
+            "11100000", "11100000", "11100000", "00011000", "00011000", "00000111", "00000111",
+            "00000111", //
+            "11000000", "11000000", "00111100", "00111100", "00111100", "00111100", "00111100",
+            "00111100", //
+            "11111111", "11111111", "11111111", "11111111", "11111111", "11111111", "11111111",
+            "11111111",
+        ];
+        let seen = |line: &str| {
+            line.bytes()
+                .map(|c| i32::from(c - b'0'))
+                .collect::<Vec<_>>()
+        };
+        let mask: Vec<i32> = mask.into_iter().flat_map(seen).collect();
+        assert_eq!(values("mask"), mask);
+        assert_eq!(outputs["mask"].shape().dims(), [3, 8, 8]);
+    }
+}
