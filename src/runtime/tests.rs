@@ -323,6 +323,24 @@ fn the_plugins_own_message_comes_through() {
 }
 
 #[test]
+fn a_clients_flags_go_with_every_program_that_does_not_set_them() {
+    let flag = |value: &str| {
+        (
+            "xla_backend_optimization_level",
+            OptionValue::String(value.into()),
+        )
+    };
+    let client = cpu(1).with_xla_flags(&[flag("high")]);
+    let program = sharded_sum(1, ROWS, COLUMNS);
+    let refused = client.compile(&program, &config(1, true)).err().unwrap();
+    assert!(refused.to_string().contains("high"), "{refused}");
+    let (name, value) = flag("0");
+    let mut config = config(1, true);
+    config.xla_flags.insert(name.to_string(), value);
+    client.compile(&program, &config).unwrap();
+}
+
+#[test]
 fn a_program_too_large_for_a_core_is_out_of_memory() {
     let topology = Topology::create(plugin(Platform::Tpu), "v3:2x2", &[]).unwrap();
     // Two inputs of 16 GiB a device, and a core of v3 has 16 GiB in all.
