@@ -62,6 +62,47 @@ fn texts_are_as_blessed() {
     }
 }
 
+/// A module whose bytes were damaged is refused or read as another one; nothing ends the process.
+#[test]
+fn a_damaged_module_is_an_error_or_another_module() {
+    let mesh = [("data".to_string(), 4), ("model".to_string(), 2)];
+    let mut state: u64 = 1;
+    let mut next = |below: usize| {
+        // Knuth's MMIX generator; its high bits are the good ones.
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    let (mut refused, mut read) = (0, 0);
+    for (_, bytes) in modules() {
+        for _ in 0..150 {
+            let mut damaged = bytes.clone();
+            for _ in 0..1 + next(4) {
+                let at = next(damaged.len());
+                match next(3) {
+                    0 => damaged[at] = next(256) as u8,
+                    1 => damaged[at] ^= 1 << next(8),
+                    _ => damaged.truncate(at.max(1)),
+                }
+            }
+            match proto::decode(&damaged) {
+                Err(_) => refused += 1,
+                Ok(module) => {
+                    read += 1;
+                    analyse(&module, &mesh);
+                    text::print(&module);
+                    proto::encode(&module);
+                }
+            }
+        }
+    }
+    assert!(
+        refused > 100 && read > 100,
+        "{refused} refused, {read} read"
+    );
+}
+
 /// XLA's CPU compiler writes groups in forms of its own; each must still name the axes.
 #[test]
 fn compiled_collectives_name_their_axes() {

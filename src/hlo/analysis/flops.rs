@@ -48,6 +48,9 @@ fn convolution(instruction: &Instruction, input: &ShapeProto, kernel: &ShapeProt
 /// Sizes beyond this are no array's: the file is broken.
 const MOST_POSITIONS: i64 = 1 << 31;
 
+/// Positions looked at before a convolution is given up, so that no module can take long.
+const MOST_STEPS: i64 = 1 << 26;
+
 /// How many pairs of an output and a kernel position fall on an input element, along one dimension.
 fn meetings(window: &WindowDimension, input: i64, output: i64) -> Option<f64> {
     let sizes = [
@@ -55,12 +58,20 @@ fn meetings(window: &WindowDimension, input: i64, output: i64) -> Option<f64> {
         window.stride,
         window.base_dilation,
         window.window_dilation,
+        window.padding_low.saturating_abs(),
+        input,
+        output,
     ];
-    let pads = [window.padding_low.saturating_abs(), input, output];
-    if sizes.iter().chain(&pads).any(|&size| size > MOST_POSITIONS) {
+    if sizes
+        .iter()
+        .any(|size| !(0..=MOST_POSITIONS).contains(size))
+    {
         return None;
     }
     let (stride, dilation) = (window.stride.max(1), window.base_dilation.max(1));
+    if window.size.saturating_mul(dilation.min(output)) > MOST_STEPS {
+        return None;
+    }
     let extent = (input - 1) * dilation + 1;
     let mut count = 0;
     for kernel in 0..window.size {
@@ -68,11 +79,12 @@ fn meetings(window: &WindowDimension, input: i64, output: i64) -> Option<f64> {
         let shift = kernel * window.window_dilation.max(1) - window.padding_low;
         let first = (-shift).max(0).div_euclid(stride) + i64::from((-shift).max(0) % stride != 0);
         let last = (extent - 1 - shift).div_euclid(stride).min(output - 1);
-        if dilation == 1 {
-            count += (last - first + 1).max(0);
-        } else {
-            let on_input = |o: &i64| (o * stride + shift) % dilation == 0;
-            count += (first..=last).filter(on_input).count() as i64;
+        // Those outputs that see an element and not a gap repeat after `dilation` at the latest.
+        let on_input = |o: &i64| (o * stride + shift) % dilation == 0;
+        let mut seen = (first..=last.min(first + 2 * dilation - 1)).filter(on_input);
+        if let Some(one) = seen.next() {
+            let period = seen.next().map_or(dilation, |next| next - one);
+            count += (last - one) / period + 1;
         }
     }
     Some(count as f64)

@@ -59,6 +59,7 @@ pub fn analyse(module: &Module, mesh: &[(String, usize)]) -> Analysis {
         mesh,
         index: Index::new(module),
         done: BTreeMap::new(),
+        depth: 0,
         unknown_trips: Vec::new(),
     };
     let totals = reader.computation(module.entry_id);
@@ -157,20 +158,30 @@ impl<'a> Index<'a> {
     }
 }
 
+/// Computations that call each other, one in the other: more than this are no program's.
+const MOST_CALLS: usize = 200;
+
 struct Reader<'a> {
     mesh: &'a [(String, usize)],
     index: Index<'a>,
     /// One run of each computation met so far.
     done: BTreeMap<i64, Totals>,
+    /// How many computations call each other down to this one.
+    depth: usize,
     unknown_trips: Vec<String>,
 }
 
 impl Reader<'_> {
-    /// One run of a computation. HLO has no recursion; in a broken file, a computation that calls itself adds nothing.
+    /// One run of a computation. HLO has no recursion; in a broken file, a computation that calls itself adds nothing,
+    /// and neither does one that is called through more others than any program has.
     fn computation(&mut self, id: i64) -> Totals {
         if let Some(totals) = self.done.get(&id) {
             return totals.clone();
         }
+        if self.depth == MOST_CALLS {
+            return Totals::default();
+        }
+        self.depth += 1;
         let mut totals = Totals::default();
         self.done.insert(id, totals.clone());
         if let Some(&computation) = self.index.computations.get(&id) {
@@ -178,6 +189,7 @@ impl Reader<'_> {
                 self.instruction(&mut totals, id, instruction);
             }
         }
+        self.depth -= 1;
         self.done.insert(id, totals.clone());
         totals
     }
@@ -198,8 +210,8 @@ impl Reader<'_> {
                 scope: scope(instruction),
             };
             let row = totals.ledger.entry(key).or_default();
-            row.bytes += result_bytes(instruction);
-            row.count += 1;
+            row.bytes = row.bytes.saturating_add(result_bytes(instruction));
+            row.count = row.count.saturating_add(1);
         }
         let callees = instruction.called_computation_ids();
         match (instruction.opcode.as_str(), callees) {
@@ -246,8 +258,8 @@ fn in_scope(mut totals: Totals, scope: &str) -> Totals {
             key.scope = scope.into();
         }
         let row = totals.ledger.entry(key).or_default();
-        row.bytes += sum.bytes;
-        row.count += sum.count;
+        row.bytes = row.bytes.saturating_add(sum.bytes);
+        row.count = row.count.saturating_add(sum.count);
     }
     totals
 }
@@ -281,7 +293,8 @@ fn result_bytes(instruction: &Instruction) -> u64 {
 
 /// Bytes of a shape's elements, all parts of a tuple together.
 fn bytes(shape: &ShapeProto) -> u64 {
-    let parts: u64 = shape.tuple_shapes.iter().map(bytes).sum();
+    let parts = shape.tuple_shapes.iter().map(bytes);
+    let parts = parts.fold(0, u64::saturating_add);
     let sizes = shape.dimensions.iter().map(|&size| size.max(0) as u64);
     let bits = sizes.fold(element_bits(shape.element_type()), u64::saturating_mul);
     parts.saturating_add(bits.div_ceil(8))

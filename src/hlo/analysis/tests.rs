@@ -488,6 +488,58 @@ fn every_form_of_groups_names_its_axes() {
     assert_eq!(axes_of(permute), ["data"]);
 }
 
+/// What a damaged or a hostile module may hold; each once ended the process or ran on.
+#[test]
+fn groups_that_do_not_add_up_name_no_axes() {
+    for (groups, size, reshape, order) in [
+        (2, 4, &[4, 2][..], &[0, 0][..]),
+        (2, 4, &[4, 2], &[-1, 0]),
+        (2, 4, &[4, 2], &[0, 7]),
+        (2, 4, &[4, 2], &[0]),
+        (2, 4, &[-4, -2], &[1, 0]),
+        (2, 4, &[1 << 62, 4], &[1, 0]),
+        (2, 0, &[4, 2], &[1, 0]),
+        (2, -4, &[4, 2], &[1, 0]),
+    ] {
+        let found = by_iota(groups, size, reshape, order);
+        assert_eq!(found, [""; 0], "[{groups},{size}]<={reshape:?}T{order:?}");
+    }
+}
+
+#[test]
+fn sizes_that_no_array_has_are_not_counted() {
+    let window = |size, stride, base_dilation, padding_low| WindowDimension {
+        size,
+        stride,
+        base_dilation,
+        padding_low,
+        window_dilation: 1,
+        ..Default::default()
+    };
+    assert_eq!(convolution(i64::MIN, 8, window(3, 1, 1, 0)), 0.0);
+    assert_eq!(convolution(10, i64::MAX, window(3, 1, 1, 0)), 0.0);
+    assert_eq!(convolution(10, 8, window(3, -1, 1, 0)), 0.0);
+    assert_eq!(convolution(10, 8, window(3, 1, 1, i64::MIN)), 0.0);
+    assert_eq!(
+        convolution(10, 1 << 30, window(1 << 30, 1, 1 << 30, 0)),
+        0.0
+    );
+    let huge = |id| op(id, "reshape", f32s(&[i64::MAX, i64::MAX]), &[]);
+    let twice = vec![huge(1), huge(2)];
+    let analysis = analyse(&module(vec![computation(0, twice)]), &mesh());
+    assert_eq!(analysis.reshaped, u64::MAX / 8 * 2 + 2);
+}
+
+#[test]
+fn computations_that_call_without_end_are_given_up() {
+    let chain = (0..10_000).map(|id| {
+        let call = calling(op(1, "call", number(), &[]), &[id + 1]);
+        computation(id, vec![costing(call, r#"{"estimated_cycles":"1"}"#)])
+    });
+    let analysis = analyse(&module(chain.collect()), &mesh());
+    assert_eq!(analysis.cycles, MOST_CALLS as f64);
+}
+
 #[test]
 fn the_costliest_branch_counts() {
     let branch = |id, cycles| {

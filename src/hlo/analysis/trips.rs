@@ -173,7 +173,7 @@ impl Machine<'_> {
 /// The value of a literal of one whole number or truth value.
 fn scalar(literal: &LiteralProto) -> Option<i64> {
     let shape = literal.shape.as_ref()?;
-    if shape.dimensions.iter().product::<i64>() != 1 {
+    if shape.dimensions.iter().any(|&size| size != 1) {
         return None;
     }
     match shape.element_type() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::{SmolStr, SmolStrBuilder};
 
 use super::error::LowerError;
 use super::pool::{IntoShape, Pool};
@@ -20,6 +20,8 @@ pub struct Emitter {
     id: i64,
     instructions: Vec<Instruction>,
     scope: String,
+    /// The names of operations in this scope so far, by opcode.
+    op_names: Vec<(&'static str, SmolStr)>,
 }
 
 impl Emitter {
@@ -30,12 +32,26 @@ impl Emitter {
             id: pool.next_id(),
             instructions: Vec::new(),
             scope: String::new(),
+            op_names: Vec::new(),
         }
     }
 
     /// What instructions from now on belong to (their `op_name`).
     pub fn set_scope(&mut self, scope: String) {
-        self.scope = scope;
+        if scope != self.scope {
+            self.scope = scope;
+            self.op_names.clear();
+        }
+    }
+
+    /// The scope with `opcode` behind it.
+    fn op_name(&mut self, opcode: &'static str) -> SmolStr {
+        if let Some((_, known)) = self.op_names.iter().find(|(known, _)| *known == opcode) {
+            return known.clone();
+        }
+        let name: SmolStr = [&self.scope, "/", opcode].concat().into();
+        self.op_names.push((opcode, name.clone()));
+        name
     }
 
     /// Adds an instruction with its attributes. Gives its id.
@@ -48,14 +64,10 @@ impl Emitter {
         attributes: impl IntoIterator<Item = Attribute>,
     ) -> i64 {
         let (id, shape) = (pool.next_id(), shape.into_shape(pool));
-        let (name, opcode) = (
-            format_smolstr!("{opcode}.{id}"),
-            SmolStr::new_static(opcode),
-        );
-        let mut instruction = Instruction::new(id, name, opcode, shape, operands);
+        let (name, op) = (numbered(opcode, id), SmolStr::new_static(opcode));
+        let mut instruction = Instruction::new(id, name, op, shape, operands);
         if !self.scope.is_empty() {
-            let op_name = format_smolstr!("{}/{}", self.scope, instruction.opcode);
-            instruction.metadata = Some(Metadata::of(op_name));
+            instruction.metadata = Some(Metadata::of(self.op_name(opcode)));
         }
         for attribute in attributes {
             instruction.set(attribute);
@@ -211,6 +223,15 @@ impl Emitter {
     pub fn id(&self) -> i64 {
         self.id
     }
+}
+
+/// `opcode.id`. A module has such a name for each instruction, so this goes without the formatting machinery.
+fn numbered(opcode: &str, id: i64) -> SmolStr {
+    let mut name = SmolStrBuilder::new();
+    name.push_str(opcode);
+    name.push('.');
+    name.push_str(itoa::Buffer::new().format(id));
+    name.finish()
 }
 
 /// How exactly a product of operands of `dtype` is made: f32 means f32, also on hardware that would rather not.

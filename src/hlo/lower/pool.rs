@@ -1,6 +1,6 @@
 //! What the instructions of a module have in common: ids, and one copy of each shape, literal and sharding.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::graph::{DType, Shape};
@@ -10,14 +10,16 @@ use crate::hlo::proto::{
 };
 use crate::sharding::{Gspmd, Mesh, Sharding, gspmd, sdy_per_value, sdy_sharding};
 
-/// Gives out ids and shared values. Nothing is listed in the order of the maps, which differs from run to run.
+/// Gives out ids and shared values. Nothing is listed in the order of a hash map, which differs from run to run.
 pub struct Pool<'a> {
     mesh: &'a Mesh,
     last_id: i64,
-    arrays: HashMap<(DType, Vec<i64>), Arc<ShapeProto>>,
+    arrays: BTreeMap<DType, BTreeMap<Vec<i64>, Arc<ShapeProto>>>,
+    /// The sizes of the shape that is looked for.
+    sizes: Vec<i64>,
     /// Each tuple with its parts, by its address.
     tuples: HashMap<usize, (Arc<ShapeProto>, Vec<Arc<ShapeProto>>)>,
-    scalars: HashMap<(DType, u64), Arc<LiteralProto>>,
+    scalars: BTreeMap<(DType, u64), Arc<LiteralProto>>,
     shardings: HashMap<Sharding, Arc<OpSharding>>,
     pins: HashMap<Sharding, Arc<FrontendAttributes>>,
 }
@@ -30,8 +32,7 @@ pub trait IntoShape {
 
 impl IntoShape for &Shape {
     fn into_shape(self, pool: &mut Pool) -> Arc<ShapeProto> {
-        let dims = self.axes.iter().map(|axis| axis.size as i64).collect();
-        pool.array(self.dtype, dims)
+        pool.array(self.dtype, self.axes.iter().map(|axis| axis.size as i64))
     }
 }
 
@@ -53,9 +54,10 @@ impl<'a> Pool<'a> {
         Pool {
             mesh,
             last_id: 0,
-            arrays: HashMap::new(),
+            arrays: BTreeMap::new(),
+            sizes: Vec::new(),
             tuples: HashMap::new(),
-            scalars: HashMap::new(),
+            scalars: BTreeMap::new(),
             shardings: HashMap::new(),
             pins: HashMap::new(),
         }
@@ -68,13 +70,15 @@ impl<'a> Pool<'a> {
     }
 
     /// The shape of an array, rows first in memory.
-    fn array(&mut self, dtype: DType, dimensions: Vec<i64>) -> Arc<ShapeProto> {
-        let key = (dtype, dimensions);
-        if let Some(known) = self.arrays.get(&key) {
-            return known.clone();
+    fn array(&mut self, dtype: DType, sizes: impl IntoIterator<Item = i64>) -> Arc<ShapeProto> {
+        self.sizes.clear();
+        self.sizes.extend(sizes);
+        let known = self.arrays.entry(dtype).or_default();
+        if let Some(shape) = known.get(self.sizes.as_slice()) {
+            return shape.clone();
         }
-        let shape = Arc::new(array_shape(dtype, key.1.clone()));
-        self.arrays.insert(key, shape.clone());
+        let shape = Arc::new(array_shape(dtype, self.sizes.clone()));
+        known.insert(self.sizes.clone(), shape.clone());
         shape
     }
 

@@ -162,7 +162,7 @@ messages! { many SliceDimensions ReplicaGroup SourceTarget ShapeProto OutputOper
 
 impl Payload for Arc<LiteralProto> {
     fn write(&self, field: u32, out: &mut Writer) {
-        out.prost(field, self.as_ref());
+        out.shared(field, self);
     }
 
     fn read(&mut self, field: &Field) -> Result<(), ModuleError> {

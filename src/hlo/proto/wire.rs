@@ -3,12 +3,17 @@
 //! Messages are written in one pass: a nested one goes straight into the bytes, and its length is put before it when it
 //! is known.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::ModuleError;
 
 /// Writes fields into bytes.
 #[derive(Default)]
 pub struct Writer {
     bytes: Vec<u8>,
+    /// The bytes of shared messages, by their address.
+    shared: BTreeMap<usize, Vec<u8>>,
 }
 
 const VARINT: u64 = 0;
@@ -21,6 +26,7 @@ impl Writer {
     pub fn with_capacity(bytes: usize) -> Self {
         Writer {
             bytes: Vec::with_capacity(bytes),
+            shared: BTreeMap::new(),
         }
     }
 
@@ -34,17 +40,12 @@ impl Writer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// A number.
-    pub fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.bytes.push(value as u8);
+    fn varint(&mut self, value: u64) {
+        put_varint(&mut self.bytes, value);
     }
 
     fn key(&mut self, field: u32, wire: u64) {
-        self.varint(u64::from(field) << 3 | wire);
+        put_key(&mut self.bytes, field, wire);
     }
 
     /// A whole number, as `int64`, `int32`, an enumeration or `bool` have it.
@@ -68,9 +69,7 @@ impl Writer {
 
     /// Bytes or a text.
     pub fn bytes(&mut self, field: u32, value: &[u8]) {
-        self.key(field, DELIMITED);
-        self.varint(value.len() as u64);
-        self.raw(value);
+        put_bytes(&mut self.bytes, field, value);
     }
 
     /// Bytes or a text, left out where it is empty.
@@ -126,6 +125,33 @@ impl Writer {
         self.varint(message.encoded_len() as u64);
         message.encode_raw(&mut self.bytes);
     }
+
+    /// A message of `prost`'s that is written many times, and is serialized once. All that are shared must live as long as
+    /// the writer, or one could be taken for another.
+    pub fn shared(&mut self, field: u32, message: &Arc<impl prost::Message>) {
+        let address = Arc::as_ptr(message).addr();
+        let bytes = self.shared.entry(address);
+        let bytes = bytes.or_insert_with(|| message.encode_to_vec());
+        put_bytes(&mut self.bytes, field, bytes);
+    }
+}
+
+fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+fn put_key(bytes: &mut Vec<u8>, field: u32, wire: u64) {
+    put_varint(bytes, u64::from(field) << 3 | wire);
+}
+
+fn put_bytes(bytes: &mut Vec<u8>, field: u32, value: &[u8]) {
+    put_key(bytes, field, DELIMITED);
+    put_varint(bytes, value.len() as u64);
+    bytes.extend_from_slice(value);
 }
 
 /// The value of a field as it stands in the bytes.
