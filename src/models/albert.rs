@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::embeddings::Embeddings;
-use super::encoder::{Encoded, Encoder, Norm, repeat};
+use super::encoder::{Encoded, Encoder, Norm, repeat, ungated};
 use super::families::HasTensor;
 use super::family::{Family, MaskedLanguageModel};
 use super::heads::{self, MaskedHead};
@@ -123,6 +123,7 @@ impl Config {
             heads: self.num_attention_heads,
             mlp: self.intermediate_size,
             activation: self.hidden_act,
+            rotary: None,
             norm: Norm::After,
             epsilon: self.layer_norm_eps,
             dropout: self.hidden_dropout_prob,
@@ -182,6 +183,7 @@ impl Family for Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.embeddings().check()?;
         self.encoder().check()?;
+        ungated(self.hidden_act)?;
         ConfigError::require(self.inner_group_num > 0, || "inner_group_num is 0".into())?;
         let (layers, groups) = (self.num_hidden_layers, self.num_hidden_groups);
         ConfigError::require((1..=layers).contains(&groups), || {

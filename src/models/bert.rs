@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::embeddings::Embeddings;
-use super::encoder::{Encoded, Encoder, Norm};
+use super::encoder::{Encoded, Encoder, Norm, ungated};
 use super::families::HasTensor;
 use super::family::{Family, MaskedLanguageModel};
 use super::heads::{self, MaskedHead};
@@ -105,6 +105,7 @@ impl Config {
             heads: self.num_attention_heads,
             mlp: self.intermediate_size,
             activation: self.hidden_act,
+            rotary: None,
             norm: Norm::After,
             epsilon: self.layer_norm_eps,
             dropout: self.hidden_dropout_prob,
@@ -144,7 +145,8 @@ impl Family for Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.embeddings().check()?;
-        self.encoder().check()
+        self.encoder().check()?;
+        ungated(self.hidden_act)
     }
 
     fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::embeddings::Embeddings;
-use super::encoder::{Encoded, Encoder, Norm};
+use super::encoder::{Encoded, Encoder, Norm, ungated};
 use super::family::Family;
 use super::heads::{self, MaskedHead};
 use super::hugging_face::NetworkFiles;
@@ -157,6 +157,7 @@ impl Network {
             heads: self.num_attention_heads,
             mlp: self.intermediate_size,
             activation: self.hidden_act,
+            rotary: None,
             norm: Norm::After,
             epsilon: self.layer_norm_eps,
             dropout: self.hidden_dropout_prob,
@@ -172,7 +173,8 @@ impl Network {
     /// Sizes or switches that do not fit one another.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.generator().tables.check()?;
-        self.encoder().check()
+        self.encoder().check()?;
+        ungated(self.hidden_act)
     }
 
     /// The configuration in a Hugging Face `config.json`.

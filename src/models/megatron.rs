@@ -107,6 +107,7 @@ impl Config {
             heads: self.num_attention_heads,
             mlp: self.intermediate_size,
             activation: self.hidden_act,
+            rotary: None,
             norm: Norm::Before,
             epsilon: self.layer_norm_eps,
             dropout: self.hidden_dropout_prob,
@@ -161,6 +162,7 @@ impl Family for Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.embeddings().check()?;
         self.encoder().check()?;
+        ungated(self.hidden_act)?;
         ungated(self.head().activation)
     }
 

@@ -109,6 +109,7 @@ impl Config {
             heads: self.num_heads,
             kv: self.d_kv,
             scale: 1.0,
+            rotary: None,
             biased: false,
             query_init,
             init: (self.d_model as f64).powf(-0.5),

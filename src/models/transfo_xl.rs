@@ -16,7 +16,7 @@ use super::family::{CausalLanguageModel, Family, Segment};
 use super::hugging_face::config::{self, ConfigError};
 use super::hugging_face::transfo_xl as files;
 use super::layers::{
-    Activation, Dense, FeedForward, Place, Sight, cross_entropy, feed_forward, layer_norm, linear,
+    Activation, FeedForward, Linear, Sight, cross_entropy, feed_forward, layer_norm,
 };
 use super::relative_attention::{
     Compared, Reach, keys, memory, mix, relative_scores, remember, sinusoids,
@@ -180,10 +180,7 @@ impl Config {
         let builder = cx.builder;
         let compute = cx.policy.compute();
         let (heads, init) = ([("heads", self.n_head), ("kv", self.d_head)], self.init_std);
-        let dense = Dense {
-            init,
-            biased: false,
-        };
+        let linear = |name| Linear::new(name, init).biased(false);
         builder.scope("attention", || {
             // The memory is of the residual stream, and is normed with it.
             let memory = match self.pre_lnorm {
@@ -210,15 +207,7 @@ impl Config {
                     Compared {
                         query: project(0, x),
                         key: keys(cx, memory, x, |of| project(1, of)),
-                        distance: linear(
-                            cx,
-                            "r",
-                            waves,
-                            &["embed"],
-                            &heads,
-                            dense,
-                            Place::Activation,
-                        ),
+                        distance: linear("r").activation().of(cx, waves, &["embed"], &heads),
                         content_bias,
                         position_bias,
                     },
@@ -232,8 +221,9 @@ impl Config {
                 let value = keys(cx, memory, x, |of| project(2, of));
                 let mixed = mix(cx, scores, value, sight);
                 let outputs = [("embed", self.d_model)];
-                let inputs = ["heads", "kv"];
-                linear(cx, "o", mixed, &inputs, &outputs, dense, Place::Residual)
+                linear("o")
+                    .residual()
+                    .of(cx, mixed, &["heads", "kv"], &outputs)
             })
         })
     }

@@ -277,7 +277,7 @@ impl Family for Config {
         if !embed.is_multiple_of(2) {
             return unfit(format!("d_model is {embed}; half of it are sines"));
         }
-        if self.ff_activation == Activation::GatedGelu {
+        if self.ff_activation.is_gated() {
             return unfit("ff_activation is gated, and there is one projection only".into());
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! XLNet's layers: two streams that share all weights, and what they may see.
 
 use super::context::Context;
-use super::layers::{Dense, FeedForward, Place, Sight, feed_forward, layer_norm, linear};
+use super::layers::{FeedForward, Linear, Sight, feed_forward, layer_norm};
 use super::relative_attention::{Compared, Reach, SCORES, keys, mix, relative_scores, sinusoids};
 use super::xlnet::{AttentionType, Config, Input};
 use crate::graph::{Axis, DType, Shape, Tensor};
@@ -145,11 +145,10 @@ impl Config {
     /// `x` `[.., embed]` by the weight `name`, `[embed, heads, kv]`.
     fn project<'g>(&self, cx: Context<'g>, name: &str, x: Tensor<'g>) -> Tensor<'g> {
         let heads = [("heads", self.n_head), ("kv", self.kv())];
-        let dense = Dense {
-            init: self.initializer_range,
-            biased: false,
-        };
-        linear(cx, name, x, &["embed"], &heads, dense, Place::Activation)
+        let layer = Linear::new(name, self.initializer_range)
+            .biased(false)
+            .activation();
+        layer.of(cx, x, &["embed"], &heads)
     }
 
     /// What the queries `[batch, length, heads, kv]` find in what they are compared with, but for the keys that are `blocked`:

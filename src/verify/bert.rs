@@ -20,11 +20,12 @@ pub(super) fn masked_language_model(
 ) -> Result<Tensors, VerifyError> {
     let model = model(case, families)?;
     let network = (model.masked_language_model()).ok_or_else(|| not_masked(&model))?;
-    let mut computed = masked(case, client, &model.hugging_face(), |cx, tokens| {
+    let (used, gradients) = without_unused(case, &model);
+    let mut computed = masked(&used, client, &model.hugging_face(), |cx, tokens| {
         let encoded = network.encode(cx, tokens, true);
         (encoded, network.token_logits(cx, encoded.last))
     })?;
-    computed.extend(unused_gradients(case, &model));
+    computed.extend(gradients);
     Ok(computed)
 }
 
@@ -76,14 +77,17 @@ fn not_masked(model: &Model) -> ConfigError {
     ))
 }
 
-/// The gradients of the case's weights that the model does not use: zeros, as nothing depends on them.
-fn unused_gradients(case: &Case, model: &Model) -> Tensors {
+/// The case without the weights that the model does not use, and their gradients: zeros, as nothing depends on them.
+fn without_unused(case: &Case, model: &Model) -> (Case, Tensors) {
     let unused = |name: &str| model.unused().iter().any(|start| name.starts_with(start));
-    let weights = case.below("weight.").into_iter();
-    let weights = weights.filter(|(name, _)| unused(name));
-    weights
-        .map(|(name, weight)| (format!("grad.{name}"), weight * 0.0))
-        .collect()
+    let (mut used, mut gradients) = (case.clone(), Tensors::new());
+    for (name, weight) in case.below("weight.") {
+        if unused(&name) {
+            used.tensors.remove(&format!("weight.{name}"));
+            gradients.insert(format!("grad.{name}"), weight * 0.0);
+        }
+    }
+    (used, gradients)
 }
 
 pub(super) fn electra_generator(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {

@@ -159,6 +159,39 @@ pub fn read<C: DeserializeOwned>(
     Ok(serde_json::from_value(Value::Object(kept))?)
 }
 
+/// The same, where what `config` lacks is as in `C::default()`, whose fields are the known keys.
+///
+/// # Errors
+/// An unknown key, or a value of the wrong kind.
+pub fn read_with_defaults<C>(config: &Map<String, Value>) -> Result<C, ConfigError>
+where
+    C: Default + Serialize + DeserializeOwned,
+{
+    let defaults = serde_json::to_value(C::default())?;
+    let keys = defaults.as_object().into_iter().flat_map(Map::keys);
+    let known: Vec<_> = keys.map(String::as_str).collect();
+    read(config, &known)
+}
+
+/// Takes keys from `config` of which a family has only one value, such as `"position_embedding_type": "absolute"`.
+///
+/// # Errors
+/// Another value of one of them.
+pub fn take_only(
+    config: &mut Map<String, Value>,
+    only: &[(&str, Value)],
+) -> Result<(), ConfigError> {
+    for (key, supported) in only {
+        match config.remove(*key) {
+            None | Some(Value::Null) => {}
+            Some(value) => ConfigError::require(value == *supported, || {
+                format!("{key} is {value}; only {supported} is supported")
+            })?,
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a `config` with whole numbers beyond 32 bits, by their keys: no size, id or count of a model is one.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 
 pub mod config;
 mod electra;
-pub(super) mod encoder;
+pub mod encoder;
 pub mod folder;
 pub(super) mod t5;
 pub(super) mod transfo_xl;

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value};
 
 use super::config::{self, ConfigError};
-use crate::models::layers::Activation;
 use crate::models::t5::Config;
 use crate::models::weights::{Entry, Kept};
 
@@ -86,9 +85,9 @@ pub(in crate::models) fn entries(config: &Config) -> Vec<Entry> {
             let ours = format!("layer/{ours}/norm/scale");
             table.push(entry(&ours, block(sublayer, "layer_norm"), Kept::Same));
         }
-        let kernels: &[&str] = match config.feed_forward_proj {
-            Activation::GatedGelu => &["wi_0", "wi_1", "wo"],
-            _ => &["wi", "wo"],
+        let kernels: &[&str] = match config.feed_forward_proj.is_gated() {
+            true => &["wi_0", "wi_1", "wo"],
+            false => &["wi", "wo"],
         };
         for name in kernels {
             table.push(entry(
@@ -112,6 +111,7 @@ pub(in crate::models) fn entries(config: &Config) -> Vec<Entry> {
 mod tests {
     use super::*;
     use crate::models::Family;
+    use crate::models::layers::Activation;
 
     #[test]
     fn a_misspelt_key_names_the_nearest() {
