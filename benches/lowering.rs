@@ -1,10 +1,12 @@
-//! How long it takes from a recipe to an HLO module: build (with autodiff), check and lower.
+//! How long it takes from a recipe to an HLO module: build (with autodiff), check and lower; and to the module's bytes.
+//! `lower_process.py` times the command as a whole process, beside another binary.
 //!
 //! ```text
 //! cargo bench --bench lowering
 //! ```
 #![allow(missing_docs)]
 
+use ribosome::hlo::proto::encode;
 use ribosome::hlo::{Layout, Program, lower};
 use ribosome::sharding::{Mesh, Rules};
 use ribosome::train::recipe::Recipe;
@@ -30,6 +32,13 @@ fn like_jax(preset: &str) -> Program {
             ("batch", "2048"),
         ],
     )
+}
+
+/// A lowered step's module as bytes.
+#[divan::bench(args = ["prot-t5-xxl"])]
+fn bytes(bencher: divan::Bencher, preset: &str) {
+    let program = lowered(preset, &[]);
+    bencher.bench(|| encode(program.module()));
 }
 
 fn lowered(preset: &str, changes: &[(&str, &str)]) -> Program {

@@ -284,3 +284,37 @@ pub fn position(shape: &Shape, name: &str) -> Result<i64, LowerError> {
     let position = shape.position(name).map(|at| at as i64);
     position.ok_or_else(|| LowerError::internal("a shape", format!("{shape} has no axis {name}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sharding::Mesh;
+
+    /// What is missing is named with its place, and no other module comes of it.
+    #[test]
+    fn what_is_missing_is_an_internal_error() {
+        let mesh = Mesh::parse("data=1,model=1").unwrap();
+        let mut pool = Pool::new(&mesh);
+        let mut body = Emitter::new("layers.body".into(), &mut pool);
+        let number = body.scalar(&mut pool, DType::F32, 1.5);
+        let pair = body.tuple(&mut pool, &[number, number]).unwrap();
+        assert!(body.element(&mut pool, pair, 1).is_ok());
+        let said = |error: LowerError| error.to_string();
+        assert_eq!(
+            said(body.element(&mut pool, pair, 2).unwrap_err()),
+            "this is a mistake in ribosome's lowering, at layers.body: %3 has no element 2; please report it"
+        );
+        assert_eq!(
+            said(body.tuple(&mut pool, &[number, 99]).unwrap_err()),
+            "this is a mistake in ribosome's lowering, at layers.body: it reads %99, which it does not have; please \
+             report it"
+        );
+        let shape = Shape::new(DType::F32, [("embed", 4)]);
+        let error = dot_numbers(&shape, &shape, &["mlp".into()]).unwrap_err();
+        assert_eq!(
+            said(error.at(|| "encoder/mlp/dot".to_string())),
+            "this is a mistake in ribosome's lowering, at encoder/mlp/dot (a shape): f32[embed=4] has no axis mlp; \
+             please report it"
+        );
+    }
+}
