@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, About, Checkpoint, CheckpointError};
 use crate::graph::{Shape, Weight};
-use crate::models::hugging_face::{ConfigError, FoundModel};
-use crate::models::weights::{Export, FolderError, Import, layer_shape, layers};
+use crate::models::hugging_face::{ConfigError, FoundModel, ModelFolder};
+use crate::models::weights::{Export, Folder, FolderError, Import, layer_shape, layers};
 use crate::models::{Families, Model};
 use crate::runtime::HostArray;
 
@@ -21,9 +21,59 @@ pub enum ConvertError {
     /// A configuration that JSON does not hold.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// There are no weights to begin a run with.
+    #[error(
+        "there are no weights to start from in {}; --start takes a checkpoint, a run's folder, or a Hugging Face folder",
+        .0.display()
+    )]
+    NoStart(PathBuf),
+    /// The folder's model is not the recipe's.
+    #[error(
+        "the model in {} is another than the recipe's:\n  {}",
+        path.display(), few(problems)
+    )]
+    OtherModel {
+        /// The folder.
+        path: PathBuf,
+        /// What does not fit, weight by weight.
+        problems: Vec<String>,
+    },
+    /// A weight that no part of the folder has.
+    #[error("the folder has no `{0}`")]
+    Missing(String),
     /// The checkpoint's model is none of this ribosome's.
     #[error("the recipe in {} names no model that this ribosome has; go on with the one that wrote it", .0.display())]
     NoModel(PathBuf),
+}
+
+/// The first of `problems`, a line each: a wrong model differs in everything.
+fn few(problems: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut lines: Vec<_> = problems.iter().take(SHOWN).cloned().collect();
+    if problems.len() > SHOWN {
+        lines.push(format!("and {} more", problems.len() - SHOWN));
+    }
+    lines.join("\n  ")
+}
+
+/// What reads each of the `model`'s `parts` from its folder. Tensors whose names begin with one of `dropped` are passed over.
+///
+/// # Errors
+/// As [`Import::new`].
+pub(super) fn imports<'p>(
+    model: &Model,
+    parts: &'p [ModelFolder],
+    folders: Vec<Folder>,
+    dropped: &[String],
+) -> Result<Vec<Import<'p>>, FolderError> {
+    let imports = parts.iter().zip(folders).map(|(part, folder)| {
+        // Which of these are no more than zeros was seen when the model was found.
+        let zeros = part.zeros.iter().map(|(name, _)| name.clone());
+        let unused = model.unused().iter().map(|name| name.to_string());
+        let dropped: Vec<_> = zeros.chain(unused).chain(dropped.iter().cloned()).collect();
+        Import::new(folder, &part.files.table, &part.weights, &dropped)
+    });
+    imports.collect()
 }
 
 /// Makes the checkpoint `path`, of weights alone, from the Hugging Face folder `folder`, whose model is of one of the
@@ -40,14 +90,7 @@ pub fn import(
 ) -> Result<Model, ConvertError> {
     let FoundModel { model, folders } = FoundModel::open(folder, families)?;
     let parts = model.folders()?;
-    let imports = parts.iter().zip(folders).map(|(part, folder)| {
-        // Which of these are no more than zeros was seen when the model was found.
-        let zeros = part.zeros.iter().map(|(name, _)| name.clone());
-        let unused = model.unused().iter().map(|name| name.to_string());
-        let dropped: Vec<_> = zeros.chain(unused).chain(dropped.iter().cloned()).collect();
-        Import::new(folder, &part.files.table, &part.weights, &dropped)
-    });
-    let imports = imports.collect::<Result<Vec<_>, _>>()?;
+    let imports = imports(&model, &parts, folders, dropped)?;
     let tensors = shapes(&model.weights());
     checkpoint::save_parts(path, &About::of_weights(&model), &tensors, |name, sink| {
         let holder = imports.iter().find_map(|import| {

@@ -11,5 +11,6 @@ pub mod recipe;
 pub mod registry;
 pub mod run;
 pub mod schedule;
+pub mod start;
 pub mod step;
 pub mod trainer;

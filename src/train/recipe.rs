@@ -35,8 +35,8 @@ pub struct Recipe<M = Model, O = Objective, V = NamedVocabulary> {
     pub batch: usize,
     /// Tokens of a row; longer proteins are cut, shorter ones padded.
     pub length: usize,
-    /// The weights that a run begins with: a checkpoint, a run's folder, or a Hugging Face folder. Drawn from the seed if it is
-    /// not here.
+    /// The weights that a run begins with: a checkpoint, a run's folder, or a Hugging Face folder, as seen from the current
+    /// folder. Without it they are drawn from the seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<PathBuf>,
     /// How many parts a batch is taken in.
@@ -144,7 +144,7 @@ pub enum RecipeError {
         /// Why.
         source: std::io::Error,
     },
-    /// The vocabulary's file is none.
+    /// The vocabulary's file is not one.
     #[error(transparent)]
     Vocabulary(#[from] VocabFileError),
     /// There is no such phase.
@@ -337,7 +337,7 @@ impl Recipe {
     /// The vocabulary: that of the file, if one is given.
     ///
     /// # Errors
-    /// A file that is none.
+    /// A file that is not a vocabulary.
     pub fn tokens(&self) -> Result<Vocabulary, RecipeError> {
         match &self.vocabulary_file {
             Some(path) => Ok(read_vocabulary(path, &self.vocabulary)?),
@@ -348,7 +348,7 @@ impl Recipe {
     /// What the step of this recipe computes.
     ///
     /// # Errors
-    /// A vocabulary's file that is none.
+    /// A vocabulary file that is not one.
     pub fn step(&self) -> Result<StepConfig, RecipeError> {
         Ok(StepConfig {
             model: self.model.clone(),

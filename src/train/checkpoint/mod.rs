@@ -28,6 +28,9 @@ use crate::runtime;
 /// The version of the metadata that this program writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
 
+/// What a run calls its checkpoint, in the run's folder.
+pub const FILE: &str = "checkpoint.safetensors";
+
 /// The key of safetensors' metadata under which [`About`] stands, as JSON. It is one key because safetensors keeps its
 /// keys in no fixed order, and equal runs shall write equal files.
 const KEY: &str = "ribosome";
@@ -37,8 +40,11 @@ const KEY: &str = "ribosome";
 pub struct About {
     /// The version of this record.
     pub format: u32,
-    /// Steps done: the number of the step that comes next, counted from 0.
+    /// Steps done in its phase: the number of the step that comes next, counted from 0.
     pub steps_done: u64,
+    /// The phase of the recipe, from 1.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub phase: usize,
     /// The run's seed.
     pub seed: u32,
     /// The mesh that it ran on; it may go on on another.
@@ -51,6 +57,14 @@ pub struct About {
     pub recipe: String,
 }
 
+fn first() -> usize {
+    1
+}
+
+fn is_first(phase: &usize) -> bool {
+    *phase == 1
+}
+
 impl About {
     /// What a checkpoint of weights alone says: the `model` that they are of, before any step.
     pub fn of_weights(model: &Model) -> Self {
@@ -59,6 +73,7 @@ impl About {
         About {
             format: FORMAT,
             steps_done: 0,
+            phase: 1,
             seed: 0,
             mesh: String::new(),
             program: String::new(),
@@ -70,6 +85,12 @@ impl About {
     /// Whether the checkpoint holds weights alone.
     pub fn is_of_weights(&self) -> bool {
         self.steps_done == 0 && self.program.is_empty()
+    }
+
+    /// How many steps its phase has; none where the recipe is another ribosome's.
+    pub fn steps(&self) -> Option<u64> {
+        let recipe: toml::Table = self.recipe.parse().ok()?;
+        u64::try_from(recipe.get("steps")?.as_integer()?).ok()
     }
 
     /// The model that the recipe names; `None` where it is of none of the `families`.
