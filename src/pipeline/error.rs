@@ -1,6 +1,6 @@
 //! What can go wrong between a recipe and a compiled program.
 
-use super::file::FileError;
+use super::file_error::ProgramFileError;
 use crate::graph::GraphError;
 use crate::hlo::{InternalError, LowerError};
 use crate::runtime;
@@ -16,7 +16,7 @@ pub enum Error {
     Recipe(#[from] RecipeError),
     /// The path does not give a program.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(#[from] ProgramFileError),
     /// A graph's text says nothing of a mesh.
     #[error(
         "{name} is a graph, for which no mesh is chosen; give one with --mesh, such as --mesh data=4,model=2"

@@ -1,15 +1,14 @@
 //! Programs that no recipe made: a graph's text, as `ribosome lower --emit graph` prints it, and a saved module with its
 //! signature.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::Error;
+use super::file_error::ProgramFileError;
 use super::job::{Lowered, checked, lower_for, module_name};
 use super::stages::Stages;
-use crate::graph::text::ParseError;
 use crate::graph::{Graph, cost};
-use crate::hlo::{Program, SavedError};
+use crate::hlo::Program;
 use crate::sharding::{Mesh, Rules};
 
 /// A program from files.
@@ -26,63 +25,6 @@ pub enum ProgramFile {
     Saved(Box<Program>),
 }
 
-/// Why a path gives no program.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The signature that belongs to a module cannot be read.
-    #[error("cannot read {}, the signature of {}: {source}", path.display(), module.display())]
-    NoSignature {
-        /// The signature's file.
-        path: PathBuf,
-        /// The module's file.
-        module: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The two files of a saved program are not what they should be.
-    #[error("{}: {source}", path.display())]
-    Saved {
-        /// The module's file.
-        path: PathBuf,
-        /// Why.
-        source: SavedError,
-    },
-    /// The text is not a graph.
-    #[error("{}: {source}", path.display())]
-    Graph {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: ParseError,
-    },
-    /// The path is neither recipe nor program.
-    #[error(
-        "{} is {what}; a program is either a graph's text (`ribosome lower --emit graph`) or NAME.hlo.pb with NAME.json beside it (`--emit proto`)",
-        path.display()
-    )]
-    NotAProgram {
-        /// The path.
-        path: PathBuf,
-        /// What it is instead.
-        what: &'static str,
-    },
-}
-
-impl FileError {
-    /// Whether the path was the wrong one, as opposed to a file that is damaged.
-    pub fn is_usage(&self) -> bool {
-        matches!(self, FileError::NotAProgram { .. })
-    }
-}
-
 /// How the name of a saved module ends.
 const MODULE: &str = ".hlo.pb";
 
@@ -91,15 +33,15 @@ impl ProgramFile {
     ///
     /// # Errors
     /// A path that is something else, a file that cannot be read, and one that is damaged.
-    pub fn open(path: &Path) -> Result<Self, FileError> {
+    pub fn open(path: &Path) -> Result<Self, ProgramFileError> {
         let other = |what| {
             let path = path.to_path_buf();
-            Err(FileError::NotAProgram { path, what })
+            Err(ProgramFileError::NotAProgram { path, what })
         };
         if path.is_dir() {
             return other("a folder");
         }
-        let bytes = std::fs::read(path).map_err(|source| FileError::Unreadable {
+        let bytes = std::fs::read(path).map_err(|source| ProgramFileError::Unreadable {
             path: path.to_path_buf(),
             source,
         })?;
@@ -126,7 +68,7 @@ impl ProgramFile {
                 name: stem.into_owned(),
                 graph,
             }),
-            Err(source) => Err(FileError::Graph {
+            Err(source) => Err(ProgramFileError::Graph {
                 path: path.to_path_buf(),
                 source,
             }),
@@ -175,16 +117,17 @@ impl ProgramFile {
 }
 
 /// The program whose module is `bytes`, read from `path`, with the signature NAME.json beside it.
-fn saved(path: &Path, name: &str, bytes: &[u8]) -> Result<ProgramFile, FileError> {
+fn saved(path: &Path, name: &str, bytes: &[u8]) -> Result<ProgramFile, ProgramFileError> {
     let beside = path.with_file_name(format!("{name}.json"));
-    let signature = std::fs::read_to_string(&beside).map_err(|source| FileError::NoSignature {
-        path: beside,
-        module: path.to_path_buf(),
-        source,
-    })?;
+    let signature =
+        std::fs::read_to_string(&beside).map_err(|source| ProgramFileError::NoSignature {
+            path: beside,
+            module: path.to_path_buf(),
+            source,
+        })?;
     match Program::from_saved(bytes, &signature) {
         Ok(program) => Ok(ProgramFile::Saved(Box::new(program))),
-        Err(source) => Err(FileError::Saved {
+        Err(source) => Err(ProgramFileError::Saved {
             path: path.to_path_buf(),
             source,
         }),

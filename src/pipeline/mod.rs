@@ -10,6 +10,7 @@
 mod compile;
 mod error;
 mod file;
+mod file_error;
 mod gpu;
 mod job;
 mod machine;
@@ -18,7 +19,8 @@ mod training;
 
 pub use compile::{Compiled, compile, compile_program};
 pub use error::Error;
-pub use file::{FileError, ProgramFile};
+pub use file::ProgramFile;
+pub use file_error::ProgramFileError;
 pub use job::{Job, Lowered, workload};
 pub use machine::{Built, Machine, config};
 pub use stages::{Seconds, Stages};
