@@ -86,6 +86,7 @@ fn status_of(cause: &(dyn std::error::Error + 'static)) -> Option<Status> {
         return Some(match error {
             RecipeError::UnknownModel { .. }
             | RecipeError::Phase { .. }
+            | RecipeError::Setting(_)
             | RecipeError::Invalid { .. } => Status::Usage,
             RecipeError::Unreadable { .. } | RecipeError::Vocabulary(_) => Status::Failed,
         });

@@ -19,6 +19,7 @@ use super::hugging_face::ConfigError;
 use super::hugging_face::encoder as files;
 use super::hugging_face::encoder::{BERT_DECODER, BERT_LAYER};
 use super::layers::Activation;
+use super::settings::SettingError;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::Tensor;
@@ -152,7 +153,7 @@ impl Config {
     ///
     /// # Errors
     /// Sizes or switches that do not fit one another.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    pub fn check(&self) -> Result<(), SettingError> {
         self.embeddings().check()?;
         self.encoder().check()
     }
@@ -258,11 +259,11 @@ mod tests {
             ),
             (
                 serde_json::json!({ "vocab_size": 30, "pad_token_id": 30 }),
-                "pad_token_id 30",
+                "pad_token_id is 30",
             ),
             (
                 serde_json::json!({ "num_attention_heads": 5 }),
-                "768 is not a multiple of num_attention_heads 5",
+                "hidden_size is 768 and num_attention_heads is 5",
             ),
         ];
         for (config, expected) in cases {

@@ -19,6 +19,7 @@ use super::hugging_face::ConfigError;
 use super::hugging_face::encoder as files;
 use super::hugging_face::encoder::{BERT_DECODER, BERT_LAYER, LayerNames};
 use super::layers::Activation;
+use super::settings::SettingError;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::Tensor;
@@ -147,10 +148,10 @@ impl Config {
     ///
     /// # Errors
     /// Sizes or switches that do not fit one another.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    pub fn check(&self) -> Result<(), SettingError> {
         self.embeddings().check()?;
         self.encoder().check()?;
-        ungated(self.head().activation)
+        ungated("head_act", self.head().activation)
     }
 
     /// The configuration in a Hugging Face `config.json`.

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::context::Context;
-use super::hugging_face::{self, ConfigError};
+use super::hugging_face::ConfigError;
+use super::settings::{self, SettingError};
 use super::tokens::Tokens;
 use super::weights::Entry;
 use super::{albert, bert, electra, megatron, t5, transfo_xl, xlnet};
@@ -84,14 +85,14 @@ impl Model {
         }
     }
 
-    /// Refuses sizes and switches that do not go together.
+    /// Refuses settings that are out of range or do not fit together.
     ///
     /// # Errors
-    /// What does not, by the configuration's keys.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        hugging_face::check_sizes(self)?;
+    /// The first of them, by their keys.
+    pub fn check(&self) -> Result<(), SettingError> {
+        settings::check_ranges(self, settings::MODEL)?;
         match self {
-            Model::T5(_) => Ok(()),
+            Model::T5(config) => config.check(),
             Model::Bert(config) => config.check(),
             Model::Albert(config) => config.check(),
             Model::Electra(config) => config.check(),

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::adaptive_softmax::AdaptiveVocabulary;
 use super::context::Context;
-use super::hugging_face::ConfigError;
 use super::layers::{
     Activation, Dense, FeedForward, Place, Sight, cross_entropy, feed_forward, layer_norm, linear,
 };
 use super::relative_attention::{Compared, Reach, keys, mix, relative_scores, remember, sinusoids};
+use super::settings::{SettingError, even};
 use crate::graph::{Axis, Init, LoopOptions, Shape, Tensor};
 
 /// The sizes and switches of a Transformer-XL model. What is not given is as in Hugging Face's `TransfoXLConfig`.
@@ -123,11 +123,8 @@ impl Config {
     ///
     /// # Errors
     /// Sizes that are 0 or do not go together.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        if !self.d_model.is_multiple_of(2) {
-            let message = format!("d_model is {}; half of it are sines", self.d_model);
-            return Err(ConfigError::Unfit(message));
-        }
+    pub fn check(&self) -> Result<(), SettingError> {
+        even("d_model", self.d_model)?;
         self.tying(|vocabulary| vocabulary.check())
     }
 

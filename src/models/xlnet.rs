@@ -11,9 +11,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
-use super::hugging_face::ConfigError;
+use super::encoder::ungated;
 use super::layers::{self, Activation};
 use super::relative_attention::remember;
+use super::settings::{SettingError, divides, even};
 use crate::graph::{Axis, Init, LoopOptions, Tensor};
 
 /// Which keys a position may see, before masks.
@@ -133,19 +134,10 @@ impl Config {
     ///
     /// # Errors
     /// Sizes that do not go together, or a gated activation.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let (embed, heads) = (self.d_model, self.n_head);
-        let unfit = |message: String| Err(ConfigError::Unfit(message));
-        if heads == 0 || !embed.is_multiple_of(heads) {
-            return unfit(format!("n_head {heads} does not divide d_model {embed}"));
-        }
-        if !embed.is_multiple_of(2) {
-            return unfit(format!("d_model is {embed}; half of it are sines"));
-        }
-        if self.ff_activation == Activation::GatedGelu {
-            return unfit("ff_activation is gated, and there is one projection only".into());
-        }
-        Ok(())
+    pub fn check(&self) -> Result<(), SettingError> {
+        divides(("n_head", self.n_head), ("d_model", self.d_model))?;
+        even("d_model", self.d_model)?;
+        ungated("ff_activation", self.ff_activation)
     }
 
     pub(super) fn init(&self) -> Init {

@@ -10,5 +10,6 @@ mod published;
 pub mod recipe;
 pub mod run;
 pub mod schedule;
+mod settings;
 pub mod step;
 pub mod trainer;

@@ -14,6 +14,7 @@ use crate::data::{VocabFileError, Vocabulary, VocabularyName, read_vocabulary};
 use crate::graph::{Policy, Remat};
 use crate::models::Model;
 use crate::models::presets;
+use crate::models::settings::{Range, SettingError};
 
 /// A run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,7 +112,7 @@ pub enum RecipeError {
         /// Why.
         source: std::io::Error,
     },
-    /// The vocabulary's file is none.
+    /// The file is not a vocabulary.
     #[error(transparent)]
     Vocabulary(#[from] VocabFileError),
     /// There is no such phase.
@@ -124,6 +125,9 @@ pub enum RecipeError {
         /// How many there are.
         count: usize,
     },
+    /// A setting out of range.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The file or an override is not a recipe.
     #[error("{what}: {message}")]
     Invalid {
@@ -160,19 +164,18 @@ impl Recipe {
         })
     }
 
-    /// The recipe that a file's `text` is, with phases that are ones, or what is wrong with it.
+    /// The recipe in a file's `text`, each of whose phases is a recipe too, or what is wrong with it.
     fn read(text: &str) -> Result<Self, String> {
-        let mut table: toml::Table = text.parse().map_err(|error| explained(&error))?;
+        let mut table: toml::Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| error.to_string())?;
         let base = table.remove("base");
         let base = base.as_ref().and_then(toml::Value::as_str);
         let base =
             base.ok_or("a recipe starts with base = \"PRESET\", the preset that it differs from")?;
         let said = |error: RecipeError| error.to_string();
-        let mut value = Recipe::preset(base)
-            .and_then(|it| it.to_toml())
-            .map_err(said)?;
-        merge(&mut value, toml::Value::Table(table));
-        let recipe: Recipe = value.try_into().map_err(|error| explained(&error))?;
+        let base = Recipe::preset(base).map_err(said)?;
+        let recipe = base.with(&table)?;
         // A mistake in a later phase is found before the first one has run for weeks.
         for phase in 1..=recipe.phases.len() {
             recipe.phase(phase).map_err(said)?;
@@ -193,19 +196,16 @@ impl Recipe {
                 count,
             });
         }
-        let mut whole = Recipe {
+        let whole = Recipe {
             phases: Vec::new(),
             ..self.clone()
-        }
-        .to_toml()?;
-        if let Some(differences) = self.phases.get(phase - 1) {
-            merge(&mut whole, toml::Value::Table(differences.clone()));
-        }
+        };
+        let differences = self.phases.get(phase - 1).cloned().unwrap_or_default();
         whole
-            .try_into()
-            .map_err(|error: toml::de::Error| RecipeError::Invalid {
+            .with(&differences)
+            .map_err(|message| RecipeError::Invalid {
                 what: format!("phase {phase} of {}", self.name),
-                message: explained(&error),
+                message,
             })
     }
 
@@ -226,24 +226,41 @@ impl Recipe {
     /// # Errors
     /// A key that is not the recipe's, or a value of the wrong kind.
     pub fn set(&self, key: &str, value: &str) -> Result<Self, RecipeError> {
-        let invalid = |message: String| RecipeError::Invalid {
-            what: format!("--set {key}={value}"),
-            message,
-        };
-        // A bare word is a string; anything that TOML reads as a value is that value.
+        // A bare word is a string, and so is the value of a key whose value is one now; anything else that TOML reads as a
+        // value is that value.
         let parsed = format!("v = {value}")
             .parse::<toml::Table>()
             .ok()
             .and_then(|mut table| table.remove("v"));
-        let mut patch = parsed.unwrap_or_else(|| toml::Value::String(value.to_string()));
-        for part in key.rsplit('.') {
-            patch = toml::Value::Table([(part.to_string(), patch)].into_iter().collect());
-        }
-        let mut whole = self.to_toml()?;
-        merge(&mut whole, patch);
-        whole
-            .try_into()
-            .map_err(|error: toml::de::Error| invalid(explained(&error)))
+        let whole = self.to_toml()?;
+        let now = key
+            .split('.')
+            .try_fold(&whole, |table, part| table.get(part));
+        let text = now.is_some_and(toml::Value::is_str);
+        let parsed = parsed.filter(|it| it.is_str() || !text);
+        let parsed = parsed.unwrap_or_else(|| toml::Value::String(value.to_string()));
+        let (first, rest) = key.split_once('.').unwrap_or((key, ""));
+        let below = rest.rsplit('.').filter(|part| !part.is_empty());
+        let patch = below.fold(parsed, |patch, part| {
+            toml::Value::Table([(part.to_string(), patch)].into_iter().collect())
+        });
+        let patch = [(first.to_string(), patch)].into_iter().collect();
+        self.with(&patch).map_err(|message| RecipeError::Invalid {
+            what: format!("--set {key}={value}"),
+            message,
+        })
+    }
+
+    /// This recipe with the settings `patch`, or what is wrong with them.
+    fn with(&self, patch: &toml::Table) -> Result<Self, String> {
+        let base = self.to_toml().map_err(|error| error.to_string())?;
+        let read = |patch: toml::Table| -> Result<Recipe, toml::de::Error> {
+            let mut whole = base.clone();
+            merge(&mut whole, toml::Value::Table(patch));
+            whole.try_into()
+        };
+        let read_error = |patch| read(patch).err();
+        read(patch.clone()).map_err(|error| explained(&error, patch, read_error))
     }
 
     fn to_toml(&self) -> Result<toml::Value, RecipeError> {
@@ -256,7 +273,7 @@ impl Recipe {
     /// The vocabulary: that of the file, if one is given.
     ///
     /// # Errors
-    /// A file that is none.
+    /// A file that is not a vocabulary.
     pub fn tokens(&self) -> Result<Vocabulary, RecipeError> {
         let published = self.vocabulary.table();
         match &self.vocabulary_file {
@@ -268,8 +285,9 @@ impl Recipe {
     /// What the step of this recipe computes.
     ///
     /// # Errors
-    /// A vocabulary's file that is none.
+    /// A run of no steps, or a file that is not a vocabulary.
     pub fn step(&self) -> Result<StepConfig, RecipeError> {
+        Range::SIZE.require("steps", &self.steps, self.steps as f64)?;
         Ok(StepConfig {
             model: self.model.clone(),
             objective: self.objective.clone(),
@@ -368,9 +386,12 @@ mod tests {
             }
         ));
         let message = lamb.set("optimizer.clam", "1").unwrap_err().to_string();
-        assert!(message.contains("unknown field `clam`"), "{message}");
+        assert!(
+            message.contains("unknown key `optimizer.clam`"),
+            "{message}"
+        );
         let message = recipe.set("schedule.ramp", "1").unwrap_err().to_string();
-        assert!(message.contains("unknown field `ramp`"), "{message}");
+        assert!(message.contains("unknown key `schedule.ramp`"), "{message}");
     }
 
     #[test]
@@ -378,11 +399,14 @@ mod tests {
         let recipe = Recipe::preset("prot-t5-tiny").unwrap();
         let message = recipe.set("bacth", "3").unwrap_err().to_string();
         assert!(
-            message.contains("--set bacth=3") && message.contains("unknown field `bacth`"),
+            message.contains("--set bacth=3") && message.contains("unknown key `bacth`"),
             "{message}"
         );
         let message = recipe.set("batch", "many").unwrap_err().to_string();
-        assert!(message.contains("invalid type"), "{message}");
+        assert!(
+            message.contains("batch is \"many\"; it must be a whole number"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -406,7 +430,7 @@ mod tests {
         let message = Recipe::load(path.to_str().unwrap())
             .unwrap_err()
             .to_string();
-        assert!(message.contains("unknown field `lenght`"), "{message}");
+        assert!(message.contains("unknown key `lenght`"), "{message}");
         std::fs::write(&path, "batch = 3\n").unwrap();
         let message = Recipe::load(path.to_str().unwrap())
             .unwrap_err()

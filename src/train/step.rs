@@ -4,12 +4,13 @@
 use super::objective::{Given, Loss, Objective, WrongModel};
 use super::optimizer::{Optimizer, Update};
 use super::schedule::Schedule;
+use super::settings;
 use crate::data::Vocabulary;
 use crate::graph::{
     Axis, Builder, DType, Graph, GraphError, Init, Key, LoopOptions, Policy, Remat, Role, Shape,
     Tensor, Weight,
 };
-use crate::models::hugging_face::{ConfigError, check_sizes};
+use crate::models::settings::SettingError;
 use crate::models::{Context, Model};
 
 /// All that decides what a step computes.
@@ -43,9 +44,6 @@ pub struct StepConfig {
     pub unroll: bool,
 }
 
-/// The longest row: `f32` has all whole numbers up to here.
-const MAX_LENGTH: usize = 1 << 24;
-
 /// A step's graph and what is known of its weights.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -58,47 +56,24 @@ pub struct Step {
 /// What went wrong in building a step.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// The batch does not come apart evenly.
-    #[error(
-        "a batch of {batch} rows in {microbatches} microbatches leaves {}; \
-         batches that divide: {}, {}", batch % microbatches,
-        batch - batch % microbatches, batch - batch % microbatches + microbatches
-    )]
-    Microbatches {
-        /// Rows of the batch.
-        batch: usize,
-        /// Parts it should come in.
-        microbatches: usize,
-    },
-    /// There are no microbatches, rows or tokens.
-    #[error("{0} is 0; it must be at least 1")]
-    Empty(&'static str),
-    /// More microbatches, rows or tokens than 32 bits count.
-    #[error("{0} is {1}, and can be at most {max}", max = i32::MAX)]
-    Size(&'static str, usize),
-    /// A configuration that no model has.
+    /// Settings out of range, or that do not fit together.
     #[error(transparent)]
-    Model(#[from] ConfigError),
+    Setting(#[from] SettingError),
     /// Rows longer than the model has positions for.
     #[error(
-        "rows of {length} tokens are longer than the model's {positions} positions; take --length {positions} or less, or \
-         set model.max_position_embeddings"
+        "length is {length}, and the model has {positions} positions; take --length {positions} or less, or set {keys}"
     )]
     Positions {
         /// Tokens of a row.
         length: usize,
         /// Rows of the position table.
         positions: usize,
+        /// The keys that set them.
+        keys: String,
     },
-    /// Rows so long that numbers of positions are no longer exact.
-    #[error(
-        "rows of {0} tokens are too long: positions are counted in f32, which is exact up to {MAX_LENGTH}; take --length \
-         {MAX_LENGTH} or less"
-    )]
-    Length(usize),
     /// The tokens or the noise have ids that the embedding has no row for.
     #[error(
-        "{what} goes up to id {highest}, and the model has {vocab} embeddings; set model.vocab_size to at least {}",
+        "{what} goes up to id {highest}, and the model has {vocab} embeddings; set {keys} to at least {}",
         i64::from(*highest) + 1
     )]
     Vocabulary {
@@ -108,10 +83,9 @@ pub enum StepError {
         highest: i32,
         /// Rows of the embedding.
         vocab: usize,
+        /// The keys that set them.
+        keys: String,
     },
-    /// An id below 0.
-    #[error("{0} is {1}, and ids count from 0")]
-    NegativeId(String, i32),
     /// An objective that does not train the model.
     #[error(transparent)]
     Objective(#[from] WrongModel),
@@ -146,35 +120,17 @@ impl StepConfig {
     /// # Errors
     /// A batch that the microbatches do not divide, or a mistake in the model.
     pub fn build(&self) -> Result<Step, StepError> {
-        for (what, size) in [
-            ("microbatches", self.microbatches),
-            ("batch", self.batch),
-            ("length", self.length),
-        ] {
-            if size == 0 {
-                return Err(StepError::Empty(what));
-            }
-            if size > i32::MAX as usize {
-                return Err(StepError::Size(what, size));
-            }
-        }
-        if !self.batch.is_multiple_of(self.microbatches) {
-            return Err(StepError::Microbatches {
-                batch: self.batch,
-                microbatches: self.microbatches,
-            });
-        }
-        if self.length > MAX_LENGTH {
-            return Err(StepError::Length(self.length));
-        }
-        self.model.check()?;
-        check_sizes(&self.objective)?;
+        settings::check(self)?;
         self.check_ids()?;
         if let Some(positions) = self.model.positions()
             && self.length > positions
         {
             let length = self.length;
-            return Err(StepError::Positions { length, positions });
+            return Err(StepError::Positions {
+                length,
+                positions,
+                keys: self.keys("max_position_embeddings"),
+            });
         }
         let builder = Builder::new();
         builder.set_unroll(self.unroll);
@@ -185,6 +141,14 @@ impl StepConfig {
         Ok(Step { graph, weights })
     }
 
+    /// The keys in a recipe of the setting `name` of the model.
+    fn keys(&self, name: &str) -> String {
+        match self.model {
+            Model::Electra(_) => format!("model.generator.{name} and model.discriminator.{name}"),
+            _ => format!("model.{name}"),
+        }
+    }
+
     /// An id without a row would silently take another's.
     fn check_ids(&self) -> Result<(), StepError> {
         let vocab = self.model.vocab_size();
@@ -193,16 +157,14 @@ impl StepConfig {
         let noise = self.objective.noise_ids(&self.vocabulary);
         let noise = noise.into_iter().map(|(what, id)| (what.to_string(), id));
         for (what, highest) in std::iter::once(residues).chain(noise) {
-            match usize::try_from(highest) {
-                Err(_) => return Err(StepError::NegativeId(what, highest)),
-                Ok(id) if id >= vocab => {
-                    return Err(StepError::Vocabulary {
-                        what,
-                        highest,
-                        vocab,
-                    });
-                }
-                Ok(_) => {}
+            // Settings that are ids are not negative.
+            if usize::try_from(highest).is_ok_and(|id| id >= vocab) {
+                return Err(StepError::Vocabulary {
+                    what,
+                    highest,
+                    vocab,
+                    keys: self.keys("vocab_size"),
+                });
             }
         }
         Ok(())

@@ -245,7 +245,7 @@ impl Found {
         }
         config.share_embeddings = shared;
         let checked = config.check();
-        checked.map_err(|error| FolderError::config(discriminator, error))?;
+        checked.map_err(|error| FolderError::config(discriminator, error.into()))?;
         Ok(Found {
             model: Model::Electra(config),
             folders: vec![first, second],

@@ -8,5 +8,5 @@ mod t5;
 mod transfo_xl;
 mod xlnet;
 
-pub use config::{ConfigError, check_sizes};
+pub use config::ConfigError;
 pub use folder::Found;

@@ -59,9 +59,9 @@ impl Config {
         let config: Config = config::read(&config, KEYS)?;
         config.check()?;
         match d_head {
-            Some(d_head) if d_head * config.n_head as u64 != config.d_model as u64 => {
+            Some(d_head) if d_head != (config.d_model / config.n_head) as u64 => {
                 Err(ConfigError::Unfit(format!(
-                    "d_head is {d_head}, and d_model {} / n_head {} is another",
+                    "d_head is {d_head}; it must be d_model / n_head = {} / {}",
                     config.d_model, config.n_head
                 )))
             }
@@ -145,7 +145,7 @@ mod tests {
             ),
             (
                 serde_json::json!({ "n_head": 3 }),
-                "n_head 3 does not divide d_model 1024",
+                "d_model is 1024 and n_head is 3",
             ),
             (serde_json::json!({ "d_head": 32 }), "d_head is 32"),
             (
@@ -154,7 +154,7 @@ mod tests {
             ),
             (
                 serde_json::json!({ "ff_activation": "gated-gelu" }),
-                "ff_activation is gated",
+                "ff_activation is gated-gelu",
             ),
         ] {
             let error = read(config).unwrap_err().to_string();

@@ -80,11 +80,11 @@ impl<'g> Loss<'g> {
 
 /// An objective that does not train models of a family.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the objective `{objective}` trains {trains}, and the model is of the family `{family}`")]
+#[error("objective.name = {objective} needs {trains}; model.family is {family}")]
 pub struct WrongModel {
     /// The objective's name.
     pub objective: &'static str,
-    /// The families it trains.
+    /// What it trains.
     pub trains: &'static str,
     /// The model's family.
     pub family: &'static str,
@@ -125,18 +125,18 @@ impl Objective {
         })
     }
 
-    /// The objective's name, and the families it trains.
+    /// The objective's name, and what it trains.
     fn trains(&self) -> (&'static str, &'static str) {
         match self {
-            Objective::Denoise(_) => ("denoise", "t5"),
+            Objective::Denoise(_) => ("denoise", "model.family = t5"),
             Objective::MaskedLm(masked) if masked.sentence_order => (
-                "masked-lm with sentence_order",
-                "bert and albert with model.sentence_head = true, in rows that are not packed",
+                "masked-lm with objective.sentence_order = true",
+                "model.family = bert or albert, with model.sentence_head = true",
             ),
-            Objective::MaskedLm(_) => ("masked-lm", "bert, albert and megatron"),
-            Objective::ReplacedTokens(_) => ("replaced-tokens", "electra"),
-            Objective::PermutationLm(_) => ("permutation-lm", "xlnet"),
-            Objective::CausalLm(_) => ("causal-lm", "transfo-xl"),
+            Objective::MaskedLm(_) => ("masked-lm", "model.family = bert, albert or megatron"),
+            Objective::ReplacedTokens(_) => ("replaced-tokens", "model.family = electra"),
+            Objective::PermutationLm(_) => ("permutation-lm", "model.family = xlnet"),
+            Objective::CausalLm(_) => ("causal-lm", "model.family = transfo-xl"),
         }
     }
 
