@@ -163,13 +163,13 @@ fn a_checkpoint_of_another_model_is_refused_before_compiling() {
     };
     let message = refusal(&[("model.d_ff", "128")]);
     assert!(
-        message.contains("is of another model or optimizer"),
+        message.contains("belongs to another model or optimizer"),
         "{message}"
     );
     assert!(message.contains("256] in it, and f32["), "{message}");
     let message = refusal(&[("optimizer.name", "momentum")]);
     assert!(
-        message.contains("`momentum.velocity/shared/embedding` is not in it"),
+        message.contains("the checkpoint has no `momentum.velocity/shared/embedding`"),
         "{message}"
     );
 }

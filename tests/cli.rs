@@ -243,7 +243,7 @@ fn a_program_that_does_not_fit_ends_with_3_and_advice() {
         .collect();
     assert!(advice[0].starts_with("--remat full"), "{advice:?}");
     assert!(
-        advice[1].starts_with("--microbatches 2: a device works on 4096 of its 8192 rows"),
+        advice[1].starts_with("--microbatches 2: a device processes 4096 of its 8192 rows"),
         "{advice:?}"
     );
 }
@@ -523,10 +523,13 @@ fn weights_come_from_a_folder_and_go_to_one() {
         (&report["family"], number(&report, "/parameters")),
         (&"bert".into(), 368_416.0)
     );
-    assert!(usage(&import).contains("checkpoint.safetensors exists already; take another --out"));
+    assert!(usage(&import).contains("checkpoint.safetensors exists already; choose another --out"));
     let export = format!("export {} --out {}", path("run"), path("again"));
     let text = stdout(&format!("{export} --shard-size 200kB"));
-    assert!(text.contains("bert: 368,416 parameters, in"), "{text}");
+    assert!(
+        text.contains("bert: exported 368,416 parameters to"),
+        "{text}"
+    );
     assert!(
         text.contains("again/model.safetensors.index.json"),
         "{text}"

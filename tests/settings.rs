@@ -122,13 +122,13 @@ fn wild_settings_are_explained() {
             "prot-albert-tiny",
             "model.num_hidden_layers",
             "99999999",
-            "more than 65536",
+            "at most 65536",
         ),
         (
             "prot-albert-tiny",
             "model.inner_group_num",
             "99999999",
-            "more than 1024",
+            "at most 1024",
         ),
     ] {
         let error = said(preset, key, value);

@@ -240,7 +240,10 @@ mod tests {
         let refused = |config| read(config).unwrap_err();
         let cases = [
             (serde_json::json!({ "hiden_size": 8 }), "`hidden_size`"),
-            (serde_json::json!({ "hidden_act": "mish" }), "`mish`"),
+            (
+                serde_json::json!({ "hidden_act": "mish" }),
+                "hidden_act is \"mish\"; the nearest is `silu`",
+            ),
             (
                 serde_json::json!({ "hidden_act": "gated-gelu" }),
                 "gated-gelu",

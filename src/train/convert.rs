@@ -1,4 +1,4 @@
-//! Between Hugging Face's folders and checkpoints: weights go through the host one layer at a time, both ways.
+//! Conversion between Hugging Face folders and checkpoints. Weights pass through the host one layer at a time.
 
 use std::path::{Path, PathBuf};
 
@@ -10,33 +10,33 @@ use crate::models::hugging_face::Found;
 use crate::models::weights::{Export, FolderError, Import, layer_shape, layers};
 use crate::runtime::HostArray;
 
-/// What can go wrong.
+/// Errors of a conversion.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
-    /// The folder is not what it should be, or cannot be written.
+    /// The folder is not valid, or cannot be written.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The checkpoint is not what it should be, or cannot be written.
+    /// The checkpoint is not valid, or cannot be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A configuration that JSON does not hold.
+    /// JSON cannot hold the configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The checkpoint's model is none of this ribosome's.
-    #[error("the recipe in {} names no model that this ribosome has; go on with the one that wrote it", .0.display())]
+    /// This version of ribosome does not have the checkpoint's model.
+    #[error("this version of ribosome does not have the model of {}; use the version that wrote it", .0.display())]
     NoModel(PathBuf),
 }
 
-/// Makes the checkpoint `path`, of weights alone, from the Hugging Face folder `folder`; gives the model. Tensors whose names
-/// begin with one of `dropped` are passed over.
+/// Writes the weights in the Hugging Face folder `folder` to the checkpoint `path`, and returns their model. Tensors whose
+/// names begin with one of `dropped` are ignored.
 ///
 /// # Errors
-/// A folder that does not hold a model's weights, damaged files, or a checkpoint that cannot be written.
+/// The folder does not hold a model's weights, its files are damaged, or the checkpoint cannot be written.
 pub fn import(folder: &Path, dropped: &[String], path: &Path) -> Result<Model, ConvertError> {
     let Found { model, folders } = Found::open(folder)?;
     let parts = model.parts()?;
     let imports = parts.iter().zip(folders).map(|(part, folder)| {
-        // Which of these are no more than zeros was seen when the model was found.
+        // Opening the folder has checked that these tensors are all zeros.
         let zeros = part.zeros.iter().map(|(name, _)| name.clone());
         let dropped: Vec<_> = zeros.chain(dropped.iter().cloned()).collect();
         Import::new(folder, &part.table, &part.weights, &dropped)
@@ -58,11 +58,11 @@ pub fn import(folder: &Path, dropped: &[String], path: &Path) -> Result<Model, C
     Ok(model)
 }
 
-/// Writes the model of `checkpoint` into the folder `folder` as Hugging Face keeps it, in files of at most `shard_size` bytes;
-/// gives the files.
+/// Writes the model of `checkpoint` into the folder `folder` in Hugging Face's format, in files of at most `shard_size`
+/// bytes, and returns their paths.
 ///
 /// # Errors
-/// A checkpoint without the model's weights or with damaged ones, or files that are there already or cannot be written.
+/// The checkpoint's weights are missing or damaged, or the files exist already or cannot be written.
 pub fn export(
     checkpoint: &Checkpoint,
     folder: &Path,
@@ -92,7 +92,7 @@ pub fn export(
     Ok((model, files))
 }
 
-/// One layer of `weight` in `checkpoint`, or all of it (`layer` 0) if it stacks none.
+/// One layer of `weight` in `checkpoint`, or all of it (`layer` 0) if it is not a stack.
 ///
 /// # Errors
 /// As [`Checkpoint::read_layer`].

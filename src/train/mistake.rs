@@ -12,10 +12,11 @@ pub(super) fn explained(
     mistake: impl Fn(Table) -> Option<toml::de::Error>,
 ) -> String {
     let same = |other: &toml::de::Error| other.to_string() == error.to_string();
-    // Serde forgets the key below a table whose kind depends on one of its keys: the culprit is the deepest setting without
-    // which the error is another.
+    // Serde loses the key inside a table whose kind depends on one of its keys. The culprit is the deepest setting whose
+    // removal changes the error. A key that selects the kind comes last, because its removal changes any error.
     let mut all = settings(patch);
-    all.sort_by_key(|(key, _)| std::cmp::Reverse(key.len()));
+    let selects = |key: &[String]| key.last().is_some_and(|it| it == "name" || it == "family");
+    all.sort_by_key(|(key, _)| (selects(key), std::cmp::Reverse(key.len())));
     let culprit = all
         .into_iter()
         .find(|(key, _)| !mistake(removed(patch, key)).is_some_and(|other| same(&other)));
@@ -79,7 +80,7 @@ fn removed(table: &Table, key: &[String]) -> Table {
     table
 }
 
-/// The line, from 1, with which `text` gets the mistake `found` by `mistake`: what ends before it has another or none.
+/// The first line, from 1, up to which `text` has the mistake `found`, as `mistake` finds it.
 pub(super) fn line_of(
     text: &str,
     found: &str,

@@ -1,5 +1,6 @@
-//! The recipe of each preset: the published run where there is one, and for the `-tiny` ones what learns in minutes on two
-//! cores. What published runs of one preset differ in, their phases, and the source of each value are in `recipes/`.
+//! The recipe of each preset: the published run if there is one, and for `-tiny` presets a run that learns in minutes on two
+//! cores. `recipes/` holds the differences between the published runs of one preset, their phases, and the source of each
+//! value.
 
 use super::objective::{
     CausalLm, Denoise, Draw, MaskedLm, Objective, PermutationLm, ReplacedTokens,

@@ -13,38 +13,38 @@ use crate::graph::{
 use crate::models::settings::SettingError;
 use crate::models::{Context, Model};
 
-/// All that decides what a step computes.
+/// Everything that determines what a step computes.
 #[derive(Clone, Debug)]
 pub struct StepConfig {
     /// The model.
     pub model: Model,
-    /// What it learns.
+    /// The objective.
     pub objective: Objective,
-    /// What its tokens are.
+    /// The vocabulary of its tokens.
     pub vocabulary: Vocabulary,
-    /// How weights are updated.
+    /// The optimizer.
     pub optimizer: Optimizer,
     /// The learning rate.
     pub schedule: Schedule,
-    /// The norm that all gradients together are clipped to, if any.
+    /// The global norm that gradients are clipped to, if any.
     pub clip_norm: Option<f64>,
     /// Rows of a global batch.
     pub batch: usize,
     /// Tokens of a row.
     pub length: usize,
-    /// How many parts a batch is taken in, one after the other.
+    /// The number of microbatches whose gradients are accumulated.
     pub microbatches: usize,
     /// Element types.
     pub policy: Policy,
-    /// What loops over layers save.
+    /// What loops over layers save for the backward pass.
     pub remat: Remat,
     /// Whether dropout is on.
     pub dropout: bool,
-    /// Whether loops are written out.
+    /// Whether loops are unrolled.
     pub unroll: bool,
 }
 
-/// A step's graph and what is known of its weights.
+/// A step's graph and its weights.
 #[derive(Clone, Debug)]
 pub struct Step {
     /// The graph.
@@ -53,7 +53,7 @@ pub struct Step {
     pub weights: Vec<Weight>,
 }
 
-/// What went wrong in building a step.
+/// Errors of building a step.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
     /// Settings out of range, or that do not fit together.
@@ -71,7 +71,7 @@ pub enum StepError {
         /// The keys that set them.
         keys: String,
     },
-    /// The tokens or the noise have ids that the embedding has no row for.
+    /// A token or the noise has an id without a row in the embedding.
     #[error(
         "{what} goes up to id {highest}, and the model has {vocab} embeddings; set {keys} to at least {}",
         i64::from(*highest) + 1
@@ -94,7 +94,7 @@ pub enum StepError {
     Graph(#[from] GraphError),
 }
 
-/// The parameter names that are not weights or their state.
+/// The names of inputs and outputs that are not weights or their state.
 pub mod names {
     /// The step counter, from 0.
     pub const STEP: &str = "step";
@@ -102,9 +102,9 @@ pub mod names {
     pub const SEED: &str = "seed";
     /// The batch's tokens, `s32[batch, length]`.
     pub const TOKENS: &str = "tokens";
-    /// The positions to predict, `s32[batch, predictions]`, where the objective asks for them.
+    /// The positions to predict, `s32[batch, predictions]`, if the objective asks for them.
     pub const TARGETS: &str = "targets";
-    /// What the model remembers, `[layers, batch, memory, embed]`, where it does.
+    /// The model's memory of earlier segments, `[layers, batch, memory, embed]`, if it has one.
     pub const MEMORY: &str = "memory";
     /// The mean loss; parts of it are called `loss/PART`.
     pub const LOSS: &str = "loss";
@@ -115,10 +115,10 @@ pub mod names {
 }
 
 impl StepConfig {
-    /// Records the step.
+    /// Builds the step's graph.
     ///
     /// # Errors
-    /// A batch that the microbatches do not divide, or a mistake in the model.
+    /// Settings that are out of range or do not fit together, or a mistake in the model.
     pub fn build(&self) -> Result<Step, StepError> {
         settings::check(self)?;
         self.check_ids()?;
@@ -149,7 +149,7 @@ impl StepConfig {
         }
     }
 
-    /// An id without a row would silently take another's.
+    /// Refuses ids without a row in the embedding, which would silently get another id's row.
     fn check_ids(&self) -> Result<(), StepError> {
         let vocab = self.model.vocab_size();
         let table = format!("the vocabulary {}", self.vocabulary.name);
@@ -232,7 +232,7 @@ impl StepConfig {
         Ok(())
     }
 
-    /// The loss's sums and their gradient for each weight.
+    /// The sums of the loss, and the gradient for each weight.
     fn gradients<'g>(
         &self,
         builder: &'g Builder,
@@ -272,7 +272,7 @@ impl StepConfig {
         })
     }
 
-    /// The same summed over `parts` microbatches.
+    /// The same, accumulated over `parts` microbatches.
     fn accumulated<'g>(
         &self,
         builder: &'g Builder,
@@ -280,7 +280,7 @@ impl StepConfig {
         key: Key<'g>,
         parts: usize,
     ) -> Result<Sums<'g>, WrongModel> {
-        // Rows are dealt out in turn, so that each device keeps its own and nothing moves.
+        // Rows are assigned in turn, so that each device keeps its own and no row moves.
         let dealt = [("batch", self.batch / parts), ("microbatches", parts)];
         let deal = |tensor: Tensor<'g>| {
             let mut order = vec!["microbatches".to_string()];
@@ -336,7 +336,7 @@ impl StepConfig {
                     .iter()
                     .map(|axis| axis.name.to_string())
                     .collect();
-                // As it came: rows of all microbatches in turn.
+                // In the order of the input: rows of all microbatches in turn.
                 let microbatches = order.remove(0);
                 let batch = order.iter().position(|name| name == "batch").unwrap_or(0);
                 order.insert(batch + 1, microbatches);
@@ -348,7 +348,7 @@ impl StepConfig {
     }
 }
 
-/// What a step reads, or a microbatch of it.
+/// The inputs of a step or of one microbatch.
 #[derive(Clone, Copy)]
 struct Inputs<'g> {
     tokens: Tensor<'g>,
@@ -365,7 +365,7 @@ struct Sums<'g> {
     memory: Option<Tensor<'g>>,
 }
 
-/// The root of the sum of all squares.
+/// The global norm of `gradients`.
 fn global_norm<'g>(builder: &'g Builder, gradients: &[Tensor<'g>]) -> Tensor<'g> {
     builder.scope("gradient_norm", || {
         let squares = gradients
@@ -376,7 +376,7 @@ fn global_norm<'g>(builder: &'g Builder, gradients: &[Tensor<'g>]) -> Tensor<'g>
     })
 }
 
-/// The weights with their nodes' numbers in the compacted graph.
+/// The weights, with their node ids in the compacted graph.
 fn renumbered(graph: &Graph, weights: Vec<Weight>) -> Vec<Weight> {
     let mut weights = weights;
     for weight in &mut weights {
@@ -387,8 +387,8 @@ fn renumbered(graph: &Graph, weights: Vec<Weight>) -> Vec<Weight> {
     weights
 }
 
-/// The graph that makes a step's first weights and state from a seed, on the devices: outputs are named as the step's
-/// inputs and lie as they do, so that no host ever holds a whole model.
+/// The graph that makes a step's initial weights and state from a seed, on the devices. Its outputs have the names and
+/// shardings of the step's inputs, so that no host ever holds a whole model.
 ///
 /// # Errors
 /// A mistake in the graph.

@@ -150,7 +150,7 @@ mod tests {
             (serde_json::json!({ "d_head": 32 }), "d_head is 32"),
             (
                 serde_json::json!({ "attn_type": "both" }),
-                "unknown variant `both`",
+                "attn_type is \"both\"; the nearest is",
             ),
             (
                 serde_json::json!({ "ff_activation": "gated-gelu" }),
