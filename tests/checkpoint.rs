@@ -1,4 +1,4 @@
-//! A run that stops and goes on is the run that never stopped; what goes wrong on the way costs no checkpoint.
+//! A run that stops and resumes equals the run that never stopped, and no failure on the way loses a checkpoint.
 
 mod common;
 
@@ -36,7 +36,7 @@ fn on<T>(recipe: &Recipe, mesh: &str, data: &Dataset, test: impl FnOnce(Setup) -
     common::run::on(recipe, mesh, true, data, test)
 }
 
-/// The run that never stopped.
+/// The uninterrupted run.
 struct Whole {
     _folder: tempfile::TempDir,
     /// Its checkpoint after 3 steps.
@@ -74,7 +74,7 @@ fn whole() -> &'static Whole {
     })
 }
 
-/// The losses from the checkpoint in the middle on.
+/// The losses after the checkpoint in the middle.
 fn finish(trainer: &mut Trainer) -> Vec<f64> {
     (4..=6).map(|_| trainer.step().unwrap().loss).collect()
 }

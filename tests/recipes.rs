@@ -1,5 +1,5 @@
-//! The published recipes: each is one that lowers, in every phase. And what is said of a recipe that is none: the file, the
-//! line and the key that was meant, held by snapshots in `tests/snapshots` (`INSTA_UPDATE=always cargo test --test recipes`).
+//! The published recipes, each of which lowers in every phase. Also the errors of invalid recipes, which name the file, the
+//! line and the nearest key; snapshots in `tests/snapshots` hold them (`INSTA_UPDATE=always cargo test --test recipes`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -57,7 +57,7 @@ fn every_phase_lowers_for_its_machine() {
     }
 }
 
-/// A recipe is one of a preset's published runs, and every published preset has one.
+/// Each recipe is a published run of a preset, and every published preset has a recipe.
 #[test]
 fn every_published_model_has_a_recipe() {
     let base = |file: String| {
@@ -70,7 +70,7 @@ fn every_published_model_has_a_recipe() {
     assert_eq!(bases, published);
 }
 
-/// What `ribosome lower` says of the recipe file `text`, with a usage error's status.
+/// The error of `ribosome lower` for the recipe file `text`, which must be a usage error.
 fn refused(text: &str, more: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("run.toml"), text).unwrap();

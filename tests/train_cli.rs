@@ -1,4 +1,4 @@
-//! `ribosome train` as people type it: a line of JSON a step, a folder that a run goes on from, and refusals.
+//! `ribosome train` as users run it: one line of JSON per step, a folder to resume from, and errors.
 
 mod common;
 

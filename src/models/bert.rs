@@ -242,7 +242,7 @@ mod tests {
             (serde_json::json!({ "hiden_size": 8 }), "`hidden_size`"),
             (
                 serde_json::json!({ "hidden_act": "mish" }),
-                "hidden_act is \"mish\"; the nearest is `silu`",
+                "hidden_act is \"mish\"; the nearest is `swish`",
             ),
             (
                 serde_json::json!({ "hidden_act": "gated-gelu" }),

@@ -132,7 +132,7 @@ mod tests {
             advice(&recipe, &mesh, &memory(40 << 30)),
             [
                 "--on a target of at least 24 devices: weights and optimizer state alone take 40.00 GiB of 15.48 GiB \
-                 a device"
+                 per device"
             ]
         );
     }

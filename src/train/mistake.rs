@@ -4,8 +4,8 @@ use toml::{Table, Value};
 
 use crate::models::settings::{nearest, rule};
 
-/// What `error` says, in one line and without serde's terms. `patch` holds the settings that caused it, and `mistake` is
-/// the error that other settings would cause in their place.
+/// The message of `error` in one line, without serde's terms. `patch` holds the settings that caused it, and `mistake`
+/// gives the error that other settings would cause in their place.
 pub(super) fn explained(
     error: &toml::de::Error,
     patch: &Table,
@@ -13,10 +13,10 @@ pub(super) fn explained(
 ) -> String {
     let same = |other: &toml::de::Error| other.to_string() == error.to_string();
     // Serde loses the key inside a table whose kind depends on one of its keys. The culprit is the deepest setting whose
-    // removal changes the error. A key that selects the kind comes last, because its removal changes any error.
+    // removal changes the error; beside others, a key that selects the kind comes last, as its removal changes any error.
     let mut all = settings(patch);
     let selects = |key: &[String]| key.last().is_some_and(|it| it == "name" || it == "family");
-    all.sort_by_key(|(key, _)| (selects(key), std::cmp::Reverse(key.len())));
+    all.sort_by_key(|(key, _)| (std::cmp::Reverse(key.len()), selects(key)));
     let culprit = all
         .into_iter()
         .find(|(key, _)| !mistake(removed(patch, key)).is_some_and(|other| same(&other)));
