@@ -166,7 +166,10 @@ fn a_checkpoint_of_another_model_is_refused_before_compiling() {
         message.contains("belongs to another model or optimizer"),
         "{message}"
     );
-    assert!(message.contains("256] in it, and f32["), "{message}");
+    assert!(
+        message.contains("256] in the checkpoint and f32["),
+        "{message}"
+    );
     let message = refusal(&[("optimizer.name", "momentum")]);
     assert!(
         message.contains("the checkpoint has no `momentum.velocity/shared/embedding`"),

@@ -122,6 +122,34 @@ fn every_refusal_names_its_key() {
             }
         }
     }
+    // Keys that these presets leave out, and other optimizers and schedules.
+    let others = [
+        (
+            "prot-t5-tiny",
+            "batch=32",
+            "clip_norm mesh target data vocabulary_file phases schedule.ramp",
+        ),
+        (
+            "prot-t5-tiny",
+            "optimizer.name=adamw",
+            "optimizer.beta1 optimizer.epsilon optimizer.debias",
+        ),
+        ("prot-t5-tiny", "optimizer.name=momentum", "optimizer.decay"),
+        ("prot-bert-tiny", "batch=32", "optimizer.clamp"),
+        ("protein-lm-tiny", "batch=32", "model.head_act"),
+        ("prot-txl-tiny", "batch=32", "model.tie_projs"),
+        (
+            "prot-t5-tiny",
+            "schedule={ name = \"cosine\", rate = 0.01, total = 9 }",
+            "schedule.rate schedule.total schedule.warmup",
+        ),
+    ];
+    for (preset, change, keys) in others {
+        let (key, value) = change.split_once('=').unwrap();
+        let recipe = Recipe::preset(preset).unwrap().set(key, value).unwrap();
+        let keys = keys.split(' ').map(|key| (recipe.clone(), key.to_string()));
+        cases.extend(keys);
+    }
     let refused = AtomicUsize::new(0);
     let wrong = |(recipe, key): &(Recipe, String)| {
         let refusals = VALUES

@@ -16,9 +16,8 @@ use super::train::CHECKPOINT;
 #[derive(clap::Args)]
 #[command(
     after_help = "The model is the one in config.json. Its weights, in F32, F16 or BF16, are in model.safetensors or in the \
-                  files that model.safetensors.index.json lists. A folder of ELECTRA holds its two networks in the folders \
-                  generator and discriminator.\n\nExample: ribosome import prot_t5_xl_bfd --out run, then ribosome train \
-                  prot-t5-xl --data proteins.fasta --out run --resume"
+                  files that model.safetensors.index.json lists. For ELECTRA, DIR holds the folders generator and discriminator.\n\n\
+                  Example: ribosome import prot_t5_xl_bfd --out run, then ribosome train prot-t5-xl --data proteins.fasta --out run --resume"
 )]
 pub struct Args {
     /// The Hugging Face folder

@@ -59,7 +59,7 @@ pub enum DatasetError {
     /// There are no proteins.
     #[error("the data set is empty; give at least one FASTA file with a protein in it")]
     Empty,
-    /// Rows too short for even one residue.
+    /// Rows are too short for even one residue.
     #[error(
         "a length of {length} leaves no room for a protein: special tokens take {around}; use a \
          length of at least {}",
@@ -110,7 +110,7 @@ impl Dataset {
         }
     }
 
-    /// Adds a protein of upper case residue letters.
+    /// Adds a protein of upper-case residue letters.
     pub fn push(&mut self, sequence: &[u8]) -> Result<(), VocabError> {
         let ids = self.vocabulary.encode_residues(sequence)?;
         // Every vocabulary has at most 256 ids, which its tests check.

@@ -1,6 +1,6 @@
-//! Reads protein FASTA files, plain or gzip (told apart by the first two bytes, not by the name).
+//! Reads protein FASTA files, plain or gzip (recognised by the first two bytes, not by the name).
 //!
-//! `needletail` finds the records; the rules for what is inside one are here:
+//! `needletail` finds the records. The rules for the content of a record are:
 //!
 //! - the id is the first word of the header; the rest of the header is not kept; two records may share an id;
 //! - lower-case letters become upper case;

@@ -12,8 +12,7 @@ use super::batch::{Batch, Dataset, DatasetError, permute, splitmix64};
 pub enum Rows {
     /// One protein per row, cut or padded to the row's length.
     Padded,
-    /// Whole proteins one after the other, as many as a row holds, then padding; a protein longer than a row is cut
-    /// (ProteinLM).
+    /// Several whole proteins, as many as a row holds, then padding; a protein longer than a row is cut (ProteinLM).
     Packed,
     /// All proteins form one long text, and each row continues in it from step to step, as memories require.
     Running {
@@ -52,7 +51,7 @@ impl<'a> Batches<'a> {
     /// Batches of `data` with rows of `length` tokens laid out as `rows`.
     ///
     /// # Errors
-    /// An empty data set, or rows too short for a residue.
+    /// The data set is empty, or rows are too short for a residue.
     pub fn new(
         data: &'a Dataset,
         rows: Rows,
@@ -80,7 +79,7 @@ impl<'a> Batches<'a> {
     /// The batch of training step `step` (from 0). The same arguments give the same batch, on every machine.
     ///
     /// # Errors
-    /// A batch of no rows.
+    /// The batch has no rows.
     pub fn batch(&self, step: u64, batch: usize) -> Result<Batch, DatasetError> {
         if batch == 0 {
             return Err(DatasetError::Batch);

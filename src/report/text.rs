@@ -165,7 +165,7 @@ impl CompileReport {
         if forecast.misses_reshapes() {
             let _ = writeln!(
                 text,
-                "  too low: reshapes copy {} without an estimate; reading and writing each byte once takes another {}",
+                "  too low: the compiler has no estimate for reshapes, which copy {} in at least {}",
                 size(forecast.reshaped_bytes),
                 time(forecast.reshaped_seconds),
             );

@@ -113,7 +113,7 @@ pub enum RecipeError {
         source: std::io::Error,
     },
     /// The file is not a vocabulary.
-    #[error(transparent)]
+    #[error("vocabulary_file: {0}")]
     Vocabulary(#[from] VocabFileError),
     /// There is no such phase.
     #[error("{name} has {count} phase{}, from 1 on, and no phase {phase}", if *count == 1 { "" } else { "s" })]

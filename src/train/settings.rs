@@ -129,6 +129,19 @@ fn objective(step: &StepConfig) -> Result<(), SettingError> {
                 "no more tokens can be predicted than a row has".into()
             })
         }
-        Objective::Denoise(_) | Objective::ReplacedTokens(_) | Objective::CausalLm(_) => Ok(()),
+        Objective::Denoise(_) => {
+            // The corruption finds padding and the end of a sequence by these ids.
+            let vocabulary = &step.vocabulary;
+            let fits = vocabulary.pad == 0 && vocabulary.suffix.iter().eq(&[1]);
+            let settings: [(_, &dyn Display); 2] = [
+                ("vocabulary", &vocabulary.name),
+                ("objective.name", &"denoise"),
+            ];
+            SettingError::require(fits, settings, || {
+                "denoise needs T5's vocabulary, with padding as id 0 and `</s>` as id 1 at the end"
+                    .into()
+            })
+        }
+        Objective::ReplacedTokens(_) | Objective::CausalLm(_) => Ok(()),
     }
 }

@@ -32,12 +32,12 @@ pub const FORMAT: u32 = 1;
 /// order, and equal runs must write equal files.
 const KEY: &str = "ribosome";
 
-/// What a checkpoint says of its run.
+/// A checkpoint's metadata about its run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// The version of this record.
     pub format: u32,
-    /// Steps done: the number of the step that comes next, counted from 0.
+    /// Steps done, which is the number of the next step, counted from 0.
     pub steps_done: u64,
     /// The run's seed.
     pub seed: u32,
@@ -94,7 +94,7 @@ pub enum CheckpointError {
     /// The file system's error.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         what: String,
         /// The file.
         path: PathBuf,

@@ -85,7 +85,7 @@ impl Lamb {
             change = change + value * self.weight_decay;
         }
         if self.trust_ratio && !excluded {
-            // One ratio a layer: the norms are over a layer's own axes.
+            // One ratio per layer: the norms are over a layer's own axes.
             let own = View::of(weight).own;
             let norm = |x: Tensor<'g>| (x * x).sum(own.clone()).sqrt();
             let (mut weight_norm, change_norm) = (norm(value), norm(change));
