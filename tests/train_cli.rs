@@ -156,7 +156,7 @@ fn wrong_usage_is_refused_at_once() {
         "prot-t5-tiny",
         &["--out", out, "--resume"],
         1,
-        "starts without --resume",
+        "leave out --resume",
     );
     refused("prot-t5-tiny", &["--mesh", "data=3,model=1"], 2, "8");
     refused("prot-t5-tiny", &["--microbatches", "5"], 2, "leaves 2");

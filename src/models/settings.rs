@@ -1,7 +1,7 @@
 //! Ranges of settings. A mistake in a configuration is reported by the key that the user wrote, with its value and what is
 //! allowed, before it can become a mistake in a graph.
 //!
-//! Ranges are declared by key in one table a room ([`MODEL`] is the models'). A number whose key the table does not list is
+//! Ranges are declared by key in one table per room ([`MODEL`] is the models'). A number whose key the table does not list is
 //! a size if it is whole, and any finite number if it is real.
 
 use std::fmt::{self, Display};
@@ -13,7 +13,7 @@ use serde::Serialize;
 pub struct Range {
     least: f64,
     most: f64,
-    /// Whether `most` itself is left out.
+    /// Whether `most` itself is excluded.
     open: bool,
 }
 
@@ -62,7 +62,7 @@ impl Range {
 }
 
 /// `number` in digits, or in scientific notation if those would be many.
-fn short(number: f64) -> String {
+pub fn short(number: f64) -> String {
     match number.abs() {
         0.0 | 1e-4..1e10 => number.to_string(),
         _ => format!("{number:?}"),
@@ -245,7 +245,7 @@ pub fn nearest(unknown: &str, known: &str, introduction: &str) -> String {
 /// What a Rust type is called in a configuration.
 fn kind(expected: &str) -> &'static str {
     match expected {
-        "usize" | "u64" => "a whole number of at least 0",
+        "usize" | "u64" => "a whole number that is not negative",
         "u32" => "a whole number from 0 to 4294967295",
         "i32" => "a whole number from -2147483648 to 2147483647",
         "i64" => "a whole number",

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::objective::{MaskedLm, Objective};
 use super::step::StepConfig;
-use crate::models::settings::{Range, SettingError, check_ranges};
+use crate::models::settings::{Range, SettingError, check_ranges, short};
 use crate::models::{Model, xlnet};
 
 /// The ranges of the settings of objectives, optimizers and schedules that are neither sizes nor plain real numbers.
@@ -64,13 +64,18 @@ pub(super) fn check(step: &StepConfig) -> Result<(), SettingError> {
     let rest = batch % parts;
     let settings: [(_, &dyn Display); 2] = [("batch", batch), ("microbatches", parts)];
     SettingError::require(rest == 0, settings, || {
-        let (below, above) = (batch - rest, batch - rest + parts);
-        format!(
-            "microbatches must divide batch; the nearest batches that it divides are {below} and {above}"
-        )
+        let above = batch - rest + parts;
+        match batch - rest {
+            0 => format!(
+                "microbatches must divide batch; the smallest batch that it divides is {above}"
+            ),
+            below => format!(
+                "microbatches must divide batch; the nearest batches are {below} and {above}"
+            ),
+        }
     })?;
     if let Some(clip) = step.clip_norm {
-        Range::POSITIVE.require("clip_norm", &clip, clip)?;
+        Range::POSITIVE.require("clip_norm", &short(clip), clip)?;
     }
     step.model.check().map_err(|error| error.below("model"))?;
     let at = |table| move |error: SettingError| error.below(table);
