@@ -118,6 +118,13 @@ fn wild_settings_are_explained() {
             "99999999",
             "take --length 16777216 or less",
         ),
+        // In the decoder, 16 of the 32 buckets are exact: a logarithm of 1 would be divided by.
+        (
+            "prot-t5-tiny",
+            "model.relative_attention_max_distance",
+            "16",
+            "must be more than half the number of buckets",
+        ),
         (
             "prot-albert-tiny",
             "model.num_hidden_layers",
