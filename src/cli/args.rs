@@ -85,7 +85,7 @@ impl From<Remat> for RematName {
 pub enum What {
     /// A recipe and its machine.
     Recipe(Box<Job>),
-    /// A program from files, and what else was said of it.
+    /// A program from files, and the other arguments about it.
     Program {
         /// The program.
         file: ProgramFile,

@@ -2,8 +2,8 @@
 //! layer, each added to its input, with the norm after the sum (Devlin et al. 2019) or before the block (Megatron).
 
 use super::context::Context;
-use super::hugging_face::ConfigError;
 use super::layers::{Activation, FeedForward, Heads, Sight, attention, feed_forward, layer_norm};
+use super::settings::{SettingError, divides};
 use crate::graph::{Axis, LoopOptions, Tensor};
 
 /// What a stack of layers gives.
@@ -136,35 +136,27 @@ impl Encoder {
         })
     }
 
-    /// Refuses what no model can have.
+    /// Refuses settings that do not fit together.
     ///
     /// # Errors
-    /// A size of 0, heads that do not divide the residual stream, or a gated activation.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let sizes = [
-            ("num_hidden_layers", self.layers),
+    /// Heads that do not divide the residual stream, or a gated activation.
+    pub fn check(&self) -> Result<(), SettingError> {
+        divides(
             ("num_attention_heads", self.heads),
             ("hidden_size", self.hidden),
-            ("intermediate_size", self.mlp),
-        ];
-        for (what, size) in sizes {
-            ConfigError::require(size > 0, || format!("{what} is 0"))?;
-        }
-        let (hidden, heads) = (self.hidden, self.heads);
-        ConfigError::require(hidden % heads == 0, || {
-            format!("hidden_size {hidden} is not a multiple of num_attention_heads {heads}")
-        })?;
-        ungated(self.activation)
+        )?;
+        ungated("hidden_act", self.activation)
     }
 }
 
-/// Refuses a gated `activation`.
+/// Refuses a gated activation, which is the setting `key`.
 ///
 /// # Errors
-/// It is one.
-pub(super) fn ungated(activation: Activation) -> Result<(), ConfigError> {
-    ConfigError::require(activation != Activation::GatedGelu, || {
-        "the activation is gated-gelu, which this family does not have".into()
+/// It is gated.
+pub(super) fn ungated(key: &str, activation: Activation) -> Result<(), SettingError> {
+    let plain = activation != Activation::GatedGelu;
+    SettingError::require(plain, [(key, &"gated-gelu")], || {
+        "this family's feed-forward layers have no gate".into()
     })
 }
 

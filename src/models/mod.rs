@@ -20,6 +20,7 @@ pub mod model;
 pub mod named;
 pub mod relative_attention;
 pub mod relative_bias;
+pub mod settings;
 pub mod t5;
 pub mod tokens;
 pub mod transfo_xl;

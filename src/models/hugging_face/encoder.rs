@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::config::{self, ConfigError};
+use crate::models::settings::MODEL;
 use crate::models::weights::{Entry, Kept};
 
 /// The configuration in a `config.json`; keys that it does not have are those of `C::default()`.
@@ -37,7 +38,7 @@ where
     let defaults = serde_json::to_value(C::default())?;
     let keys = defaults.as_object().into_iter().flat_map(Map::keys);
     let known: Vec<_> = keys.map(String::as_str).collect();
-    config::read(&config, &known)
+    config::read(&config, &known, MODEL)
 }
 
 /// The file's names within one encoder layer.
