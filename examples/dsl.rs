@@ -1,4 +1,4 @@
-//! The DSL in one page: a small network, its gradients, its HLO, and a run on two virtual devices.
+//! The DSL on one page: a small network, its gradients, its HLO, and a run on two virtual devices.
 //!
 //! ```text
 //! cargo run --example dsl
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shape = Shape::new(DType::F32, [("batch", 4), ("embed", 8)]);
     let x = builder.input("x", Role::Batch, shape);
 
-    // Four layers with weights of their own, as one loop. Axes go by name; no line speaks of devices.
+    // One loop of four layers, each with its own weights. Axes have names, and no line mentions devices.
     let y = builder.layers(4, Remat::Full, x, |_, x| {
         let wi = builder.weight("wi", [("embed", 8), ("mlp", 16)], Init::Normal(0.3));
         let wo = builder.weight("wo", [("mlp", 16), ("embed", 8)], Init::Normal(0.2));
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let graph = builder.compact()?;
 
-    // Rules place axes on the mesh, and the module says where every tensor lies.
+    // Rules map axes to the mesh, and the module states the sharding of every tensor.
     let (mesh, rules) = (&Mesh::parse("data=2,model=1")?, &Rules::standard());
     let program = lower(&graph, "example", Layout { mesh, rules })?;
     println!("{}", text::print(program.module()));

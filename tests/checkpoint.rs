@@ -1,4 +1,4 @@
-//! A run that stops and goes on is the run that never stopped; what goes wrong on the way costs no checkpoint.
+//! A run that stops and resumes equals the run that never stopped, and no failure on the way loses a checkpoint.
 
 mod common;
 
@@ -37,7 +37,7 @@ fn on<T>(recipe: &Recipe, mesh: &str, data: &Dataset, test: impl FnOnce(Setup) -
     common::run::on(recipe, mesh, Partitioner::Shardy, data, test)
 }
 
-/// The run that never stopped.
+/// The uninterrupted run.
 struct Whole {
     _folder: tempfile::TempDir,
     /// Its checkpoint after 3 steps.
@@ -75,7 +75,7 @@ fn whole() -> &'static Whole {
     })
 }
 
-/// The losses from the checkpoint in the middle on.
+/// The losses after the checkpoint in the middle.
 fn finish(trainer: &mut Trainer) -> Vec<f64> {
     (4..=6).map(|_| trainer.step().unwrap().loss).collect()
 }
@@ -147,7 +147,7 @@ fn what_differs_from_the_checkpoint_is_said() {
             "{differences:?}"
         );
         assert_eq!(differences[1], "seed: 0 before, 4 now");
-        assert!(differences[2].starts_with("the data set is another: sha256:"));
+        assert!(differences[2].starts_with("the data set differs: sha256:"));
     });
 }
 
@@ -164,13 +164,16 @@ fn a_checkpoint_of_another_model_is_refused_before_compiling() {
     };
     let message = refusal(&[("model.d_ff", "128")]);
     assert!(
-        message.contains("is of another model or optimizer"),
+        message.contains("belongs to another model or optimizer"),
         "{message}"
     );
-    assert!(message.contains("256] in it, and f32["), "{message}");
+    assert!(
+        message.contains("256] in the checkpoint and f32["),
+        "{message}"
+    );
     let message = refusal(&[("optimizer.name", "momentum")]);
     assert!(
-        message.contains("`momentum.velocity/shared/embedding` is not in it"),
+        message.contains("the checkpoint has no `momentum.velocity/shared/embedding`"),
         "{message}"
     );
 }

@@ -1,5 +1,5 @@
-//! The command as people run it: what it prints, what it writes, and its exit status. Printed text is held by
-//! snapshots in `tests/snapshots` (`INSTA_UPDATE=always cargo test --test cli` blesses them).
+//! The command as users run it: what it prints, what it writes, and its exit status. Snapshots in `tests/snapshots` hold
+//! the printed text (`INSTA_UPDATE=always cargo test --test cli` updates them).
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn ribosome(args: &str) -> Command {
     command
 }
 
-/// What a successful command prints on stdout.
+/// The stdout of a command that succeeds.
 fn stdout(args: &str) -> String {
     let output = ribosome(args).output().expect("it starts");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -23,7 +23,7 @@ fn stdout(args: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// What a failing command prints on stderr. It must end with `status`, and print nothing on stdout.
+/// The stderr of a command that fails with `status` and prints nothing on stdout.
 fn refused(mut command: Command, status: i32) -> String {
     let output = command.output().expect("it starts");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -243,7 +243,7 @@ fn a_program_that_does_not_fit_ends_with_3_and_advice() {
         .collect();
     assert!(advice[0].starts_with("--remat full"), "{advice:?}");
     assert!(
-        advice[1].starts_with("--microbatches 2: a device works on 4096 of its 8192 rows"),
+        advice[1].starts_with("--microbatches 2: a device processes 4096 of its 8192 rows"),
         "{advice:?}"
     );
 }
@@ -486,7 +486,7 @@ fn every_subcommand_has_help_with_an_example() {
     }
 }
 
-/// A folder with two references, one of them with a weight moved.
+/// A folder with two cases, one of which has a changed weight.
 fn references() -> tempfile::TempDir {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/numeric");
     let folder = tempfile::tempdir().expect("a folder");
@@ -626,10 +626,13 @@ fn weights_come_from_a_folder_and_go_to_one() {
         (&report["family"], number(&report, "/parameters")),
         (&"bert".into(), 368_416.0)
     );
-    assert!(usage(&import).contains("checkpoint.safetensors exists already; take another --out"));
+    assert!(usage(&import).contains("checkpoint.safetensors exists already; choose another --out"));
     let export = format!("export {} --out {}", path("run"), path("again"));
     let text = stdout(&format!("{export} --shard-size 200kB"));
-    assert!(text.contains("bert: 368,416 parameters, in"), "{text}");
+    assert!(
+        text.contains("bert: exported 368,416 parameters to"),
+        "{text}"
+    );
     assert!(
         text.contains("again/model.safetensors.index.json"),
         "{text}"

@@ -257,7 +257,7 @@ fn phases_are_trained_one_after_the_other() {
     refused(
         folder,
         "run.toml --phase 3 --out run --resume",
-        "is in phase 1, and phase 3 was asked for; go on with --phase 1",
+        "is in phase 1, and phase 3 cannot follow it; continue with --phase 1",
     );
     // A shorter run that was all of its phase is finished; this one has a step left of four.
     let rest = trained(folder, "run.toml --out run --resume");
@@ -285,12 +285,12 @@ fn phases_are_trained_one_after_the_other() {
     refused(
         folder,
         "run.toml --out run --resume",
-        "is in phase 2, and phase 1 was asked for; go on with --phase 2",
+        "is in phase 2, and phase 1 cannot follow it; continue with --phase 2",
     );
     refused(
         folder,
         "run.toml --phase 2 --out run --resume",
-        "has 3 steps done, and the run has 3; go on with --phase 3, or with --steps 4 or more",
+        "has 3 steps done, and the run has 3; continue with --phase 3, or with --steps 4 or more",
     );
 }
 
@@ -380,7 +380,7 @@ fn a_start_that_cannot_be_is_refused() {
             "empty",
             "there are no weights to start from in empty; --start takes",
         ),
-        ("run/log.jsonl", "run/log.jsonl is no checkpoint"),
+        ("run/log.jsonl", "run/log.jsonl is not a checkpoint"),
     ] {
         refused(folder, &format!("{what} --start {start}"), expected);
     }
@@ -398,12 +398,12 @@ fn a_start_that_cannot_be_is_refused() {
     refused(
         folder,
         &format!("{wider} --start hf"),
-        "the model in hf is another than the recipe's",
+        "the model in hf differs from the recipe's",
     );
     refused(
         folder,
         "prot-t5-tiny --start hf",
-        "`shared/embedding` is not in it",
+        "it has no `shared/embedding`",
     );
     // The published run says what it begins with, and that it is not here.
     refused(

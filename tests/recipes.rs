@@ -1,6 +1,6 @@
-//! The recipes that ribosome comes with: each is complete, with a source for each value, has the published values, and lowers
-//! in every phase. And what is said of a file that is not a recipe: the line and the key that was meant, held by snapshots in
-//! `tests/snapshots` (`INSTA_UPDATE=always cargo test --test recipes`).
+//! The built-in recipes: each is complete, gives a source for each value, has the published values, and lowers in every
+//! phase. Also the errors of invalid recipes, which name the file, the line and the nearest key; snapshots in
+//! `tests/snapshots` hold them (`INSTA_UPDATE=always cargo test --test recipes`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -52,7 +52,7 @@ fn every_phase_lowers_for_its_machine() {
     }
 }
 
-/// The program has the files of `recipes/`, all of them, under their names.
+/// The program has all files of `recipes/`, under their names.
 #[test]
 fn the_catalog_is_the_folder() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
@@ -356,7 +356,7 @@ fn a_model_s_name_is_a_recipe_s() {
     }
 }
 
-/// What `ribosome lower` says of the recipe file `text`, with a usage error's status.
+/// The error of `ribosome lower` for the recipe file `text`, which must be a usage error.
 fn refused(text: &str, more: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("run.toml"), text).unwrap();
@@ -396,6 +396,42 @@ fn a_value_of_another_type_gives_its_line() {
     assert_snapshot!(refused(&recipe("seed = 1\nbatch = \"many\"\n"), &[]));
     assert_snapshot!(refused(&recipe("[model]\nhidden_size = 0.5\n"), &[]));
     assert_snapshot!(refused(&recipe("batch = \n"), &[]));
+}
+
+/// In a complete file, a wrong key is not mistaken for one that its removal would leave out.
+#[test]
+fn a_mistake_in_a_complete_file_gives_its_line() {
+    let whole = fs::read_to_string("recipes/prot_bert_tiny.toml").unwrap();
+    for (old, new, key) in [
+        ("seed = 0", "seed = \"x\"", "seed is \"x\"; "),
+        (
+            "vocabulary = \"prot-bert\"",
+            "vocabulary = \"x\"",
+            "vocabulary is \"x\"; ",
+        ),
+        ("family = \"bert\"", "family = 3", "model.family is 3; "),
+        (
+            "hidden_size = 128",
+            "hiden_size = 128",
+            "unknown key `model.hiden_size`; ",
+        ),
+        (
+            "warmup = 20.0",
+            "warmup = true",
+            "schedule.warmup is true; ",
+        ),
+    ] {
+        let changed = whole.replacen(old, new, 1);
+        let line = 1 + changed.lines().position(|line| line == new).unwrap();
+        let error = refused(&changed, &[]);
+        let expected = format!("error: run.toml, line {line}: {key}");
+        assert!(error.starts_with(&expected), "{expected}\n{error}");
+    }
+    let error = refused(&whole.replacen("seed = 0\n", "", 1), &[]);
+    assert!(
+        error.contains("run.toml: the key `seed` is missing; "),
+        "{error}"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Whatever a key of a recipe is set to, there is a step or an error, and no panic: each key of each family's small
-//! preset is given values that nobody should give it.
+//! Whatever the value of a recipe's key, the result is a step or an error, never a panic. The test gives each key of each
+//! family's small preset values that nobody should use.
 
 use ribosome::graph::Graph;
 use ribosome::hlo::{Layout, lower};
@@ -8,7 +8,7 @@ use ribosome::train::catalog::CATALOG;
 use ribosome::train::recipe::Recipe;
 use toml::Value;
 
-/// The keys below `table`, with dots, and what they are set to.
+/// The dotted keys in `table`, and their values.
 fn keys(table: &toml::Table, below: &str) -> Vec<(String, Value)> {
     let inner = table.iter().map(|(name, value)| match value {
         Value::Table(inner) => keys(inner, &format!("{below}{name}.")),
@@ -17,7 +17,7 @@ fn keys(table: &toml::Table, below: &str) -> Vec<(String, Value)> {
     inner.flatten().collect()
 }
 
-/// Values of the right kind for a key that is `value` now, and some of another.
+/// Values of the type of `value`, and some of other types.
 fn wild(value: &Value) -> &'static [&'static str] {
     match value {
         Value::Integer(_) => &[
@@ -52,7 +52,7 @@ fn wild(value: &Value) -> &'static [&'static str] {
     }
 }
 
-/// How far the recipe comes with `key` set to `value`: its step's instructions, or what stopped it.
+/// The result of setting `key` to `value`: the number of computations of the step, or the error.
 fn outcome(recipe: &Recipe, key: &str, value: &str) -> Result<usize, String> {
     let recipe = recipe.set(key, value).map_err(|error| error.to_string())?;
     let step = recipe.step().map_err(|error| error.to_string())?;
@@ -131,17 +131,24 @@ fn wild_settings_are_explained() {
             "99999999",
             "take --length 16777216 or less",
         ),
+        // In the decoder, 16 of the 32 buckets are exact: a logarithm of 1 would be divided by.
+        (
+            "prot-t5-tiny",
+            "model.relative_attention_max_distance",
+            "16",
+            "must be more than half the number of buckets",
+        ),
         (
             "prot-albert-tiny",
             "model.num_hidden_layers",
             "99999999",
-            "more than 65536",
+            "at most 65536",
         ),
         (
             "prot-albert-tiny",
             "model.inner_group_num",
             "99999999",
-            "more than 1024",
+            "at most 1024",
         ),
     ] {
         let error = said(preset, key, value);

@@ -616,6 +616,6 @@ fn a_run_starts_from_imported_weights() {
             .err()
             .unwrap()
             .to_string()
-            .contains("of another model")
+            .contains("belongs to another model")
     );
 }

@@ -41,7 +41,7 @@ enum Emit {
     Hlo,
     /// The module as XLA's compilers take it (NAME.hlo.pb), and its signature (NAME.json) next to it
     Proto,
-    /// Where each input and output lies, a line each
+    /// The sharding of each input and output, a line each
     Sharding,
 }
 

@@ -1,4 +1,4 @@
-//! `ribosome models`: the models by name, or one of them in full.
+//! `ribosome models`: lists the models, or shows one in full.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use super::exit::Status;
 use super::output::{print, print_json};
 
-/// Lists the models by name, or prints one's configuration and weights
+/// Lists the models by name, or prints the configuration and weights of one
 #[derive(clap::Args)]
 #[command(after_help = "Example: ribosome models prot-t5-xl")]
 pub struct Args {
@@ -102,7 +102,7 @@ impl Args {
     }
 }
 
-/// The weights by scope, indented, each scope printed once.
+/// The weights by scope, indented, with each scope printed once.
 fn tree(weights: &[Weight]) -> String {
     let mut rows = Vec::new();
     let mut open: Vec<&str> = Vec::new();

@@ -57,10 +57,10 @@ pub struct Args {
     quiet: bool,
 }
 
-/// What a run calls its checkpoint.
+/// The name of a run's checkpoint.
 pub const CHECKPOINT: &str = FILE;
 
-/// What a run calls its log; each phase has one, with its own steps.
+/// The name of a run's log; each phase has one, with its own steps.
 fn log_name(phase: usize) -> String {
     match phase {
         1 => "log.jsonl".to_string(),
@@ -89,7 +89,7 @@ impl Args {
         let phase = job.recipe.phase.number;
         if phase > 1 && checkpoint.is_none() && start.is_none() {
             eprintln!(
-                "warning: phase {phase} begins with random weights; --resume goes on from the phase before in --out, and --start \
+                "warning: phase {phase} begins with random weights; --resume continues from the phase before in --out, and --start \
                  takes the weights of another run"
             );
         }
@@ -140,8 +140,8 @@ impl Args {
         Ok(Status::Done)
     }
 
-    /// The checkpoint to go on from. A new run into a folder that has one is refused: its first save would be the old
-    /// run's end.
+    /// The checkpoint to resume from. A new run into a folder that has one is refused: its first save would overwrite the old
+    /// run's.
     fn checkpoint(&self) -> Result<Option<Checkpoint>> {
         let Some(folder) = &self.out else {
             return Ok(None);
@@ -152,7 +152,7 @@ impl Args {
         }
         if path.exists() {
             let message = format!(
-                "{} exists already; go on from it with --resume, or take another --out",
+                "{} exists already; continue from it with --resume, or choose another --out",
                 path.display()
             );
             return Err(Usage(message).into());
@@ -171,7 +171,7 @@ impl Args {
                 false => String::new(),
             };
             let message = format!(
-                "the checkpoint has {} steps done, and the run has {steps}; go on with {next}--steps {} or more",
+                "the checkpoint has {} steps done, and the run has {steps}; continue with {next}--steps {} or more",
                 trainer.done(),
                 trainer.done() + 1
             );
@@ -223,7 +223,7 @@ impl Args {
             }
             Event::NotSaved(error) => {
                 progress.suspend(|| {
-                    eprintln!("warning: {error}; the checkpoint before it is as it was, and the run goes on");
+                    eprintln!("warning: {error}; the checkpoint before it is unchanged, and the run continues");
                 });
                 Flow::Continue
             }
@@ -235,7 +235,7 @@ impl Args {
         let summary = result.map_err(by_kind)?;
         if summary.steps < steps {
             let way = match self.out {
-                Some(_) => "go on with --resume",
+                Some(_) => "continue with --resume",
                 None => "nothing was saved without --out",
             };
             bail!("stopped after {} of {steps} steps; {way}", summary.steps);

@@ -1,4 +1,4 @@
-//! `ribosome verify`: how far numeric references are.
+//! `ribosome verify`: compares ribosome's numbers with those of independent implementations.
 
 use std::path::{Path, PathBuf};
 
@@ -12,20 +12,20 @@ use serde_json::{Value, json};
 use super::exit::{Status, Usage};
 use super::output::{Progress, print, print_json};
 
-/// Runs numeric references made by independent implementations, and says how far each tensor is
+/// Runs numeric cases of independent implementations, and shows how far each tensor is from them
 #[derive(clap::Args)]
 #[command(after_help = "Example: ribosome verify --all golden/numeric")]
 pub struct Args {
-    /// The cases (.safetensors); several give one table, a row a case
+    /// The cases (.safetensors); several give one table with a row per case
     #[arg(required_unless_present = "all", value_name = "CASE")]
     cases: Vec<PathBuf>,
-    /// Every case in this folder too
+    /// Also runs every case in this folder
     #[arg(long, value_name = "DIR")]
     all: Option<PathBuf>,
     /// Prints one JSON object instead of text
     #[arg(long)]
     json: bool,
-    /// Shows no progress
+    /// Hides the progress
     #[arg(long, short)]
     quiet: bool,
 }
@@ -131,7 +131,7 @@ fn cases(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// What came of one case among several.
+/// The result of one case of several.
 struct Outcome {
     case: String,
     result: Result<Verified, VerifyError>,
@@ -156,7 +156,7 @@ impl Outcome {
             }
             Err(error) => {
                 let none = String::new;
-                // One line, so that the table stays one.
+                // One line, so that the table keeps its rows.
                 let error = error.to_string().replace('\n', "; ");
                 (none(), none(), none(), none(), format!("failed: {error}"))
             }

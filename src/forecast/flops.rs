@@ -1,4 +1,4 @@
-//! How much arithmetic a step is: by the model as it is written down, and by the hardware as it was compiled.
+//! The arithmetic of a step: what the model requires, and what the compiled program does.
 
 use serde::Serialize;
 
@@ -8,16 +8,16 @@ use crate::hlo::Analysis;
 /// Floating-point operations of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct FlopsReport {
-    /// Of the matrix products of forward and backward pass over all devices, nothing computed twice; `None` where the
-    /// program's graph is not known.
+    /// Operations of the matrix products of the forward and backward pass over all devices, without recomputation; `None` if
+    /// the program's graph is unknown.
     pub model_per_step: Option<u64>,
-    /// Of the matrix products that the compiled program does on one device, with what it computes again; `None` where
-    /// the plugin does not give its optimized program.
+    /// Operations of the compiled program's matrix products on one device, with recomputation; `None` if the plugin does not
+    /// give its optimized program.
     pub hardware_per_device: Option<u64>,
 }
 
 impl FlopsReport {
-    /// From the graph's arithmetic and the compiled module's.
+    /// The report of the graph's arithmetic and the compiled module's.
     pub fn new(cost: Option<&Cost>, analysis: Option<&Analysis>) -> Self {
         FlopsReport {
             model_per_step: cost.map(|cost| cost.model.dots as u64),

@@ -1,5 +1,5 @@
-//! Where a device's memory goes: what the step keeps there by the signature's shardings, what the compiler needs beside
-//! it, and whether it fits.
+//! The memory of a device: what the step keeps there, by the signature's shardings, what the compiler adds, and whether it
+//! fits.
 
 use serde::Serialize;
 
@@ -7,37 +7,37 @@ use crate::graph::Role;
 use crate::hlo::{Port, PortRole, Signature};
 use crate::runtime::MemoryStats;
 
-/// Bytes on one device. What the compiler counts is `None` where it refused the program for want of memory.
+/// Bytes on one device. The compiler's figures are `None` if it refused the program because memory ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct MemoryReport {
     /// Weights, by their shardings.
     pub weights: u64,
     /// Optimizer state, by its shardings.
     pub optimizer_state: u64,
-    /// What the model remembers of the batches before, by its shardings.
+    /// The model's memory of earlier batches, by its shardings.
     pub memories: u64,
     /// Batch, seed and counter, by their shardings.
     pub batch: u64,
-    /// All inputs as the compiler lays them out.
+    /// All inputs, in the compiler's layout.
     pub arguments: Option<u64>,
-    /// All outputs.
+    /// All outputs, in the compiler's layout.
     pub outputs: Option<u64>,
-    /// The part of the inputs that outputs take over.
+    /// The part of the inputs whose memory outputs reuse.
     pub aliased: Option<u64>,
     /// Scratch space.
     pub temporaries: Option<u64>,
-    /// The program itself.
+    /// The program's code.
     pub code: Option<u64>,
-    /// The most that is in use at one time.
+    /// The peak: the most in use at any time.
     pub peak: Option<u64>,
-    /// What a program can use; `None` where nobody says.
+    /// The memory that a program can use; `None` if unknown.
     pub capacity: Option<u64>,
-    /// Whether the peak is within the capacity; true where no capacity is known.
+    /// Whether the peak is within the capacity; true if the capacity is unknown.
     pub fits: bool,
 }
 
 impl MemoryReport {
-    /// From the program's signature, the compiler's figures (`None` if it ran out of memory), and the device's memory.
+    /// The report of the program's signature, the compiler's figures (`None` if memory ran out) and the device's memory.
     pub fn new(signature: &Signature, stats: Option<MemoryStats>, capacity: Option<u64>) -> Self {
         let of = |wanted: fn(PortRole) -> bool| -> u64 {
             let inputs = signature.inputs.iter().filter(|port| wanted(port.role));
@@ -67,7 +67,7 @@ impl MemoryReport {
         }
     }
 
-    /// What stays on the device from step to step.
+    /// The bytes that stay on the device from step to step.
     pub fn kept(&self) -> u64 {
         self.weights + self.optimizer_state + self.memories
     }

@@ -1,6 +1,6 @@
-//! What a compiled step will be like, from what the compiler says of it: how long it takes and what moves between devices
-//! ([`step`]), where a device's memory goes ([`memory`]), and how much arithmetic it is ([`flops`]). Memory and cycles
-//! come from the compiler, never from a formula.
+//! A forecast of a compiled step from the compiler's own figures: its duration and the traffic between devices ([`step`]),
+//! the memory of a device ([`memory`]), and the arithmetic ([`flops`]). Memory and cycles come from the compiler, never
+//! from a formula.
 
 pub mod flops;
 pub mod memory;

@@ -1,16 +1,16 @@
-//! How long a step should take on a TPU, and what moves between its devices.
+//! The expected duration of a step on a TPU, and the traffic between its devices.
 //!
-//! Computation is the compiler's own estimate: cycles of the scheduled program, loops multiplied out, at the chip's
-//! clock. Communication is the ledger's bytes at the chip's published link bandwidth. Both are added up as if nothing
-//! overlapped, which is how v2 and v3 run and is pessimistic on newer chips; links are taken to be all in use at once and
-//! free of other traffic, which is optimistic. Good for comparing one mesh with another; not a promise.
+//! Computation is the compiler's own estimate: the cycles of the scheduled program, with loop bodies counted once per
+//! iteration, at the chip's clock. Communication is the ledger's bytes at the chip's published link bandwidth. The sum
+//! assumes no overlap, which is true of v2 and v3 and pessimistic for newer chips. It also assumes that all links work at
+//! once and carry no other traffic, which is optimistic. The figures serve to compare meshes; they are not a promise.
 
 use serde::Serialize;
 
 use crate::hlo::{Analysis, Collective};
 use crate::sharding::{Mesh, Topology};
 
-/// One step on the target, as far as it can be told without it.
+/// One step on the target, as far as it is known without the machine.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Forecast {
     /// Cycles of computation on one device.
@@ -21,42 +21,43 @@ pub struct Forecast {
     pub collective_seconds: f64,
     /// The two together.
     pub step_seconds: f64,
-    /// The share of the chips' peak that the model's own arithmetic makes up, where that is known.
+    /// The model's own arithmetic as a fraction of the chips' peak, if it is known.
     pub mfu: Option<f64>,
-    /// Loops whose number of rounds could not be told; their bodies count once, so that the figures are too low.
+    /// Loops with an unknown number of iterations. Their bodies count once, so the figures are too low.
     pub unknown_trips: Vec<String>,
-    /// Bytes that one device lays out anew in reshapes, for which the compiler has no estimate.
+    /// Bytes that one device copies in reshapes, for which the compiler has no estimate.
     pub reshaped_bytes: u64,
-    /// Seconds that this takes at least, each byte read and written once at the memory's full speed. In none of the others.
+    /// The least time that these reshapes take, in seconds: each byte is read and written once at the memory's full speed. It
+    /// is not part of the other figures.
     pub reshaped_seconds: f64,
-    /// Whether the mesh crosses slices, whose network is slower than the links that were counted with.
+    /// Whether the mesh crosses slices, whose network is slower than the links that the figures assume.
     pub crosses_slices: bool,
 }
 
 impl Forecast {
-    /// Whether reshapes without an estimate take more than a hundredth of the step.
+    /// Whether reshapes without an estimate take more than 1 % of the step.
     pub fn misses_reshapes(&self) -> bool {
         self.reshaped_seconds > 0.01 * self.step_seconds
     }
 
-    /// Whether the step takes longer than is said here.
+    /// Whether the step takes longer than these figures say.
     pub fn is_too_low(&self) -> bool {
         self.misses_reshapes() || !self.unknown_trips.is_empty() || self.crosses_slices
     }
 }
 
-/// Collectives of one kind, over the same mesh axes, for the same part of the model.
+/// The collectives of one kind over the same mesh axes for the same part of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CollectiveReport {
     /// The opcode.
     pub kind: String,
     /// The mesh axes that its groups span.
     pub axes: Vec<String>,
-    /// The scope of the model that it serves.
+    /// The scope of the model that they serve.
     pub scope: String,
-    /// Bytes of its results on one device in one step.
+    /// Bytes of their results on one device in one step.
     pub bytes: u64,
-    /// How often it runs in one step.
+    /// How often they run in one step.
     pub count: u64,
 }
 
@@ -72,7 +73,7 @@ impl From<&Collective> for CollectiveReport {
     }
 }
 
-/// The forecast for `topology`, of which the clock must be known and the compiler must have said how many cycles there are.
+/// The forecast for `topology`, whose clock must be known, if the compiler gives the number of cycles.
 pub fn forecast(
     analysis: &Analysis,
     mesh: &Mesh,
@@ -111,7 +112,7 @@ fn sent(row: &Collective, mesh: &Mesh) -> f64 {
         .map(|axis| mesh.size(axis).unwrap_or(1))
         .product();
     let n = match row.axes.as_slice() {
-        // Groups that are no set of mesh axes: as large as they can be.
+        // Groups that do not match mesh axes count as the whole mesh.
         [] => mesh.devices(),
         _ => group,
     } as f64;
@@ -121,7 +122,7 @@ fn sent(row: &Collective, mesh: &Mesh) -> f64 {
         // The result is one device's part of what is summed.
         "reduce-scatter" => n - 1.0,
         "collective-permute" => 1.0,
-        // All-gather, all-to-all, and what there may be else.
+        // All-gather, all-to-all, and any other kind.
         _ => others,
     };
     share * row.bytes as f64

@@ -6,9 +6,11 @@
 //! The original computes a cluster's softmax for the tokens in it alone. Here every token has every cluster's:
 //! protein vocabularies are tens of words, and shapes do not depend on data.
 
+use std::fmt::Display;
+
 use super::context::Context;
-use super::hugging_face::ConfigError;
 use super::layers::{self, Linear, log_softmax};
+use super::settings::SettingError;
 use super::weights::{Entry, Kept};
 use crate::graph::{Init, Tensor};
 
@@ -40,34 +42,30 @@ impl AdaptiveVocabulary<'_> {
     ///
     /// # Errors
     /// Cutoffs that do not rise within the vocabulary, or vectors that are divided down to nothing.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let unfit = |message: String| Err(ConfigError::Unfit(message));
-        let mut before = 0;
-        for &cutoff in self.cutoffs {
-            if cutoff <= before || cutoff >= self.vocab {
-                return unfit(format!(
-                    "the cutoffs {:?} must rise from above 0 to below vocab_size, {}",
-                    self.cutoffs, self.vocab
-                ));
-            }
-            before = cutoff;
-        }
+    pub fn check(&self) -> Result<(), SettingError> {
+        let cutoffs = format!("{:?}", self.cutoffs);
+        let cutoffs = ("cutoffs", &cutoffs as &dyn Display);
+        let ends = [&[0], self.cutoffs, &[self.vocab]].concat();
+        let rising = ends.is_sorted_by(|before, after| before < after);
+        SettingError::require(rising, [cutoffs, ("vocab_size", &self.vocab)], || {
+            "cutoffs must rise, from above 0 to below vocab_size".into()
+        })?;
         let last = self.cutoffs.len();
-        if self.div_val == 0 || (self.div_val > 1 && self.factor(last) == 0) {
-            return unfit(format!(
-                "div_val {} leaves nothing of d_embed {} in cluster {last}",
-                self.div_val, self.factor
-            ));
-        }
-        let count = self.cutoffs.len() + 1;
-        if self.tied_projections.len() > count {
-            return unfit(format!(
-                "tie_projs lists {} clusters, and {} cutoffs make {count}",
-                self.tied_projections.len(),
-                self.cutoffs.len()
-            ));
-        }
-        Ok(())
+        let sizes: [(_, &dyn Display); 3] = [
+            ("div_val", &self.div_val),
+            ("d_embed", &self.factor),
+            cutoffs,
+        ];
+        SettingError::require(self.factor(last) > 0, sizes, || {
+            format!(
+                "the vectors of cluster {last} have d_embed / div_val^{last} numbers, which is less than 1"
+            )
+        })?;
+        let (tied, count) = (format!("{:?}", self.tied_projections), last + 1);
+        let fits = self.tied_projections.len() <= count;
+        SettingError::require(fits, [("tie_projs", &tied), cutoffs], || {
+            format!("{last} cutoffs make {count} clusters, and tie_projs can list no more")
+        })
     }
 
     /// The words from each cluster's first up to its last.

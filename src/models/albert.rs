@@ -8,6 +8,8 @@
 //! ribosome verify golden/numeric/albert_2group.safetensors
 //! ```
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -21,6 +23,7 @@ use super::hugging_face::config::{self, ConfigError};
 use super::hugging_face::encoder as files;
 use super::hugging_face::encoder::LayerNames;
 use super::layers::{Activation, project};
+use super::settings::SettingError;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::{LoopOptions, Tensor, Weight};
@@ -180,23 +183,27 @@ impl Family for Config {
         2 * self.num_hidden_layers * self.inner_group_num
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self) -> Result<(), SettingError> {
         self.embeddings().check()?;
         self.encoder().check()?;
-        ungated(self.hidden_act)?;
-        ConfigError::require(self.inner_group_num > 0, || "inner_group_num is 0".into())?;
+        ungated("hidden_act", self.hidden_act)?;
         let (layers, groups) = (self.num_hidden_layers, self.num_hidden_groups);
-        ConfigError::require((1..=layers).contains(&groups), || {
-            format!("num_hidden_groups {groups} is not from 1 to num_hidden_layers {layers}")
+        let (passes, own) = (
+            ("num_hidden_layers", &layers as &dyn Display),
+            ("num_hidden_groups", &groups as &dyn Display),
+        );
+        SettingError::require((1..=layers).contains(&groups), [own, passes], || {
+            "num_hidden_groups must be from 1 to num_hidden_layers".into()
         })?;
-        ConfigError::require(layers <= MAX_PASSES, || {
-            format!("num_hidden_layers {layers} is more than {MAX_PASSES}")
+        SettingError::require(layers <= MAX_PASSES, [passes], || {
+            format!("it can be at most {MAX_PASSES}")
         })?;
-        let own = groups.saturating_mul(self.inner_group_num);
-        ConfigError::require(own <= MAX_OWN_LAYERS, || {
+        let inner = ("inner_group_num", &self.inner_group_num as &dyn Display);
+        let layers = groups.saturating_mul(self.inner_group_num);
+        SettingError::require(layers <= MAX_OWN_LAYERS, [own, inner], || {
             format!(
-                "num_hidden_groups x inner_group_num is {own}, more than {MAX_OWN_LAYERS}: each has weights and \
-                 instructions of its own"
+                "each of these {layers} layers has weights and instructions of its own, and there can be at most \
+                 {MAX_OWN_LAYERS}"
             )
         })
     }
@@ -353,6 +360,6 @@ mod tests {
             ..Config::default()
         };
         let error = config.check().unwrap_err().to_string();
-        assert!(error.contains("num_hidden_groups 3"), "{error}");
+        assert!(error.contains("num_hidden_groups is 3"), "{error}");
     }
 }

@@ -21,6 +21,7 @@ use super::hugging_face::config::{self, ConfigError};
 use super::hugging_face::encoder as files;
 use super::hugging_face::encoder::{BERT_DECODER, BERT_LAYER};
 use super::layers::Activation;
+use super::settings::SettingError;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::Tensor;
@@ -143,10 +144,10 @@ impl Family for Config {
         Some(self)
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self) -> Result<(), SettingError> {
         self.embeddings().check()?;
         self.encoder().check()?;
-        ungated(self.hidden_act)
+        ungated("hidden_act", self.hidden_act)
     }
 
     fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
@@ -262,7 +263,10 @@ mod tests {
         let refused = |config| read(config).unwrap_err();
         let cases = [
             (serde_json::json!({ "hiden_size": 8 }), "`hidden_size`"),
-            (serde_json::json!({ "hidden_act": "mish" }), "`mish`"),
+            (
+                serde_json::json!({ "hidden_act": "mish" }),
+                "hidden_act is \"mish\"; the nearest is `swish`",
+            ),
             (
                 serde_json::json!({ "hidden_act": "gated-gelu" }),
                 "gated-gelu",
@@ -281,11 +285,11 @@ mod tests {
             ),
             (
                 serde_json::json!({ "vocab_size": 30, "pad_token_id": 30 }),
-                "pad_token_id 30",
+                "pad_token_id is 30",
             ),
             (
                 serde_json::json!({ "num_attention_heads": 5 }),
-                "768 is not a multiple of num_attention_heads 5",
+                "hidden_size is 768 and num_attention_heads is 5",
             ),
         ];
         for (config, expected) in cases {

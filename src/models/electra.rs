@@ -9,6 +9,8 @@
 //! ribosome verify golden/numeric/electra_joint_shared.safetensors
 //! ```
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -22,6 +24,7 @@ use super::hugging_face::config::{self, ConfigError};
 use super::hugging_face::encoder as files;
 use super::hugging_face::encoder::BERT_LAYER;
 use super::layers::{Activation, project};
+use super::settings::SettingError;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::Tensor;
@@ -171,10 +174,10 @@ impl Network {
     ///
     /// # Errors
     /// Sizes or switches that do not fit one another.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    pub fn check(&self) -> Result<(), SettingError> {
         self.generator().tables.check()?;
         self.encoder().check()?;
-        ungated(self.hidden_act)
+        ungated("hidden_act", self.hidden_act)
     }
 
     /// The configuration in a Hugging Face `config.json`.
@@ -325,6 +328,17 @@ impl Family for Config {
         Some((one.max_position_embeddings).min(other.max_position_embeddings))
     }
 
+    fn vocab_keys(&self) -> &'static [&'static str] {
+        &["generator.vocab_size", "discriminator.vocab_size"]
+    }
+
+    fn position_keys(&self) -> &'static [&'static str] {
+        &[
+            "generator.max_position_embeddings",
+            "discriminator.max_position_embeddings",
+        ]
+    }
+
     fn layer_keys(&self) -> &'static [&'static str] {
         &[
             "generator.num_hidden_layers",
@@ -337,26 +351,33 @@ impl Family for Config {
         self.discriminator_logits(cx, Tokens::new(ids));
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        self.generator.check()?;
-        self.discriminator.check()?;
+    fn check(&self) -> Result<(), SettingError> {
         let (ours, theirs) = (&self.generator, &self.discriminator);
+        ours.check().map_err(|error| error.below("generator"))?;
+        theirs
+            .check()
+            .map_err(|error| error.below("discriminator"))?;
         let sizes = |it: &Network| {
-            let tables = [
-                it.vocab_size,
-                it.max_position_embeddings,
-                it.type_vocab_size,
-            ];
-            (it.embedding_size, tables)
+            [
+                ("vocab_size", it.vocab_size),
+                ("embedding_size", it.embedding_size),
+                ("max_position_embeddings", it.max_position_embeddings),
+                ("type_vocab_size", it.type_vocab_size),
+            ]
         };
-        let fit = !self.share_embeddings || sizes(ours) == sizes(theirs);
-        ConfigError::require(fit, || {
-            let ((a, [b, c, d]), (e, [f, g, h])) = (sizes(ours), sizes(theirs));
-            format!(
-                "shared embeddings need one embedding_size, vocab_size, max_position_embeddings and type_vocab_size; \
-                 the generator has {a}, {b}, {c} and {d}, the discriminator {e}, {f}, {g} and {h}"
-            )
-        })
+        for ((key, our), (_, their)) in sizes(ours).into_iter().zip(sizes(theirs)) {
+            let same = match key {
+                "vocab_size" if !self.share_embeddings => our <= their,
+                _ => our == their || !self.share_embeddings,
+            };
+            let [ours, theirs] = ["generator", "discriminator"].map(|it| format!("{it}.{key}"));
+            let settings: [(&str, &dyn Display); 2] = [(&ours, &our), (&theirs, &their)];
+            SettingError::require(same, settings, || match self.share_embeddings {
+                true => "with share_embeddings = true the two must be equal".into(),
+                false => "the discriminator must have every token of the generator".into(),
+            })?;
+        }
+        Ok(())
     }
 
     fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
@@ -438,7 +459,10 @@ mod tests {
         model.check().unwrap();
         model.generator.max_position_embeddings = 512;
         let error = model.check().unwrap_err().to_string();
-        assert!(error.contains("the generator has 1024, 30, 512"), "{error}");
+        assert!(
+            error.contains("generator.max_position_embeddings is 512"),
+            "{error}"
+        );
         model.share_embeddings = false;
         model.check().unwrap();
     }

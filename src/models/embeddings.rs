@@ -5,8 +5,8 @@
 //! second axis is `factor`, a size of its own that a linear layer takes to `embed`.
 
 use super::context::Context;
-use super::hugging_face::ConfigError;
 use super::layers;
+use super::settings::{SettingError, token_id};
 use super::tokens::Tokens;
 use crate::graph::{Init, Tensor};
 
@@ -76,24 +76,12 @@ impl Embeddings {
         })
     }
 
-    /// Refuses what no model can have.
+    /// Refuses a padding id outside the vocabulary.
     ///
     /// # Errors
-    /// A size of 0, or a padding id outside of the vocabulary.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let sizes = [
-            ("vocab_size", self.vocab),
-            ("max_position_embeddings", self.positions),
-            ("the size of embeddings", self.size),
-        ];
-        for (what, size) in sizes {
-            ConfigError::require(size > 0, || format!("{what} is 0"))?;
-        }
-        let within = usize::try_from(self.pad).is_ok_and(|pad| pad < self.vocab);
-        ConfigError::require(within, || {
-            let (pad, vocab) = (self.pad, self.vocab);
-            format!("pad_token_id {pad} is not one of the {vocab} ids (0 to {vocab} - 1)")
-        })
+    /// It is outside.
+    pub fn check(&self) -> Result<(), SettingError> {
+        token_id("pad_token_id", self.pad, self.vocab)
     }
 
     fn table<'g>(&self, cx: Context<'g>, name: &str, rows: &str, count: usize) -> Tensor<'g> {

@@ -1,9 +1,11 @@
 //! The encoder layer that BERT, ALBERT, ELECTRA and Megatron's BERT share: attention to all positions and a feed-forward
 //! layer, each added to its input, with the norm after the sum (Devlin et al. 2019) or before the block (Megatron).
 
+use std::fmt::Display;
+
 use super::context::Context;
-use super::hugging_face::ConfigError;
 use super::layers::{Activation, FeedForward, Heads, Sight, attention, feed_forward, layer_norm};
+use super::settings::{SettingError, divides};
 use crate::graph::{Axis, LoopOptions, Tensor};
 
 /// What a stack of layers gives.
@@ -159,41 +161,32 @@ impl Encoder {
         })
     }
 
-    /// Refuses what no model can have.
+    /// Refuses settings that do not fit together.
     ///
     /// # Errors
-    /// A size of 0, heads that do not divide the residual stream, or odd ones with rotary positions.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let sizes = [
-            ("num_hidden_layers", self.layers),
+    /// Heads that do not divide the residual stream, or rotary positions with heads of an odd size.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let (heads, hidden) = (
             ("num_attention_heads", self.heads),
             ("hidden_size", self.hidden),
-            ("intermediate_size", self.mlp),
-        ];
-        for (what, size) in sizes {
-            ConfigError::require(size > 0, || format!("{what} is 0"))?;
-        }
-        let (hidden, heads) = (self.hidden, self.heads);
-        ConfigError::require(hidden % heads == 0, || {
-            format!("hidden_size {hidden} is not a multiple of num_attention_heads {heads}")
-        })?;
-        let pairs = self.rotary.is_none() || (hidden / heads) % 2 == 0;
-        ConfigError::require(pairs, || {
-            format!(
-                "hidden_size {hidden} / num_attention_heads {heads} is odd; rotary positions turn a head's numbers in pairs"
-            )
+        );
+        divides(heads, hidden)?;
+        let even = self.rotary.is_none() || (self.hidden / self.heads).is_multiple_of(2);
+        let settings: [(&str, &dyn Display); 2] = [(hidden.0, &hidden.1), (heads.0, &heads.1)];
+        SettingError::require(even, settings, || {
+            "with rotary positions, hidden_size / num_attention_heads must be even".into()
         })
     }
 }
 
-/// Refuses a gated `activation`.
+/// Refuses a gated activation, which is the setting `key`.
 ///
 /// # Errors
-/// It is one.
-pub(super) fn ungated(activation: Activation) -> Result<(), ConfigError> {
-    ConfigError::require(!activation.is_gated(), || {
-        let name = serde_json::json!(activation);
-        format!("the activation is {name}, which this family does not have")
+/// It is gated.
+pub(super) fn ungated(key: &str, activation: Activation) -> Result<(), SettingError> {
+    let name = serde_json::json!(activation);
+    SettingError::require(!activation.is_gated(), [(key, &name)], || {
+        "this family's feed-forward layers have no gate".into()
     })
 }
 

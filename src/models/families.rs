@@ -1,4 +1,4 @@
-//! The families that are known: by their names in recipes and by Hugging Face's.
+//! The known families, by their names in recipes and by Hugging Face's.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use super::model::Model;
 use super::named::Named;
 use super::{albert, bert, electra, megatron, t5, transfo_xl, xlnet};
 
-/// What models are looked up in.
+/// The known families.
 #[derive(Clone, Debug)]
 pub struct Families {
     named: Named<Model>,
@@ -23,7 +23,7 @@ type FromHuggingFace = fn(&Map<String, Value>, HasTensor) -> Result<Model, Confi
 pub type HasTensor<'a> = &'a dyn Fn(&str) -> bool;
 
 impl Families {
-    /// The seven families of ribosome's own.
+    /// Ribosome's own seven families.
     pub fn standard() -> Self {
         let none = Families {
             named: Named::new("family"),
@@ -38,7 +38,7 @@ impl Families {
             .with::<transfo_xl::Config>()
     }
 
-    /// The same with the family `F` too, or with it in the place of another of its name.
+    /// The same with the family `F` too, in place of one of the same name if there is one.
     pub fn with<F: Family + DeserializeOwned>(mut self) -> Self {
         self.named = self.named.with::<F>(F::name());
         self.hugging_face
@@ -56,7 +56,7 @@ impl Families {
         self.named.names()
     }
 
-    /// The model that a recipe's table `value` describes, which stands below the key `below` there.
+    /// The model in `value`, the table of the key `below` of a recipe.
     ///
     /// # Errors
     /// No family, an unknown one, an unknown key, or a value of the wrong kind.
@@ -67,7 +67,7 @@ impl Families {
     /// The model that a Hugging Face `config.json` describes; `has` says which tensors come with it.
     ///
     /// # Errors
-    /// A kind of model that no family is of, or what its family says.
+    /// A kind of model of no known family, or the error of its family.
     pub fn from_hugging_face(
         &self,
         config: &Map<String, Value>,

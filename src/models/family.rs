@@ -1,6 +1,6 @@
-//! What a family of models is: the trait that its configuration implements, and what a model may be asked for by
-//! objectives (a capability each). Everything that trains, converts or verifies models goes through these traits, so a
-//! family of another crate does all that ours do.
+//! The trait that a family's configuration implements, and one trait for each capability of models that objectives use.
+//! All code that trains, converts or verifies models uses these traits, so a family of another crate can do all that
+//! ribosome's own can.
 
 use serde_json::{Map, Value};
 
@@ -8,6 +8,7 @@ use super::configuration::Configuration;
 use super::context::Context;
 use super::encoder::Encoded;
 use super::hugging_face::{ConfigError, NetworkFiles};
+use super::settings::{self, Range, SettingError};
 use super::tokens::Tokens;
 use super::weights::{Entry, layers};
 use crate::graph::{DType, Shape, Tensor, Weight};
@@ -42,17 +43,28 @@ pub trait Family: Configuration {
     /// Rows of the embedding.
     fn vocab_size(&self) -> usize;
 
+    /// The keys that set [`Family::vocab_size`].
+    fn vocab_keys(&self) -> &'static [&'static str] {
+        &["vocab_size"]
+    }
+
     /// Records the whole model on `ids` (`s32[batch, length]`), so that every weight is declared.
     fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>);
 
     /// Where Hugging Face keeps each weight.
     fn hugging_face(&self) -> Vec<Entry>;
 
-    /// Refuses sizes and switches that do not go together.
+    /// The ranges of settings that are neither sizes nor plain real numbers, by key. The default is the table of Hugging Face's
+    /// keys.
+    fn ranges(&self) -> &'static [(&'static str, Range)] {
+        settings::MODEL
+    }
+
+    /// Refuses settings that do not fit together. Each number is known to be in its range.
     ///
     /// # Errors
-    /// What does not, by the configuration's keys.
-    fn check(&self) -> Result<(), ConfigError> {
+    /// The first of them, by the configuration's keys.
+    fn check(&self) -> Result<(), SettingError> {
         Ok(())
     }
 
@@ -61,10 +73,20 @@ pub trait Family: Configuration {
         None
     }
 
+    /// The keys that set [`Family::positions`].
+    fn position_keys(&self) -> &'static [&'static str] {
+        &["max_position_embeddings"]
+    }
+
     /// What the model remembers of the batches before, for `batch` rows: `[layers, batch, memory, embed]`.
     fn memory(&self, batch: usize, dtype: DType) -> Option<Shape> {
         let _ = (batch, dtype);
         None
+    }
+
+    /// The keys that set the length of [`Family::memory`].
+    fn memory_keys(&self) -> &'static [&'static str] {
+        &["mem_len"]
     }
 
     /// The keys that say how many layers there are, which `--set model.layers=N` sets.

@@ -20,6 +20,7 @@ use super::hugging_face::config::{self, ConfigError};
 use super::hugging_face::encoder as files;
 use super::hugging_face::encoder::{BERT_DECODER, BERT_LAYER, LayerNames};
 use super::layers::Activation;
+use super::settings::SettingError;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::Tensor;
@@ -159,11 +160,11 @@ impl Family for Config {
         Some(self)
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self) -> Result<(), SettingError> {
         self.embeddings().check()?;
         self.encoder().check()?;
-        ungated(self.hidden_act)?;
-        ungated(self.head().activation)
+        ungated("hidden_act", self.hidden_act)?;
+        ungated("head_act", self.head().activation)
     }
 
     fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {

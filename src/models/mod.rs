@@ -21,6 +21,7 @@ pub mod named;
 pub mod relative_attention;
 pub mod relative_bias;
 pub mod rotary;
+pub mod settings;
 pub mod t5;
 pub mod tokens;
 pub mod transfo_xl;

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::context::Context;
 use super::family::Family;
-use super::hugging_face::{ConfigError, check_sizes};
+use super::settings::{self, SettingError};
 use crate::graph::{Builder, DType, Policy, Role, Shape, Weight};
 
 /// A model of any family. As TOML and JSON it is the configuration with the family's name as `family`;
@@ -60,12 +60,12 @@ impl Model {
         config.downcast_ref()
     }
 
-    /// Refuses sizes and switches that do not go together.
+    /// Refuses settings that are out of range or do not fit together.
     ///
     /// # Errors
-    /// What does not, by the configuration's keys.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        check_sizes(self)?;
+    /// The first of them, by the configuration's keys.
+    pub fn check(&self) -> Result<(), SettingError> {
+        settings::check_ranges(self, self.config.ranges())?;
         self.config.check()
     }
 

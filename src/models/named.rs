@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::de::{DeserializeOwned, Error};
 
-/// The kinds of `T` that are known, by name.
+/// The known kinds of `T`, by name.
 #[derive(Clone, Debug)]
 pub struct Named<T> {
     tag: &'static str,
     kinds: Vec<(&'static str, Reader<T>)>,
 }
 
-/// Reads a kind's settings, which stand below a key of a recipe.
+/// Reads a kind's settings, the table of a key of a recipe.
 type Reader<T> = fn(&str, toml::Table) -> Result<T, toml::de::Error>;
 
 impl<T> Named<T> {
@@ -24,11 +24,11 @@ impl<T> Named<T> {
         }
     }
 
-    /// The same with one kind more, or with another of the same `name`; its settings are a `C`.
+    /// The same with one more kind, whose settings are a `C`, in place of one of the same `name` if there is one.
     pub fn with<C: DeserializeOwned + Into<T>>(mut self, name: &'static str) -> Self {
         self.kinds.retain(|(known, _)| *known != name);
         self.kinds.push((name, |below, settings| {
-            // Below its key, so that a mistake is told with it.
+            // Below its key, which errors then name.
             let table = toml::Table::from_iter([(below.to_string(), settings.into())]);
             let read: BTreeMap<String, C> = table.try_into()?;
             let missing = || Error::custom(format!("missing field `{below}`"));
@@ -45,7 +45,7 @@ impl<T> Named<T> {
         self.kinds.iter().map(|(name, _)| *name)
     }
 
-    /// The `T` that stands in `value`, below the key `below` of a recipe.
+    /// The `T` in `value`, the table of the key `below` of a recipe.
     ///
     /// # Errors
     /// No name, an unknown one, an unknown key, or a value of the wrong kind: each with the place.
@@ -56,18 +56,14 @@ impl<T> Named<T> {
             toml::Value::Table(settings) => settings,
             other => {
                 let kind = other.type_str();
-                return Err(wrong(format!(
-                    "invalid type: {kind}, expected a table with `{tag}`"
-                )));
+                return Err(wrong(format!("invalid type: {kind}, expected a map")));
             }
         };
         let name = match settings.remove(tag) {
             Some(toml::Value::String(name)) => name,
             Some(other) => {
                 let kind = other.type_str();
-                return Err(wrong(format!(
-                    "invalid type: {kind}, expected a name as `{tag}`"
-                )));
+                return Err(wrong(format!("invalid type: {kind}, expected a string")));
             }
             None => return Err(wrong(format!("missing field `{tag}`"))),
         };
@@ -84,7 +80,7 @@ impl<T> Named<T> {
     }
 }
 
-/// What is said of a `name` that is none of those that are `known`, in serde's words.
+/// The message that `name` is not one of the `known`, in serde's words.
 pub fn unknown<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> String {
     let known: Vec<_> = known.map(|known| format!("`{known}`")).collect();
     format!(

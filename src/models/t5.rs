@@ -7,6 +7,8 @@
 //! ribosome compile prot-t5-xl --on v3-1024
 //! ```
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -19,6 +21,7 @@ use super::layers::{
     self, Activation, FeedForward, Heads, Sight, attention, cross_entropy, feed_forward, rms_norm,
 };
 use super::relative_bias::{Buckets, relative_bias};
+use super::settings::{SettingError, token_id};
 use super::weights::Entry;
 use crate::graph::{Axis, Init, LoopOptions, Tensor};
 
@@ -316,7 +319,28 @@ impl Family for Config {
     }
 
     fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
-        files::read(config)
+        let config = files::read(config)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), SettingError> {
+        token_id("pad_token_id", self.pad_token_id, self.vocab_size)?;
+        let start = self.decoder_start_token_id;
+        token_id("decoder_start_token_id", start, self.vocab_size)?;
+        let (buckets, furthest) = (
+            self.relative_attention_num_buckets,
+            self.relative_attention_max_distance,
+        );
+        let count = ("relative_attention_num_buckets", &buckets as &dyn Display);
+        SettingError::require(buckets >= 4, [count], || {
+            "it must be at least 4: an encoder has exact and logarithmic buckets on both sides"
+                .into()
+        })?;
+        let distance = ("relative_attention_max_distance", &furthest as &dyn Display);
+        SettingError::require(furthest > buckets / 2, [distance, count], || {
+            "the distance must be more than half the number of buckets, which are exact in a decoder".into()
+        })
     }
 
     fn vocab_size(&self) -> usize {

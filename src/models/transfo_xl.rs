@@ -21,6 +21,7 @@ use super::layers::{
 use super::relative_attention::{
     Compared, Reach, keys, memory, mix, relative_scores, remember, sinusoids,
 };
+use super::settings::{SettingError, even};
 use super::weights::Entry;
 use crate::graph::{Axis, DType, Init, LoopOptions, Shape, Tensor};
 
@@ -281,11 +282,8 @@ impl Family for Config {
         Some(self)
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        if !self.d_model.is_multiple_of(2) {
-            let message = format!("d_model is {}; half of it are sines", self.d_model);
-            return Err(ConfigError::Unfit(message));
-        }
+    fn check(&self) -> Result<(), SettingError> {
+        even("d_model", self.d_model)?;
         self.tying(|vocabulary| vocabulary.check())
     }
 

@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::context::Context;
+use super::encoder::ungated;
 use super::family::{Family, Segment};
 use super::hugging_face::config::{self, ConfigError};
 use super::hugging_face::xlnet as files;
 use super::layers::{self, Activation};
 use super::relative_attention::{memory, remember};
+use super::settings::{SettingError, divides, even};
 use super::weights::Entry;
 use crate::graph::{Axis, DType, Init, LoopOptions, Shape, Tensor, Weight};
 
@@ -268,19 +270,10 @@ impl Family for Config {
         self.logits(cx, read.hidden);
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        let (embed, heads) = (self.d_model, self.n_head);
-        let unfit = |message: String| Err(ConfigError::Unfit(message));
-        if heads == 0 || !embed.is_multiple_of(heads) {
-            return unfit(format!("n_head {heads} does not divide d_model {embed}"));
-        }
-        if !embed.is_multiple_of(2) {
-            return unfit(format!("d_model is {embed}; half of it are sines"));
-        }
-        if self.ff_activation.is_gated() {
-            return unfit("ff_activation is gated, and there is one projection only".into());
-        }
-        Ok(())
+    fn check(&self) -> Result<(), SettingError> {
+        divides(("n_head", self.n_head), ("d_model", self.d_model))?;
+        even("d_model", self.d_model)?;
+        ungated("ff_activation", self.ff_activation)
     }
 
     fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {

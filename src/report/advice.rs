@@ -6,7 +6,7 @@ use crate::pipeline::workload;
 use crate::sharding::Mesh;
 use crate::train::recipe::{Recipe, RematName};
 
-/// The ways out, the cheapest first; each line starts with what to type.
+/// The remedies, the cheapest first. Each line starts with what to type.
 pub fn advice(recipe: &Recipe, mesh: &Mesh, memory: &MemoryReport) -> Vec<String> {
     let mut lines = Vec::new();
     let kept = memory.kept();
@@ -15,7 +15,7 @@ pub fn advice(recipe: &Recipe, mesh: &Mesh, memory: &MemoryReport) -> Vec<String
     {
         let devices = mesh.devices() as u64 * (kept / capacity + 1);
         lines.push(format!(
-            "--on a target of at least {devices} devices: weights and optimizer state alone take {} of {} a device",
+            "--on a target of at least {devices} devices: weights and optimizer state alone take {} of {} per device",
             size(kept),
             size(capacity)
         ));
@@ -29,21 +29,21 @@ pub fn advice(recipe: &Recipe, mesh: &Mesh, memory: &MemoryReport) -> Vec<String
             RematName::None => "none",
         };
         lines.push(format!(
-            "--remat full: the backward pass computes a layer again instead of keeping its results (now: {now})"
+            "--remat full: the backward pass recomputes each layer instead of saving its results (now: {now})"
         ));
     }
     let data = mesh.size("data").unwrap_or(1);
     let (batch, parts) = (recipe.batch, recipe.microbatches);
-    // Rows that a device works on at one time.
+    // Rows that a device processes at one time.
     let rows = batch / data / parts;
     if let Some(factor) = smallest_factor(rows) {
         let (parts, fewer) = (parts * factor, rows / factor);
         lines.push(format!(
-            "--microbatches {parts}: a device works on {fewer} of its {} rows at a time, now on {rows}",
+            "--microbatches {parts}: a device processes {fewer} of its {} rows at a time (now: {rows})",
             batch / data
         ));
         lines.push(format!(
-            "--batch {}: a device has {fewer} rows at a time, now {rows}",
+            "--batch {}: a device processes {fewer} rows at a time (now: {rows})",
             batch / factor
         ));
     }
@@ -53,13 +53,13 @@ pub fn advice(recipe: &Recipe, mesh: &Mesh, memory: &MemoryReport) -> Vec<String
             wider.size("model").unwrap_or(1),
         );
         lines.push(format!(
-            "--mesh {wider}: a device computes 1/{model} of each layer, now 1/{}, on {} rows, now {rows}",
+            "--mesh {wider}: a device computes 1/{model} of each layer (now: 1/{}) on {} rows (now: {rows})",
             mesh.size("model").unwrap_or(1),
             batch / data / parts
         ));
     }
     lines.push(format!(
-        "--on a target with more devices than {}, or with more memory each",
+        "--on a target with more than {} devices, or with more memory per device",
         mesh.devices()
     ));
     lines
@@ -115,11 +115,11 @@ mod tests {
         assert_eq!(
             advice(&recipe, &mesh, &memory(1 << 30)),
             [
-                "--remat full: the backward pass computes a layer again instead of keeping its results (now: none)",
-                "--microbatches 2: a device works on 8 of its 16 rows at a time, now on 16",
-                "--batch 2048: a device has 8 rows at a time, now 16",
-                "--mesh data=128,model=8: a device computes 1/8 of each layer, now 1/4, on 32 rows, now 16",
-                "--on a target with more devices than 1024, or with more memory each",
+                "--remat full: the backward pass recomputes each layer instead of saving its results (now: none)",
+                "--microbatches 2: a device processes 8 of its 16 rows at a time (now: 16)",
+                "--batch 2048: a device processes 8 rows at a time (now: 16)",
+                "--mesh data=128,model=8: a device computes 1/8 of each layer (now: 1/4) on 32 rows (now: 16)",
+                "--on a target with more than 1024 devices, or with more memory per device",
             ]
         );
     }
@@ -132,7 +132,7 @@ mod tests {
             advice(&recipe, &mesh, &memory(40 << 30)),
             [
                 "--on a target of at least 24 devices: weights and optimizer state alone take 40.00 GiB of 15.48 GiB \
-                 a device"
+                 per device"
             ]
         );
     }

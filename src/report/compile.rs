@@ -1,4 +1,4 @@
-//! The report of a compiled step: one structure, which is also what `ribosome compile --json` prints.
+//! The report of a compiled step: one structure, which `ribosome compile --json` prints as it is.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -8,53 +8,53 @@ use crate::pipeline::{Compiled, Machine, Seconds};
 use crate::sharding::{Mesh, Target};
 use crate::train::recipe::Recipe;
 
-/// All that is known of a compiled step. As JSON it is what `ribosome compile --json` prints.
+/// Everything known about a compiled step. `ribosome compile --json` prints it as JSON.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct CompileReport {
     /// The recipe's name; the module's where no recipe made it.
     pub model: String,
     /// The hash of the lowered module and its signature.
     pub fingerprint: String,
-    /// What it was compiled for.
+    /// The target.
     pub target: TargetReport,
     /// The mesh.
     pub mesh: MeshReport,
-    /// Why it is this mesh; none where it was given.
+    /// Why this mesh was chosen; `None` if the user gave it.
     pub mesh_reason: Option<String>,
     /// `shardy` or `gspmd`.
     pub partitioner: &'static str,
     /// Number of weights.
     pub parameters: u64,
-    /// Rows of a step, by the recipe.
+    /// Rows of a step, if a recipe says.
     pub global_batch: Option<usize>,
-    /// Tokens of a row, by the recipe.
+    /// Tokens of a row, if a recipe says.
     pub length: Option<usize>,
-    /// Tokens that encoder and decoder read in a step, by the recipe.
+    /// Tokens that encoder and decoder read per step, if a recipe says.
     pub tokens_per_step: Option<usize>,
-    /// What each stage took.
+    /// The duration of each stage.
     pub seconds: Seconds,
     /// The lowered module.
     pub hlo: HloReport,
-    /// Where a device's memory goes.
+    /// The memory of a device.
     pub memory: MemoryReport,
     /// The arithmetic.
     pub flops: FlopsReport,
-    /// How long a step should take; for TPU targets with a known clock.
+    /// The expected duration of a step, for TPU targets with a known clock.
     pub forecast: Option<Forecast>,
-    /// What moves between devices, most bytes first.
+    /// The traffic between devices, most bytes first.
     pub collectives: Option<Vec<CollectiveReport>>,
     /// The compiler.
     pub plugin: PluginReport,
-    /// The compiler's words, where it refused the program for want of memory.
+    /// The compiler's message, if it refused the program because memory ran out.
     pub refused: Option<String>,
-    /// What to change, where it does not fit.
+    /// What to change, if the program does not fit.
     pub advice: Vec<String>,
-    /// Large weights and state that every device holds whole.
+    /// Large weights and state that are replicated on every device.
     pub warnings: Vec<String>,
 }
 
 impl CompileReport {
-    /// The report of what was compiled; `recipe` is what it came from, if a recipe it was.
+    /// The report of `compiled`, and of the `recipe` that it came from, if there is one.
     pub fn new(recipe: Option<&Recipe>, compiled: &Compiled) -> Self {
         let Compiled {
             lowered,
@@ -93,7 +93,7 @@ impl CompileReport {
 
     /// The report as JSON.
     pub fn json(&self) -> String {
-        // Strings and finite numbers: this cannot fail.
+        // The report holds strings and finite numbers, so this cannot fail.
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 }
@@ -101,15 +101,15 @@ impl CompileReport {
 /// A target in numbers.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct TargetReport {
-    /// The name as people type it.
+    /// The name as users type it.
     pub name: String,
-    /// The TPU topology as the compiler calls it, slices before it.
+    /// The compiler's name of the TPU topology, with the number of slices before it.
     pub topology: Option<String>,
-    /// Chips of a TPU.
+    /// The number of chips of a TPU.
     pub chips: Option<usize>,
-    /// Cores of a TPU.
+    /// The number of cores of a TPU.
     pub cores: Option<usize>,
-    /// What a program is partitioned over.
+    /// The number of devices that a program is partitioned over.
     pub devices: usize,
     /// The three in words.
     #[serde(skip)]
@@ -157,10 +157,10 @@ pub struct HloReport {
     pub bytes: usize,
 }
 
-/// Which compiler it was.
+/// The compiler.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PluginReport {
-    /// The package's name; the library's file name where it came from no package.
+    /// The package's name, or the library's file name if it is not from a package.
     pub name: String,
     /// The package's version.
     pub version: Option<String>,

@@ -1,6 +1,6 @@
-//! The recipes that ribosome comes with: the files in `recipes/`, which are part of the program, by name.
+//! The built-in recipes by name: the files in `recipes/`, which are part of the program.
 
-/// A recipe that ribosome comes with.
+/// A built-in recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The recipe's name: its file's, with dashes.
@@ -12,7 +12,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Whether it is a small one of ours, and no published run.
+    /// Whether it is a small recipe of ours, and not a published run.
     pub fn is_tiny(&self) -> bool {
         self.name.ends_with("-tiny")
     }

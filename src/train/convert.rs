@@ -1,4 +1,4 @@
-//! Between Hugging Face's folders and checkpoints: weights go through the host one layer at a time, both ways.
+//! Conversion between Hugging Face folders and checkpoints. Weights pass through the host one layer at a time.
 
 use std::path::{Path, PathBuf};
 
@@ -9,40 +9,40 @@ use crate::models::weights::{Export, Folder, FolderError, Import, layer_shape, l
 use crate::models::{Families, Model};
 use crate::runtime::HostArray;
 
-/// What can go wrong.
+/// Errors of a conversion.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
-    /// The folder is not what it should be, or cannot be written.
+    /// The folder is not valid, or cannot be written.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The checkpoint is not what it should be, or cannot be written.
+    /// The checkpoint is not valid, or cannot be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A configuration that JSON does not hold.
+    /// JSON cannot hold the configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// There are no weights to begin a run with.
+    /// There are no weights at the path that a run should start from.
     #[error(
         "there are no weights to start from in {}; --start takes a checkpoint, a run's folder, or a Hugging Face folder",
         .0.display()
     )]
     NoStart(PathBuf),
-    /// The folder's model is not the recipe's.
+    /// The folder's model differs from the recipe's.
     #[error(
-        "the model in {} is another than the recipe's:\n  {}",
+        "the model in {} differs from the recipe's:\n  {}",
         path.display(), few(problems)
     )]
     OtherModel {
         /// The folder.
         path: PathBuf,
-        /// What does not fit, weight by weight.
+        /// The differences, weight by weight.
         problems: Vec<String>,
     },
-    /// A weight that no part of the folder has.
+    /// No part of the folder has this weight.
     #[error("the folder has no `{0}`")]
     Missing(String),
-    /// The checkpoint's model is none of this ribosome's.
-    #[error("the recipe in {} names no model that this ribosome has; go on with the one that wrote it", .0.display())]
+    /// This version of ribosome does not have the checkpoint's model.
+    #[error("this version of ribosome does not have the model of {}; use the version that wrote it", .0.display())]
     NoModel(PathBuf),
 }
 
@@ -56,8 +56,8 @@ fn few(problems: &[String]) -> String {
     lines.join("\n  ")
 }
 
-/// What reads each of the `parts` of `model` from its folder. Tensors that the model does not use are passed over, and so
-/// are those whose names begin with one of `dropped`.
+/// The readers of the `parts` of `model`, each from its folder. Tensors that the model does not use are ignored, and so are
+/// those whose names begin with one of `dropped`.
 ///
 /// # Errors
 /// As [`Import::new`].
@@ -68,7 +68,7 @@ pub(super) fn imports<'p>(
     dropped: &[String],
 ) -> Result<Vec<Import<'p>>, FolderError> {
     let imports = parts.iter().zip(folders).map(|(part, folder)| {
-        // Which of these are no more than zeros was seen when the model was found.
+        // Opening the folder has checked that these tensors are all zeros.
         let zeros = part.zeros.iter().map(|(name, _)| name.clone());
         let unused = model.unused().iter().map(|name| name.to_string());
         let dropped: Vec<_> = zeros.chain(unused).chain(dropped.iter().cloned()).collect();
@@ -77,12 +77,11 @@ pub(super) fn imports<'p>(
     imports.collect()
 }
 
-/// Makes the checkpoint `path`, of weights alone, from the Hugging Face folder `folder`, whose model is of one of the
-/// `families`; gives the model. Tensors whose names
-/// begin with one of `dropped` are passed over.
+/// Writes the weights in the Hugging Face folder `folder` to the checkpoint `path`, and returns their model, which is of one
+/// of the `families`. Tensors whose names begin with one of `dropped` are ignored.
 ///
 /// # Errors
-/// A folder that does not hold a model's weights, damaged files, or a checkpoint that cannot be written.
+/// The folder does not hold a model's weights, its files are damaged, or the checkpoint cannot be written.
 pub fn import(
     folder: &Path,
     families: &Families,
@@ -108,11 +107,11 @@ pub fn import(
     Ok(model)
 }
 
-/// Writes the model of `checkpoint`, which is of one of the `families`, into the folder `folder` as Hugging Face keeps it, in files of at most `shard_size` bytes;
-/// gives the files.
+/// Writes the model of `checkpoint`, which is of one of the `families`, into the folder `folder` in Hugging Face's format, in
+/// files of at most `shard_size` bytes, and returns their paths.
 ///
 /// # Errors
-/// A checkpoint without the model's weights or with damaged ones, or files that are there already or cannot be written.
+/// The checkpoint's weights are missing or damaged, or the files exist already or cannot be written.
 pub fn export(
     checkpoint: &Checkpoint,
     families: &Families,
@@ -143,7 +142,7 @@ pub fn export(
     Ok((model, files))
 }
 
-/// One layer of `weight` in `checkpoint`, or all of it (`layer` 0) if it stacks none.
+/// One layer of `weight` in `checkpoint`, or all of it (`layer` 0) if it is not a stack.
 ///
 /// # Errors
 /// As [`Checkpoint::read_layer`].

@@ -11,6 +11,7 @@ pub mod recipe;
 pub mod registry;
 pub mod run;
 pub mod schedule;
+mod settings;
 pub mod start;
 pub mod step;
 pub mod trainer;

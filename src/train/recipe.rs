@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::mistake::{explained, line_of};
+use super::mistake::{MISSING, explained, line_of};
 use super::objective::Objective;
 use super::optimizer::Optimizer;
 use super::registry::Registry;
@@ -14,15 +14,16 @@ use super::step::StepConfig;
 use crate::data::{NamedVocabulary, Rows, VocabFileError, Vocabulary, read_vocabulary};
 use crate::graph::{Policy, Remat};
 use crate::models::Model;
+use crate::models::settings::{Range, SettingError};
 
-/// A run. Its model, objective and vocabulary are known by name to its registry; while it is read they are still TOML (`M`
+/// A run. Its registry knows its model, objective and vocabulary by name; until they are looked up, they are TOML (`M`
 /// and `O`) and a name (`V`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe<M = Model, O = Objective, V = NamedVocabulary> {
-    /// What reports and the program call it: the name that was asked for, or the file's with dashes. A file may set it.
+    /// Its name in reports and in the program: the one it was loaded by, or its file's with dashes. A file may set another.
     pub name: String,
-    /// A line on what is trained, for lists.
+    /// One line about the run, for lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
     /// The machine that it is for, as `--on` takes it.
@@ -124,7 +125,7 @@ impl From<RematName> for Remat {
 /// What is wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
-    /// No recipe and no model has this name.
+    /// There is no recipe or model of this name.
     #[error(
         "there is no recipe or model `{name}`; the nearest are {}; `ribosome recipes` lists all, and a recipe file ends in \
          .toml",
@@ -144,8 +145,8 @@ pub enum RecipeError {
         /// Why.
         source: std::io::Error,
     },
-    /// The vocabulary's file is not one.
-    #[error(transparent)]
+    /// The file is not a vocabulary.
+    #[error("vocabulary_file: {0}")]
     Vocabulary(#[from] VocabFileError),
     /// There is no such phase.
     #[error("{name} has {count} phase{}, from 1 on, and no phase {phase}", if *count == 1 { "" } else { "s" })]
@@ -157,6 +158,9 @@ pub enum RecipeError {
         /// How many there are.
         count: usize,
     },
+    /// A setting out of range.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The file or an override is not a recipe.
     #[error("{what}: {message}")]
     Invalid {
@@ -166,9 +170,6 @@ pub enum RecipeError {
         message: String,
     },
 }
-
-/// How serde begins what it says of a key that is not there.
-const MISSING: &str = "missing field";
 
 impl Recipe {
     /// [`Registry::load`] of what ribosome comes with.
@@ -199,7 +200,7 @@ impl Recipe {
         let parsed: Result<toml::Table, toml::de::Error> = text.parse();
         parsed.map_err(|error| invalid(what.to_string(), error.to_string()))?;
         Recipe::read(registry, name, text).map_err(|message| {
-            // What is missing is missing from the file as a whole.
+            // A missing key has no line.
             let place = match message.starts_with(MISSING) {
                 true => None,
                 false => line_of(text, &message, |part| {
@@ -217,52 +218,56 @@ impl Recipe {
     /// The recipe in a file's `text` with all its phases checked, or what is wrong with it.
     fn read(registry: &Registry, name: &str, text: &str) -> Result<Self, String> {
         let said = |error: RecipeError| error.to_string();
-        let mut table: toml::Table = text.parse().map_err(|error| explained(&error))?;
+        let mut table: toml::Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| error.to_string())?;
         let base = table.remove("base");
-        let mut value = match &base {
-            None => toml::Value::Table(toml::Table::new()),
+        // The file may set another name.
+        table.entry("name").or_insert_with(|| name.into());
+        let checked = |base: toml::Value| -> Result<Self, String> {
+            let recipe = Recipe::of(registry, &base, &table)?;
+            // A mistake in a later phase is found before the first one has run for weeks.
+            for phase in 1..=recipe.phases.len() {
+                recipe.phase(phase).map_err(said)?;
+            }
+            Ok(recipe)
+        };
+        match base {
+            None => checked(toml::Table::new().into()).map_err(|error| {
+                // Wrong settings are reported before missing ones, which another recipe's replace until then.
+                let wrong = checked(registry.example(&table).into()).err();
+                match wrong.filter(|error| !error.starts_with(MISSING)) {
+                    Some(wrong) => wrong,
+                    None if error.starts_with(MISSING) => format!(
+                        "{error}; a recipe states every key, or begins with base = \"NAME\", the recipe that it differs from"
+                    ),
+                    None => error,
+                }
+            }),
             Some(toml::Value::String(base)) => {
-                let base = registry.preset(base).map_err(said)?;
-                Recipe {
+                let base = registry.preset(&base).map_err(said)?;
+                let base = Recipe {
                     about: None,
                     ..base
-                }
-                .to_toml()
-                .map_err(said)?
+                };
+                checked(base.to_toml().map_err(said)?)
             }
-            Some(other) => {
-                return Err(format!(
-                    "base is {other}; it must be the name of a recipe, as in base = \"prot-bert\""
-                ));
-            }
-        };
-        // Before the file's own, which may set it.
-        let name = toml::Value::String(name.to_string());
-        merge(
-            &mut value,
-            toml::Value::Table([("name".to_string(), name)].into_iter().collect()),
-        );
-        merge(&mut value, toml::Value::Table(table));
-        let recipe = Recipe::of(registry, value).map_err(|message| {
-            match base.is_none() && message.starts_with(MISSING) {
-                true => format!(
-                    "{message}; a recipe states every key, or begins with base = \"NAME\", the recipe that it differs from"
-                ),
-                false => message,
-            }
-        })?;
-        // A mistake in a later phase is found before the first one has run for weeks.
-        for phase in 1..=recipe.phases.len() {
-            recipe.phase(phase).map_err(said)?;
+            Some(other) => Err(format!(
+                "base is {other}; it must be the name of a recipe, as in base = \"prot-bert\""
+            )),
         }
-        Ok(recipe)
     }
 
-    /// The recipe that `value` states: the one place where TOML becomes a recipe.
-    fn of(registry: &Registry, value: toml::Value) -> Result<Self, String> {
-        let read: Result<Recipe<toml::Value, toml::Value, String>, _> = value.try_into();
-        let read = read.and_then(|recipe| recipe.named(registry));
-        read.map_err(|error| explained(&error))
+    /// The recipe `base` with the settings `patch`, or what is wrong with them: the one place where TOML becomes a recipe.
+    fn of(registry: &Registry, base: &toml::Value, patch: &toml::Table) -> Result<Self, String> {
+        let read = |patch: toml::Table| -> Result<Self, toml::de::Error> {
+            let mut whole = base.clone();
+            merge(&mut whole, toml::Value::Table(patch));
+            let read: Recipe<toml::Value, toml::Value, String> = whole.try_into()?;
+            read.named(registry)
+        };
+        let read_error = |patch| read(patch).err();
+        read(patch.clone()).map_err(|error| explained(&error, patch, read_error))
     }
 
     /// The recipe of one phase, counted from 1: this one with what differs in it.
@@ -278,20 +283,19 @@ impl Recipe {
                 count,
             });
         }
-        let mut whole = Recipe {
+        let whole = Recipe {
             phases: Vec::new(),
-            // What a run begins with is its first phase's; the later ones go on.
+            // Only the first phase starts from it. Later phases continue with the weights of the one before.
             start: self.start.clone().filter(|_| phase == 1),
             ..self.clone()
-        }
-        .to_toml()?;
-        if let Some(differences) = self.phases.get(phase - 1) {
-            merge(&mut whole, toml::Value::Table(differences.clone()));
-        }
-        let recipe = Recipe::of(&self.registry, whole).map_err(|message| RecipeError::Invalid {
-            what: format!("phase {phase} of {}", self.name),
-            message,
-        })?;
+        };
+        let differences = self.phases.get(phase - 1).cloned().unwrap_or_default();
+        let recipe = whole
+            .with(&differences)
+            .map_err(|message| RecipeError::Invalid {
+                what: format!("phase {phase} of {}", self.name),
+                message,
+            })?;
         Ok(Recipe {
             phase: Phase {
                 number: phase,
@@ -306,18 +310,26 @@ impl Recipe {
     /// # Errors
     /// A key that is not the recipe's, or a value of the wrong kind.
     pub fn set(&self, key: &str, value: &str) -> Result<Self, RecipeError> {
-        // A bare word is a string; anything that TOML reads as a value is that value.
+        // A bare word is a string, and so is the value of a key whose value is one now; anything else that TOML reads as a
+        // value is that value.
         let parsed = format!("v = {value}")
             .parse::<toml::Table>()
             .ok()
             .and_then(|mut table| table.remove("v"));
-        let mut patch = parsed.unwrap_or_else(|| toml::Value::String(value.to_string()));
-        for part in key.rsplit('.') {
-            patch = toml::Value::Table([(part.to_string(), patch)].into_iter().collect());
-        }
-        let mut whole = self.to_toml()?;
-        merge(&mut whole, patch);
-        let recipe = Recipe::of(&self.registry, whole).map_err(|message| RecipeError::Invalid {
+        let whole = self.to_toml()?;
+        let now = key
+            .split('.')
+            .try_fold(&whole, |table, part| table.get(part));
+        let text = now.is_some_and(toml::Value::is_str);
+        let parsed = parsed.filter(|it| it.is_str() || !text);
+        let parsed = parsed.unwrap_or_else(|| toml::Value::String(value.to_string()));
+        let (first, rest) = key.split_once('.').unwrap_or((key, ""));
+        let below = rest.rsplit('.').filter(|part| !part.is_empty());
+        let patch = below.fold(parsed, |patch, part| {
+            toml::Value::Table([(part.to_string(), patch)].into_iter().collect())
+        });
+        let patch = [(first.to_string(), patch)].into_iter().collect();
+        let recipe = self.with(&patch).map_err(|message| RecipeError::Invalid {
             what: format!("--set {key}={value}"),
             message,
         })?;
@@ -325,6 +337,12 @@ impl Recipe {
             phase: self.phase,
             ..recipe
         })
+    }
+
+    /// This recipe with the settings `patch`, or what is wrong with them.
+    fn with(&self, patch: &toml::Table) -> Result<Self, String> {
+        let base = self.to_toml().map_err(|error| error.to_string())?;
+        Recipe::of(&self.registry, &base, patch)
     }
 
     fn to_toml(&self) -> Result<toml::Value, RecipeError> {
@@ -348,8 +366,9 @@ impl Recipe {
     /// What the step of this recipe computes.
     ///
     /// # Errors
-    /// A vocabulary file that is not one.
+    /// A run of no steps, or a file that is not a vocabulary.
     pub fn step(&self) -> Result<StepConfig, RecipeError> {
+        Range::SIZE.require("steps", &self.steps, self.steps as f64)?;
         Ok(StepConfig {
             model: self.model.clone(),
             objective: self.objective.clone(),
@@ -493,9 +512,12 @@ mod tests {
             }
         ));
         let message = lamb.set("optimizer.clam", "1").unwrap_err().to_string();
-        assert!(message.contains("unknown field `clam`"), "{message}");
+        assert!(
+            message.contains("unknown key `optimizer.clam`"),
+            "{message}"
+        );
         let message = recipe.set("schedule.ramp", "1").unwrap_err().to_string();
-        assert!(message.contains("unknown field `ramp`"), "{message}");
+        assert!(message.contains("unknown key `schedule.ramp`"), "{message}");
     }
 
     #[test]
@@ -503,11 +525,14 @@ mod tests {
         let recipe = Recipe::preset("prot-t5-tiny").unwrap();
         let message = recipe.set("bacth", "3").unwrap_err().to_string();
         assert!(
-            message.contains("--set bacth=3") && message.contains("unknown field `bacth`"),
+            message.contains("--set bacth=3") && message.contains("unknown key `bacth`"),
             "{message}"
         );
         let message = recipe.set("batch", "many").unwrap_err().to_string();
-        assert!(message.contains("invalid type"), "{message}");
+        assert!(
+            message.contains("batch is \"many\"; it must be a whole number"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -529,13 +554,13 @@ mod tests {
         let message = Recipe::load(path.to_str().unwrap())
             .unwrap_err()
             .to_string();
-        assert!(message.contains("unknown field `lenght`"), "{message}");
+        assert!(message.contains("unknown key `lenght`"), "{message}");
         std::fs::write(&path, "batch = 3\n").unwrap();
         let message = Recipe::load(path.to_str().unwrap())
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains("missing field `length`; a recipe states every key"),
+            message.contains("the key `length` is missing; a recipe states every key"),
             "{message}"
         );
     }

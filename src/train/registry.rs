@@ -1,5 +1,5 @@
-//! What a program knows by name: families of models, objectives, vocabularies and recipes. Whoever brings more of them adds
-//! them to [`Registry::standard`] and hands the result to [`crate::cli::main_with`] or to [`Registry::load`].
+//! The names in recipes: families of models, objectives, vocabularies and recipes. A crate with more of them adds
+//! them to [`Registry::standard`] and passes the result to [`crate::cli::main_with`], or loads recipes with it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::data::{NamedVocabulary, PUBLISHED, Vocabulary};
 use crate::models::named::{Named, unknown};
 use crate::models::{Families, Family};
 
-/// All that is known by name. Cheap to clone.
+/// Everything that recipes name. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Registry(Arc<Known>);
 
@@ -32,7 +32,7 @@ impl Default for Registry {
     }
 }
 
-/// Registries are equal that know the same names.
+/// Two registries are equal if they know the same names.
 impl PartialEq for Registry {
     fn eq(&self, other: &Self) -> bool {
         let names = |known: &Known| {
@@ -51,7 +51,7 @@ impl PartialEq for Registry {
 }
 
 impl Registry {
-    /// What ribosome comes with: seven families, five objectives, the published vocabularies and the recipes.
+    /// The built-in names: seven families, five objectives, the published vocabularies and the recipes.
     pub fn standard() -> Self {
         let vocabularies = PUBLISHED
             .iter()
@@ -64,7 +64,7 @@ impl Registry {
         }))
     }
 
-    /// The same with the family `F` too. A new thing takes the place of an old one of its name, here and below.
+    /// The same with the family `F` too. Here and below, a new item replaces an old one of the same name.
     pub fn family<F: Family + DeserializeOwned>(self) -> Self {
         self.with(|known| known.families = known.families.clone().with::<F>())
     }
@@ -111,7 +111,7 @@ impl Registry {
         &self.0.recipes
     }
 
-    /// The vocabulary called `name`, which stands below the key `below` of a recipe.
+    /// The vocabulary called `name`, the value of the key `below` of a recipe.
     ///
     /// # Errors
     /// An unknown name.
@@ -137,10 +137,41 @@ impl Registry {
             .collect()
     }
 
-    /// The recipe called `name`, which may be a model's name, or the three names that are nearest to it.
+    /// A complete recipe, as TOML, of the same kinds of model, objective, optimizer and schedule as `table`, as far as a known
+    /// recipe has them.
+    pub(super) fn example(&self, table: &toml::Table) -> toml::Table {
+        let known = self.recipes().iter().map(|entry| entry.text.parse());
+        let known: Vec<toml::Table> = known.filter_map(Result::ok).collect();
+        let complete = |recipe: &&toml::Table| !recipe.contains_key("base");
+        let mut example = known.iter().find(complete).cloned().unwrap_or_default();
+        for (part, kind) in [
+            ("model", "family"),
+            ("objective", "name"),
+            ("optimizer", "name"),
+            ("schedule", "name"),
+        ] {
+            let named = |recipe: &toml::Table| recipe.get(part)?.get(kind).cloned();
+            let wanted = named(table);
+            let same = known.iter().find(|recipe| named(recipe) == wanted);
+            match wanted {
+                Some(_) => {
+                    let settings = same.and_then(|recipe| recipe.get(part));
+                    example.extend(settings.map(|it| (part.to_string(), it.clone())));
+                }
+                // Settings of a kind that is not named.
+                None if table.contains_key(part) => {
+                    example.remove(part);
+                }
+                None => {}
+            }
+        }
+        example
+    }
+
+    /// The recipe called `name`, which may be a model's name.
     ///
     /// # Errors
-    /// The nearest names, if no recipe and no model has this one.
+    /// The three nearest names, if no recipe and no model has this one.
     pub fn find(&self, name: &str) -> Result<Entry, Vec<&'static str>> {
         let recipes = self.recipes();
         let named = recipes.iter().find(|entry| entry.name == name);
@@ -155,7 +186,7 @@ impl Registry {
         })
     }
 
-    /// The recipe for `what`: the name of one that is known, or a TOML file.
+    /// The recipe for `what`: a known name, or a TOML file.
     ///
     /// # Errors
     /// An unknown name, an unreadable file, an unknown key or a value of the wrong kind.

@@ -4,22 +4,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::graph::Tensor;
 
-/// How the learning rate goes with the step.
+/// The learning rate as a function of the step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
-    /// The same at every step.
+    /// The same rate at every step.
     Constant {
         /// The rate.
         rate: f64,
     },
-    /// `rate / sqrt(max(step, warmup))`: flat, then falling (T5). With `ramp`, the rate is at most `ramp * step`.
+    /// `rate / sqrt(max(step, warmup))`: constant, then falling (T5). With `ramp`, the rate is at most `ramp * step`.
     InverseSqrt {
-        /// The rate at step 1, were there no warm-up.
+        /// The rate at step 1 if there were no warm-up.
         rate: f64,
-        /// Until this step the rate is flat.
+        /// The step until which the rate is constant.
         warmup: f64,
-        /// The slope that the rate starts with, if it does not start flat.
+        /// The slope of an initial linear rise, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ramp: Option<f64>,
         /// Steps that count as done before the run's own: T5's code goes on with the counter of the checkpoint that a run
@@ -27,9 +27,9 @@ pub enum Schedule {
         #[serde(default, skip_serializing_if = "is_zero")]
         first_step: u64,
     },
-    /// A linear rise to `rate`, then `end + (rate - end) x left^power`, where `left` goes from 1 to 0 at step `total` and
-    /// stays. Steps count from 0 here, as in the code of BERT, XLNet, Megatron and Hugging Face: with a warm-up, the rate of
-    /// a run's first step is 0.
+    /// A linear rise to `rate`, then `end + (rate - end) x left^power`, where `left` falls from 1 to 0 at step `total` and
+    /// stays 0. Steps count from 0 here, as in the code of BERT, XLNet, Megatron and Hugging Face: with a warm-up, the rate
+    /// of a run's first step is 0.
     Polynomial {
         /// The highest rate.
         rate: f64,
@@ -42,14 +42,15 @@ pub enum Schedule {
         /// The last rate.
         #[serde(default)]
         end: f64,
-        /// The power of what is left; 1 falls linearly.
+        /// The power; 1 is a linear decay.
         #[serde(default = "linear")]
         power: f64,
-        /// Where the fall counts from.
+        /// Where the decay counts from.
         #[serde(default)]
         decay_from: DecayFrom,
     },
-    /// A linear rise to `rate` (from 0 at the first step), then half a cosine down to 0 at step `total`: the code of Transformer-XL.
+    /// A linear rise to `rate` (from 0 at the first step), then half a cosine down to 0 at step `total`, as in
+    /// Transformer-XL's code.
     Cosine {
         /// The highest rate.
         rate: f64,
@@ -69,7 +70,7 @@ pub enum DecayFrom {
     /// From the end of the warm-up, at the full rate: XLNet, Megatron, and Hugging Face's linear schedule.
     #[default]
     Warmup,
-    /// From the first step; the warm-up only takes its place until it is over, so the full rate is never quite reached:
+    /// From the first step. The warm-up only replaces the decay while it lasts, so the full rate is never quite reached:
     /// BERT and ALBERT.
     Start,
 }

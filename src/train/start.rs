@@ -1,5 +1,5 @@
-//! The weights that a run begins with where they are not drawn from its seed: those of a checkpoint, or of a Hugging Face
-//! folder. They go through the host one layer at a time.
+//! The weights that a run starts from if they are not drawn from its seed: those of a checkpoint, or of a Hugging Face
+//! folder. They pass through the host one layer at a time.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::models::hugging_face::FoundModel;
 use crate::models::weights::{Folder, load};
 use crate::runtime::{self, DeviceArrays, Session};
 
-/// Where a run's first weights are.
+/// The place of a run's first weights.
 pub enum Start {
     /// In a checkpoint; its optimizer state is not used.
     Checkpoint(Box<Checkpoint>),
@@ -56,7 +56,7 @@ impl Start {
                 let problem = |weight: &Weight| {
                     let same = theirs.iter().find(|it| it.name == weight.name);
                     match same {
-                        None => Some(format!("`{}` is not in it", weight.name)),
+                        None => Some(format!("it has no `{}`", weight.name)),
                         Some(it) if it.shape != weight.shape => Some(format!(
                             "`{}` is {} in it, and {} in the model",
                             weight.name, it.shape, weight.shape

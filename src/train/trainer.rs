@@ -1,7 +1,7 @@
 //! A run on devices: the step compiled for a mesh, the weights and optimizer state that it turns into the next ones, and
-//! the data it reads. A step is a pure function of (recipe, data, step number, state), so a run that goes on from a
-//! checkpoint is the run that never stopped. Steps are counted from 0 in each phase of a recipe, and each phase has a seed of its
-//! own, so that none repeats the noise or the order of another.
+//! the data it reads. A step is a pure function of (recipe, data, step number, state), so a run that resumes from a
+//! checkpoint equals one that never stopped. Steps are counted from 0 in each phase of a recipe, and each phase has its own
+//! seed, so that it does not repeat the noise or the order of another.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,19 +33,19 @@ pub struct Setup<'a> {
     pub client: &'a Client,
     /// How programs over the mesh are compiled for the devices, and which device takes which place of the mesh.
     pub config: &'a CompileConfig,
-    /// What is learned from.
+    /// The data set.
     pub data: &'a Dataset,
 }
 
-/// The programs of a run, lowered for one mesh. How they are made is not for this room to say: whoever compiles the step
-/// without running it takes the same way (`pipeline`).
+/// The programs of a run, lowered for one mesh. `pipeline` makes them, in the same way as for a step that is compiled but not
+/// run.
 #[derive(Clone, Debug)]
 pub struct Programs {
     /// The model's weights, in order.
     pub weights: Vec<Weight>,
     /// One step.
     pub step: Program,
-    /// What makes the first weights and state of the step ([`super::step::initial`]).
+    /// The program that makes the first weights and state of the step ([`super::step::initial`]).
     pub initial: Program,
 }
 
@@ -76,24 +76,24 @@ pub struct StepReport {
     pub seconds: f64,
 }
 
-/// What can go wrong in a run.
+/// Errors of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// A plugin refused.
+    /// The plugin's error.
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
-    /// The data set does not give such batches.
+    /// The data set cannot give such batches.
     #[error(transparent)]
     Data(#[from] DatasetError),
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The weights that the run begins with cannot be had.
+    /// The weights that the run starts from cannot be loaded.
     #[error(transparent)]
     Start(#[from] ConvertError),
-    /// A checkpoint of another phase, and not of the one before.
+    /// The checkpoint is neither of this phase nor of the one before.
     #[error(
-        "the checkpoint {} is in phase {before}, and phase {now} was asked for; go on with --phase {before}",
+        "the checkpoint {} is in phase {before}, and phase {now} cannot follow it; continue with --phase {before}",
         path.display()
     )]
     Phase {
@@ -104,10 +104,10 @@ pub enum TrainError {
         /// The run's phase.
         now: usize,
     },
-    /// The phase before has steps left.
+    /// The phase before is not finished.
     #[error(
         "phase {before} is not finished: the checkpoint {} has {done} of its {steps} steps; finish it with --phase {before} \
-         --resume, or begin phase {now} with its weights as they are by --start and another --out",
+         --resume, or use --start and another --out to begin phase {now} with its present weights",
         path.display(), now = before + 1
     )]
     Unfinished {
@@ -117,16 +117,16 @@ pub enum TrainError {
         before: usize,
         /// Its steps done.
         done: u64,
-        /// The steps that its phase has.
+        /// The number of steps of its phase.
         steps: u64,
     },
     /// More steps than the step's counter holds.
-    #[error("a run has at most {max} steps, and {0} were asked for", max = i32::MAX)]
+    #[error("steps is {0}; a run has at most {max}", max = i32::MAX)]
     TooManySteps(u64),
-    /// The loss is no number any more.
+    /// The loss or the gradient is not finite.
     #[error(
         "step {step} gave a loss of {loss} with a gradient norm of {grad_norm} at a learning rate of {learning_rate}; \
-         nothing was saved after it. A lower schedule.rate or clip_norm=1.0 may help, from the last checkpoint or anew"
+         nothing was saved after it. A lower schedule.rate or clip_norm=1.0 may help, from the last checkpoint or from the start"
     )]
     NotFinite {
         /// The step's number, from 1.
@@ -138,9 +138,9 @@ pub enum TrainError {
         /// The learning rate.
         learning_rate: f64,
     },
-    /// An earlier step failed, and took the weights with it.
+    /// An earlier step failed, and its weights are lost.
     #[error(
-        "the run holds no weights: step {0} failed, and what it worked on is gone; go on from a checkpoint"
+        "the run has no weights: step {0} failed, and the weights that it was updating are lost; resume from a checkpoint"
     )]
     NoState(u64),
     /// The log cannot be written.
@@ -179,13 +179,13 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// A new run that begins with the weights of `start`, which is at `path`; its optimizer starts anew.
+    /// A new run that begins with the weights of `start`, which is at `path`, and with fresh optimizer state.
     ///
     /// # Errors
     /// As [`Trainer::start`], and weights of another model, or damaged ones.
     pub fn start_from(setup: Setup<'a>, start: Start, path: &Path) -> Result<Self, TrainError> {
         let weights = &setup.programs.weights;
-        // Before the compiler has its minute.
+        // Before the compiler takes its minute.
         start.check(path, weights)?;
         let mut trainer = Trainer::start(setup)?;
         let weights = start.load::<TrainError>(&trainer.session, weights)?;
@@ -193,8 +193,9 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// The run that wrote `checkpoint`, from there on, or the next phase after the one that it finished. It may be on another
-    /// mesh: values are then the same within rounding, and on the same mesh bit for bit. From a checkpoint of weights alone it is a new run with these weights.
+    /// The run that wrote `checkpoint`, continued from there, or the next phase after the one that it finished. On the same mesh
+    /// its values are the same bit for bit, on another one within rounding. A checkpoint that holds only weights starts a new
+    /// run with them.
     ///
     /// # Errors
     /// As [`Trainer::start`], and a checkpoint of another model, optimizer or phase, or a damaged one.
@@ -218,7 +219,7 @@ impl<'a> Trainer<'a> {
         if checkpoint.about().phase != setup.recipe.phase.number {
             return Trainer::next_phase(setup, checkpoint, weights, &tensors);
         }
-        // Before the compiler has its minute.
+        // Before the compiler takes its minute.
         checkpoint.check(&tensors)?;
         let mut trainer = Trainer::compile(setup)?;
         for (name, shape) in tensors {
@@ -230,8 +231,8 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// The first step of the phase after the one that `checkpoint` ended: with its weights and its optimizer state, and with
-    /// nothing remembered, as rows are others now.
+    /// The start of the phase after the one that `checkpoint` ended: with its weights and its optimizer state, and with empty
+    /// memories, because the rows are different ones.
     fn next_phase(
         setup: Setup<'a>,
         checkpoint: &Checkpoint,
@@ -255,7 +256,7 @@ impl<'a> Trainer<'a> {
         checkpoint.check_some(&shapes(weights))?;
         let mut trainer = Trainer::start(setup)?;
         for (name, shape) in tensors.iter().filter(|(name, _)| name != names::MEMORY) {
-            // State of another optimizer, or in another shape, begins as zeros.
+            // State of another optimizer, or in another shape, starts as zeros.
             let held = [(name.clone(), shape.clone())];
             if checkpoint.check_some(&held).is_ok() {
                 let array = checkpoint.read(name, shape)?;
@@ -302,14 +303,14 @@ impl<'a> Trainer<'a> {
         kept(self.session.signature())
     }
 
-    /// Brings one weight or one piece of optimizer state to the host.
+    /// Copies one weight or one piece of optimizer state to the host.
     ///
     /// # Errors
     /// A name that no tensor of the run has, or the plugin's own.
     pub fn fetch(&self, name: &str) -> runtime::Result<HostArray> {
         let Some(array) = self.state.get(name) else {
             return Err(runtime::Error::Invalid(format!(
-                "the run holds no tensor `{name}`"
+                "the run has no tensor `{name}`"
             )));
         };
         array.fetch()
@@ -318,7 +319,7 @@ impl<'a> Trainer<'a> {
     /// Does the next step.
     ///
     /// # Errors
-    /// A loss that is no number, or the plugin's own. The weights are gone then; the last checkpoint is as it was.
+    /// A loss that is not finite, or the plugin's own. The weights are lost then; the last checkpoint is unchanged.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
         if self.state.is_empty() {
             return Err(TrainError::NoState(self.done + 1));
@@ -332,7 +333,7 @@ impl<'a> Trainer<'a> {
         let mut outputs = self.session.run(&given)?;
         let mut metric = |name: &str| -> Result<f64, TrainError> {
             let Some(array) = outputs.remove(name) else {
-                let message = format!("the program gave no `{name}`");
+                let message = format!("the program did not return `{name}`");
                 return Err(runtime::Error::Invalid(message).into());
             };
             let values = array.fetch()?.to_f64();
@@ -409,10 +410,10 @@ impl<'a> Trainer<'a> {
         Ok((given, batch.token_count))
     }
 
-    /// Writes the run's checkpoint, from which [`Trainer::resume`] goes on.
+    /// Writes the run's checkpoint, for [`Trainer::resume`].
     ///
     /// # Errors
-    /// As [`checkpoint::save`]; what stood at `path` before stays, and the run can go on.
+    /// As [`checkpoint::save`]; the file that was at `path` before stays, and the run can continue.
     pub fn save(&self, path: &Path) -> Result<(), TrainError> {
         if self.state.is_empty() {
             return Err(TrainError::NoState(self.done + 1));
@@ -437,33 +438,33 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// What makes this run, going on from `checkpoint`, another than the one that wrote it: a line each, none if it is the
+    /// The differences between this run, resumed from `checkpoint`, and the one that wrote it, a line each; empty if it is the
     /// same bit for bit.
     pub fn differences(&self, checkpoint: &Checkpoint) -> Vec<String> {
         let (before, now) = (checkpoint.about(), self.about());
         let mut lines = recipe_differences(&before.recipe, &now.recipe);
         if before.is_of_weights() {
-            // No run wrote them: only the model can be compared.
+            // No run wrote the weights, so only the model can be compared.
             lines.retain(|line| line.starts_with("model."));
             return lines;
         }
         if before.phase != now.phase {
-            // Phases are meant to differ in the rest.
+            // Phases may differ in the rest.
             lines.retain(|line| line.starts_with("model."));
             return lines;
         }
         if before.mesh != now.mesh {
             lines.push(format!(
-                "mesh: {} before, {} now; sums come out the same within rounding",
+                "mesh: {} before, {} now; sums are the same within rounding",
                 before.mesh, now.mesh
             ));
         }
         if lines.is_empty() && before.program != now.program {
-            lines.push("the step's program is another: it was lowered by another ribosome".into());
+            lines.push("the step's program differs: another version of ribosome lowered it".into());
         }
         if before.data != now.data {
             lines.push(format!(
-                "the data set is another: {} before, {} now; to repeat the run, give the files it had",
+                "the data set differs: {} before, {} now; to repeat the run, give the files it had",
                 before.data, now.data
             ));
         }
@@ -491,7 +492,7 @@ fn check_steps(recipe: &Recipe) -> Result<(), TrainError> {
     }
 }
 
-/// What a run keeps from step to step: weights and optimizer state by name, with their shapes.
+/// The tensors that a run keeps from step to step: weights, optimizer state and memory, with their shapes.
 fn kept(signature: &Signature) -> Vec<(String, Shape)> {
     let roles = [Role::Weight, Role::State, Role::Memory];
     let kept = |port: &&Port| roles.iter().any(|role| port.role == *role);
@@ -500,18 +501,18 @@ fn kept(signature: &Signature) -> Vec<(String, Shape)> {
         .collect()
 }
 
-/// `recipe` as a checkpoint keeps it: with the schedule's last step written out, as a schedule that follows `steps` is another
-/// one if these are.
+/// `recipe` as a checkpoint records it: with the schedule's last step written out, because a schedule that follows `steps`
+/// changes with them.
 fn written(recipe: &Recipe) -> String {
     let recipe = Recipe {
         schedule: recipe.schedule.of_run(recipe.steps),
         ..recipe.clone()
     };
-    // A recipe is plain numbers and words, which TOML has for all of them.
+    // A recipe consists of numbers and words, which TOML can always express.
     toml::to_string(&recipe).unwrap_or_default()
 }
 
-/// The recipe's keys that have other values now, but for those that change no number.
+/// The recipe's keys that have other values now, except those that change no number.
 fn recipe_differences(before: &str, now: &str) -> Vec<String> {
     const FREE: [&str; 6] = ["name", "about", "target", "mesh", "start", "steps"];
     let flat = |text: &str| {

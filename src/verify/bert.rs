@@ -148,7 +148,7 @@ pub(super) fn electra_joint(case: &Case, client: &Client) -> Result<Tensors, Ver
         share_embeddings: argument("share_embeddings")? == &serde_json::Value::Bool(true),
         discriminator_weight: argument("disc_weight")?.as_f64().unwrap_or(f64::NAN),
     };
-    model.check()?;
+    model.check().map_err(ConfigError::from)?;
     let builder = Builder::new();
     let cx = Context::new(&builder, Policy::F32);
     let seen = tokens(&builder, case, "input_ids")?;

@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::models::settings::{self, Range, SettingError};
+
 /// Keys that say nothing of the training graph: how the file was written, how text is generated, what labels are called.
 const PASSED_OVER: &[&str] = &[
     "_attn_implementation_autoset",
@@ -103,7 +105,7 @@ pub enum ConfigError {
         /// The nearest known one.
         nearest: String,
     },
-    /// A kind of model that is none of ours.
+    /// A kind of model of no known family.
     #[error("the config is of a model of type `{kind}`; ribosome has {known}")]
     UnknownModel {
         /// Its `model_type`.
@@ -117,6 +119,9 @@ pub enum ConfigError {
     /// Values that no model of the family has, or that ribosome does not support.
     #[error("the config does not fit the model: {0}")]
     Unfit(String),
+    /// Settings out of range, or that do not fit together.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
 }
 
 impl ConfigError {
@@ -132,13 +137,15 @@ impl ConfigError {
     }
 }
 
-/// The configuration of a family whose keys are `known`, from the JSON object `config`.
+/// The configuration of a family whose keys are `known`, from the JSON object `config`. Its numbers have these `ranges`, as
+/// [`settings::check_ranges`] reads them.
 ///
 /// # Errors
-/// An unknown key, a missing one, or a value of the wrong kind.
-pub fn read<C: DeserializeOwned>(
+/// An unknown key, a missing one, a value of the wrong kind, or a number out of its range.
+pub fn read<C: DeserializeOwned + Serialize>(
     config: &Map<String, Value>,
     known: &[&str],
+    ranges: &[(&str, Range)],
 ) -> Result<C, ConfigError> {
     let mut kept = Map::new();
     for (key, value) in config {
@@ -155,22 +162,27 @@ pub fn read<C: DeserializeOwned>(
             });
         }
     }
-    check_numbers("", &Value::Object(kept.clone()))?;
-    Ok(serde_json::from_value(Value::Object(kept))?)
+    let parsed = |kept: &Map<_, _>| serde_json::from_value(Value::Object(kept.clone()));
+    let config = parsed(&kept).map_err(|error| named(error, &kept, |other| parsed(other).err()))?;
+    settings::check_ranges(&config, ranges)?;
+    Ok(config)
 }
 
-/// The same, where what `config` lacks is as in `C::default()`, whose fields are the known keys.
+/// As [`read`], with the values of `C::default()` for keys that `config` lacks. The known keys are its fields.
 ///
 /// # Errors
 /// An unknown key, or a value of the wrong kind.
-pub fn read_with_defaults<C>(config: &Map<String, Value>) -> Result<C, ConfigError>
+pub fn read_with_defaults<C>(
+    config: &Map<String, Value>,
+    ranges: &[(&str, Range)],
+) -> Result<C, ConfigError>
 where
     C: Default + Serialize + DeserializeOwned,
 {
     let defaults = serde_json::to_value(C::default())?;
     let keys = defaults.as_object().into_iter().flat_map(Map::keys);
     let known: Vec<_> = keys.map(String::as_str).collect();
-    read(config, &known)
+    read(config, &known, ranges)
 }
 
 /// Takes keys from `config` of which a family has only one value, such as `"position_embedding_type": "absolute"`.
@@ -192,46 +204,38 @@ pub fn take_only(
     Ok(())
 }
 
-/// Refuses a `config` with whole numbers beyond 32 bits, by their keys: no size, id or count of a model is one.
-///
-/// # Errors
-/// The first of them.
-pub fn check_sizes(config: &impl Serialize) -> Result<(), ConfigError> {
-    check_numbers("", &serde_json::to_value(config)?)
-}
-
-fn check_numbers(key: &str, value: &Value) -> Result<(), ConfigError> {
-    const LARGEST: u64 = i32::MAX as u64;
-    let below = |name: &str| match key {
-        "" => name.to_string(),
-        _ => format!("{key}.{name}"),
+/// `error` with the key of `config` that causes it: the one without which there is another error, by `mistake`, or none.
+fn named(
+    error: serde_json::Error,
+    config: &Map<String, Value>,
+    mistake: impl Fn(&Map<String, Value>) -> Option<serde_json::Error>,
+) -> ConfigError {
+    let message = error.to_string();
+    let causes = |(key, _): &(&String, &Value)| {
+        let mut others = config.clone();
+        others.remove(*key);
+        mistake(&others).is_none_or(|other| other.to_string() != message)
     };
-    match value {
-        Value::Object(inner) => {
-            (inner.iter()).try_for_each(|(name, value)| check_numbers(&below(name), value))
-        }
-        Value::Array(inner) => inner.iter().try_for_each(|value| check_numbers(key, value)),
-        Value::Number(number) => {
-            let size = number.as_i64().map(i64::unsigned_abs).or(number.as_u64());
-            ConfigError::require(size.is_none_or(|size| size <= LARGEST), || {
-                format!("{key} is {number}, and the largest that a size can be is {LARGEST}")
-            })
-        }
-        _ => Ok(()),
+    match config.iter().find(causes) {
+        Some((key, value)) => ConfigError::Setting(SettingError {
+            settings: vec![(key.clone(), value.to_string())],
+            rule: settings::rule(&message),
+        }),
+        None => ConfigError::Invalid(error),
     }
 }
 
 /// The JSON object that [`read`] reads `config` from, for the class `architecture` of the family `model_type`.
 ///
 /// # Errors
-/// A configuration that is no JSON object, which none of a family is.
+/// A configuration that is not a JSON object. Those of families always are.
 pub fn write(
     config: &impl Serialize,
     model_type: &str,
     architecture: &str,
 ) -> Result<Map<String, Value>, ConfigError> {
     let Value::Object(mut object) = serde_json::to_value(config)? else {
-        return Err(ConfigError::Unfit("it is no object".into()));
+        return Err(ConfigError::Unfit("it is not a JSON object".into()));
     };
     object.retain(|_, value| !value.is_null());
     object.insert("model_type".into(), model_type.into());

@@ -58,7 +58,7 @@ fn open(generator: &Path, discriminator: &Path) -> Result<FoundModel, FolderErro
     }
     config.share_embeddings = shared;
     let checked = config.check();
-    checked.map_err(|error| FolderError::config(discriminator, error))?;
+    checked.map_err(|error| FolderError::config(discriminator, error.into()))?;
     Ok(FoundModel {
         model: Model::new(config),
         folders: vec![first, second],

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::config::{self, ConfigError};
+use crate::models::settings::MODEL;
 use crate::models::weights::{Entry, Kept};
 
 /// The configuration in a `config.json`; keys that it does not have are those of `C::default()`.
@@ -27,7 +28,7 @@ where
     ConfigError::require(config.get("pad_token_id") != Some(&Value::Null), || {
         "pad_token_id is null; a padding id is needed".into()
     })?;
-    config::read_with_defaults(&config)
+    config::read_with_defaults(&config, MODEL)
 }
 
 /// The file's names within one encoder layer.

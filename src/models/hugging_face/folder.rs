@@ -119,7 +119,7 @@ impl FoundModel {
             let model = families.from_hugging_face(object, has);
             model.map_err(|error| FolderError::config(path, error))
         };
-        // A configuration that does not fit is told before the files that it is of are looked for.
+        // Errors of the configuration come before those of missing files.
         read(&object, &|_| false)?;
         let folder = Folder::open(path)?;
         let has = |name: &str| folder.has(name);

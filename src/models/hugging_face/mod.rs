@@ -9,5 +9,5 @@ pub(super) mod t5;
 pub(super) mod transfo_xl;
 pub(super) mod xlnet;
 
-pub use config::{ConfigError, check_sizes};
+pub use config::ConfigError;
 pub use folder::{FoundModel, ModelFolder, NetworkFiles};

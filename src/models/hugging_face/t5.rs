@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::config::{self, ConfigError};
+use crate::models::settings::MODEL;
 use crate::models::t5::Config;
 use crate::models::weights::{Entry, Kept};
 
@@ -37,7 +38,7 @@ pub(in crate::models) fn read(config: &Map<String, Value>) -> Result<Config, Con
     ) {
         config.insert("num_decoder_layers".into(), layers);
     }
-    config::read(&config, KEYS)
+    config::read(&config, KEYS, MODEL)
 }
 
 /// Where Hugging Face keeps each weight. An encoder alone has those that start with `encoder` and the embedding.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::config::{self, ConfigError};
 use crate::models::Family;
+use crate::models::settings::MODEL;
 use crate::models::transfo_xl::Config;
 use crate::models::weights::{Entry, Kept};
 
@@ -64,7 +65,7 @@ pub(in crate::models) fn read(config: &Map<String, Value>) -> Result<Config, Con
         }
     }
     let shared = config.remove("proj_share_all_but_first");
-    let mut config: Config = config::read(&config, KEYS)?;
+    let mut config: Config = config::read(&config, KEYS, MODEL)?;
     if shared == Some(Value::Bool(false)) && config.tie_projs.is_none() {
         config.tie_projs = Some(Vec::new());
     }
@@ -136,15 +137,15 @@ mod tests {
             (serde_json::json!({ "d_model": 33 }), "d_model is 33"),
             (
                 serde_json::json!({ "vocab_size": 30, "cutoffs": [10, 30] }),
-                "the cutoffs [10, 30] must rise from above 0 to below vocab_size, 30",
+                "cutoffs is [10, 30] and vocab_size is 30; cutoffs must rise",
             ),
             (
                 serde_json::json!({ "d_embed": 8, "cutoffs": [10, 20] }),
-                "div_val 4 leaves nothing of d_embed 8 in cluster 2",
+                "div_val is 4 and d_embed is 8",
             ),
             (
                 serde_json::json!({ "cutoffs": [10], "tie_projs": [false, true, true] }),
-                "tie_projs lists 3 clusters, and 1 cutoffs make 2",
+                "1 cutoffs make 2 clusters, and tie_projs can list no more",
             ),
         ] {
             let error = read(config).unwrap_err().to_string();

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::config::{self, ConfigError};
 use crate::models::Family;
+use crate::models::settings::MODEL;
 use crate::models::weights::{Entry, Kept};
 use crate::models::xlnet::Config;
 
@@ -56,12 +57,12 @@ pub(in crate::models) fn read(config: &Map<String, Value>) -> Result<Config, Con
         config.insert("mem_len".into(), 0.into());
     }
     let d_head = config.remove("d_head").and_then(|size| size.as_u64());
-    let config: Config = config::read(&config, KEYS)?;
+    let config: Config = config::read(&config, KEYS, MODEL)?;
     config.check()?;
     match d_head {
-        Some(d_head) if d_head * config.n_head as u64 != config.d_model as u64 => {
+        Some(d_head) if d_head != (config.d_model / config.n_head) as u64 => {
             Err(ConfigError::Unfit(format!(
-                "d_head is {d_head}, and d_model {} / n_head {} is another",
+                "d_head is {d_head}; it must be d_model / n_head = {} / {}",
                 config.d_model, config.n_head
             )))
         }
@@ -144,16 +145,16 @@ mod tests {
             ),
             (
                 serde_json::json!({ "n_head": 3 }),
-                "n_head 3 does not divide d_model 1024",
+                "d_model is 1024 and n_head is 3",
             ),
             (serde_json::json!({ "d_head": 32 }), "d_head is 32"),
             (
                 serde_json::json!({ "attn_type": "both" }),
-                "unknown variant `both`",
+                "attn_type is \"both\"; the nearest is",
             ),
             (
                 serde_json::json!({ "ff_activation": "gated-gelu" }),
-                "ff_activation is gated",
+                "ff_activation is gated-gelu",
             ),
         ] {
             let error = read(config).unwrap_err().to_string();

@@ -18,7 +18,7 @@ impl Task for CausalLm {
     }
 
     fn trains(&self) -> &'static str {
-        "models that predict the next token, such as transfo-xl"
+        "a model that predicts the next token, such as model.family = transfo-xl"
     }
 
     /// The loss of predicting every token of a row but its first; a row has one more than the model reads.

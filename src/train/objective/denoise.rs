@@ -1,11 +1,15 @@
 //! ProtT5's denoising.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Given, Loss, Task};
 use crate::data::{Dataset, DatasetError, Vocabulary, entropy};
 use crate::graph::{DType, Key, Tensor};
+use crate::models::settings::SettingError;
 use crate::models::{Context, Model};
+use crate::train::step::StepConfig;
 
 /// ProtT5's denoising (Elnaggar et al. 2021; T5's `iid_15_r10s90_f`): single tokens are corrupted independently, most
 /// by one sentinel and some by a random token, and the whole original sequence is the target.
@@ -60,7 +64,7 @@ impl Task for Denoise {
     }
 
     fn trains(&self) -> &'static str {
-        "models of sequences to sequences, such as t5"
+        "a model of sequences to sequences, such as model.family = t5"
     }
 
     /// The loss of restoring the given tokens: over all that is no padding.
@@ -70,6 +74,20 @@ impl Task for Denoise {
         let corrupted = self.corrupt(tokens, given.key, model.vocab_size());
         let counted = tokens.ne(tokens.constant(f64::from(network.pad())));
         Some(Loss::plain(network.loss(cx, corrupted, tokens, counted)))
+    }
+
+    fn check(&self, step: &StepConfig) -> Result<(), SettingError> {
+        // The corruption finds padding and the end of a sequence by these ids.
+        let vocabulary = &step.vocabulary;
+        let fits = vocabulary.pad == 0 && vocabulary.suffix.iter().eq(&[1]);
+        let settings: [(_, &dyn Display); 2] = [
+            ("vocabulary", &vocabulary.name),
+            ("objective.name", &"denoise"),
+        ];
+        SettingError::require(fits, settings, || {
+            "denoise needs T5's vocabulary, with padding as id 0 and `</s>` as id 1 at the end"
+                .into()
+        })
     }
 
     fn readings(&self) -> usize {

@@ -4,6 +4,8 @@
 //! Each residue is chosen by itself, where the originals choose a fixed number a row: the fractions are the same, and a
 //! choice needs to know of no other position.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
 use super::sentence_order::pairs;
@@ -11,8 +13,10 @@ use super::{Given, Loss, Task};
 use crate::data::{Dataset, DatasetError, Rows, Vocabulary, entropy};
 use crate::graph::{DType, Key, Tensor};
 use crate::models::layers::{causal, cross_entropy};
+use crate::models::settings::SettingError;
 use crate::models::tokens::Tokens;
 use crate::models::{Context, Model};
+use crate::train::step::StepConfig;
 
 /// What a chosen residue that is to become another is drawn from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,10 +107,29 @@ impl Task for MaskedLm {
     fn trains(&self) -> &'static str {
         match self.sentence_order {
             true => {
-                "(with sentence_order = true) bert and albert with model.sentence_head = true, in rows that are not packed"
+                "(because objective.sentence_order is true) a masked language model with model.sentence_head = true, such as \
+                 model.family = bert or albert"
             }
-            false => "masked language models, such as bert, albert and megatron",
+            false => "a masked language model, such as model.family = bert, albert or megatron",
         }
+    }
+
+    fn check(&self, _: &StepConfig) -> Result<(), SettingError> {
+        let (masked, random) = (self.masked, self.random);
+        let both: [(_, &dyn Display); 2] =
+            [("objective.masked", &masked), ("objective.random", &random)];
+        // Decimal fractions that add up to 1 may be a last place above it in f64.
+        SettingError::require(masked + random <= 1.0 + 1e-9, both, || {
+            "their sum must be at most 1".into()
+        })?;
+        let both: [(_, &dyn Display); 2] = [
+            ("objective.packed", &self.packed),
+            ("objective.sentence_order", &self.sentence_order),
+        ];
+        SettingError::require(!(self.packed && self.sentence_order), both, || {
+            "a row of two halves has no room for other proteins, so one of the two must be false"
+                .into()
+        })
     }
 
     /// The loss of saying what the chosen tokens were.

@@ -37,11 +37,11 @@ pub struct Objective {
 
 /// An objective that does not train the model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the objective `{objective}` trains {trains}, and the model is of the family `{family}`")]
+#[error("objective.name = {objective} needs {trains}; model.family is {family}")]
 pub struct WrongModel {
     /// The objective's name.
     pub objective: &'static str,
-    /// The models it trains.
+    /// The models it trains, as settings.
     pub trains: &'static str,
     /// The model's family.
     pub family: &'static str,

@@ -4,13 +4,17 @@
 //! The order is a rank a position: the number of its block of `block` positions plus a random number below 1. Which tokens
 //! are predicted comes with the batch.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Given, Loss, Task};
 use crate::data::{Dataset, DatasetError, Rows, Spans, Vocabulary, entropy};
 use crate::graph::{Axis, DType, Key, Shape, Tensor};
 use crate::models::layers::cross_entropy;
+use crate::models::settings::SettingError;
 use crate::models::{Context, Model, xlnet};
+use crate::train::step::StepConfig;
 
 /// The settings; defaults are those of the official example command for the large model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,7 +100,27 @@ impl Task for PermutationLm {
     }
 
     fn trains(&self) -> &'static str {
-        "xlnet"
+        "model.family = xlnet"
+    }
+
+    fn check(&self, step: &StepConfig) -> Result<(), SettingError> {
+        let both: [(_, &dyn Display); 2] = [
+            ("objective.predictions", &self.predictions),
+            ("length", &step.length),
+        ];
+        SettingError::require(self.predictions <= step.length, both, || {
+            "no more tokens can be predicted than a row has".into()
+        })?;
+        let both_ways = (step.model.config()).is_some_and(|model: &xlnet::Config| model.bi_data);
+        let settings: [(_, &dyn Display); 3] = [
+            ("batch", &step.batch),
+            ("microbatches", &step.microbatches),
+            ("model.bi_data", &both_ways),
+        ];
+        let even = (step.batch / step.microbatches).is_multiple_of(2);
+        SettingError::require(even || !both_ways, settings, || {
+            "half of a microbatch's rows run backwards, so batch / microbatches must be even".into()
+        })
     }
 
     /// The loss of predicting the given positions.

@@ -52,7 +52,7 @@ impl Task for ReplacedTokens {
     }
 
     fn trains(&self) -> &'static str {
-        "electra"
+        "model.family = electra"
     }
 
     /// The generator's loss and the discriminator's, by the model's weight.

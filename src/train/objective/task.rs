@@ -1,8 +1,11 @@
-//! What an objective is: the trait that its settings implement.
+//! The trait that the settings of an objective implement.
 
 use crate::data::{Dataset, DatasetError, Rows, Spans, Vocabulary, entropy};
 use crate::graph::{Key, Tensor};
+use crate::models::settings::{Range, SettingError};
 use crate::models::{Configuration, Context, Model};
+use crate::train::settings::RANGES;
+use crate::train::step::StepConfig;
 
 /// What a step gives its objective.
 #[derive(Clone, Copy)]
@@ -58,10 +61,25 @@ pub trait Task: Configuration {
     /// ([`Model::config`]).
     fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>>;
 
-    /// Which models it trains, in words, for the message that it does not train one.
+    /// The settings of a model that it trains, for the message that it does not train another: `model.family = t5`.
     fn trains(&self) -> &'static str;
 
-    /// How proteins lie in the rows of a batch of `length` tokens for `model`.
+    /// The ranges of settings that are neither sizes nor plain real numbers, by key. The default is the table of ribosome's own
+    /// objectives.
+    fn ranges(&self) -> &'static [(&'static str, Range)] {
+        RANGES
+    }
+
+    /// Refuses settings that do not fit together, or not the rest of the `step`. Each number is known to be in its range.
+    ///
+    /// # Errors
+    /// The first of them, by the keys of a recipe.
+    fn check(&self, step: &StepConfig) -> Result<(), SettingError> {
+        let _ = step;
+        Ok(())
+    }
+
+    /// How proteins are arranged in the rows of a batch of `length` tokens for `model`.
     fn rows(&self, model: &Model, length: usize) -> Rows {
         let _ = (model, length);
         Rows::Padded
