@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::pipeline::Job;
-use crate::sharding::{Mesh, Target};
+use crate::sharding::{Mesh, RuleSet, Target};
 use crate::train::recipe::{Recipe, RematName};
 use anyhow::Result;
 use clap::ValueEnum;
@@ -25,6 +25,10 @@ pub struct WhatArgs {
     /// The mesh, such as data=256,model=4 [default: the one that moves the fewest bytes]
     #[arg(long)]
     mesh: Option<String>,
+    /// How tensors are split over the mesh: standard, data, zero1, fsdp, tensor or megatron (`ribosome rules` explains
+    /// them) [default: the recipe's]
+    #[arg(long, value_name = "SET")]
+    rules: Option<String>,
     /// Rows of a global batch
     #[arg(long)]
     batch: Option<usize>,
@@ -77,6 +81,11 @@ impl WhatArgs {
         let mut recipe = recipe.phase(self.phase.unwrap_or(1))?;
         for change in &self.set {
             recipe = set(recipe, change)?;
+        }
+        if let Some(set) = &self.rules {
+            let set =
+                RuleSet::named(set).map_err(|message| Usage(format!("--rules: {message}")))?;
+            recipe.rules = set.into();
         }
         recipe.batch = self.batch.unwrap_or(recipe.batch);
         recipe.length = self.length.unwrap_or(recipe.length);
@@ -145,7 +154,10 @@ mod tests {
     #[test]
     fn a_change_reaches_the_recipe() {
         let recipe = tiny("model.layers=3").unwrap();
-        assert_eq!(recipe.model.outline().residual_blocks, 3 * 2 + 3 * 3);
+        let crate::models::Model::T5(model) = &recipe.model else {
+            panic!("{:?}", recipe.model)
+        };
+        assert_eq!((model.num_layers, model.num_decoder_layers), (3, 3));
         assert_eq!(tiny("steps = 5").unwrap().steps, 5);
     }
 

@@ -11,6 +11,7 @@ mod models;
 mod output;
 mod plugins;
 mod recipes;
+mod rules;
 mod targets;
 mod train;
 mod verify;
@@ -37,6 +38,7 @@ enum Command {
     Targets(targets::Args),
     Compile(compile::Args),
     Recipes(recipes::Args),
+    Rules(rules::Args),
     Lower(lower::Args),
     Train(train::Args),
     Import(import::Args),
@@ -53,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Targets(args) => args.run(),
         Command::Compile(args) => args.run(),
         Command::Recipes(args) => args.run(),
+        Command::Rules(args) => args.run(),
         Command::Lower(args) => args.run(),
         Command::Train(args) => args.run(),
         Command::Import(args) => args.run(),

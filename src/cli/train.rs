@@ -76,8 +76,20 @@ impl Args {
         let machine = Machine::open(&job.target, &Settings::from_environment()?)?;
         let client = (machine.client()).context("the target has no devices on this machine")?;
         let parameters = job.recipe.model.parameters() as u64;
-        let (mesh, reason) = job.place(machine.devices().len(), parameters)?;
-        let reason = reason.unwrap_or_else(|| format!("mesh {mesh}: given"));
+        let graph = job
+            .recipe
+            .step()?
+            .build()
+            .map_err(pipeline::Error::from)?
+            .graph;
+        let placed = job.place(machine.devices().len(), &graph)?;
+        let mesh = placed.mesh;
+        for lost in &placed.lost {
+            eprintln!("warning: {lost}");
+        }
+        let reason = placed
+            .reason
+            .unwrap_or_else(|| format!("mesh {mesh}: given"));
         if !self.json {
             print(&format!(
                 "{}: {} parameters, {} steps of {} rows of {} tokens\n{} proteins with {} residues\n{}; {reason}",

@@ -25,4 +25,4 @@ pub mod xlnet;
 mod xlnet_layers;
 
 pub use context::Context;
-pub use model::{Model, Outline};
+pub use model::Model;

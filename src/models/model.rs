@@ -30,19 +30,6 @@ pub enum Model {
     TransfoXl(transfo_xl::Config),
 }
 
-/// The sizes that a mesh has to divide, and what moves between devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outline {
-    /// The residual stream's size; where a model has several, what divides all of them.
-    pub embed: usize,
-    /// Heads; where a model has several networks, what divides the heads of all.
-    pub heads: usize,
-    /// Hidden units of a feed-forward layer, likewise.
-    pub mlp: usize,
-    /// Blocks that read the residual stream and add to it.
-    pub residual_blocks: usize,
-}
-
 impl Model {
     /// The family's name, as recipes spell it.
     pub fn family(&self) -> &'static str {
@@ -98,93 +85,6 @@ impl Model {
             Model::Megatron(config) => config.check(),
             Model::Xlnet(config) => config.check(),
             Model::TransfoXl(config) => config.check(),
-        }
-    }
-
-    /// The sizes that a mesh has to divide.
-    pub fn outline(&self) -> Outline {
-        let encoder = |embed, heads, mlp, layers: usize| Outline {
-            embed,
-            heads,
-            mlp,
-            residual_blocks: 2 * layers,
-        };
-        match self {
-            Model::T5(config) => Outline {
-                embed: config.d_model,
-                heads: config.num_heads,
-                mlp: config.d_ff,
-                residual_blocks: 2 * config.num_layers + 3 * config.num_decoder_layers,
-            },
-            Model::Bert(bert::Config {
-                hidden_size,
-                num_attention_heads,
-                intermediate_size,
-                num_hidden_layers,
-                ..
-            }) => encoder(
-                *hidden_size,
-                *num_attention_heads,
-                *intermediate_size,
-                *num_hidden_layers,
-            ),
-            Model::Albert(albert::Config {
-                hidden_size,
-                num_attention_heads,
-                intermediate_size,
-                num_hidden_layers,
-                inner_group_num,
-                ..
-            }) => {
-                let layers = num_hidden_layers * inner_group_num;
-                encoder(
-                    *hidden_size,
-                    *num_attention_heads,
-                    *intermediate_size,
-                    layers,
-                )
-            }
-            Model::Megatron(megatron::Config {
-                hidden_size,
-                num_attention_heads,
-                intermediate_size,
-                num_hidden_layers,
-                ..
-            }) => encoder(
-                *hidden_size,
-                *num_attention_heads,
-                *intermediate_size,
-                *num_hidden_layers,
-            ),
-            Model::Electra(electra::Config {
-                generator,
-                discriminator,
-                ..
-            }) => Outline {
-                embed: divisor(generator.hidden_size, discriminator.hidden_size),
-                heads: divisor(
-                    generator.num_attention_heads,
-                    discriminator.num_attention_heads,
-                ),
-                mlp: divisor(generator.intermediate_size, discriminator.intermediate_size),
-                residual_blocks: 2
-                    * (generator.num_hidden_layers + discriminator.num_hidden_layers),
-            },
-            // Both streams.
-            Model::Xlnet(xlnet::Config {
-                d_model,
-                n_head,
-                d_inner,
-                n_layer,
-                ..
-            }) => encoder(*d_model, *n_head, *d_inner, 2 * n_layer),
-            Model::TransfoXl(transfo_xl::Config {
-                d_model,
-                n_head,
-                d_inner,
-                n_layer,
-                ..
-            }) => encoder(*d_model, *n_head, *d_inner, *n_layer),
         }
     }
 
@@ -324,13 +224,5 @@ impl Model {
     pub fn parameters(&self) -> usize {
         let weights = self.weights();
         weights.iter().map(|weight| weight.shape.elements()).sum()
-    }
-}
-
-/// The largest number that divides both.
-fn divisor(a: usize, b: usize) -> usize {
-    match b {
-        0 => a,
-        b => divisor(b, a % b),
     }
 }

@@ -2,10 +2,9 @@
 
 use super::error::Error;
 use super::stages::Stages;
-use crate::graph::{Checked, Cost, Role, cost};
+use crate::graph::{Checked, Cost, Graph, Role, cost};
 use crate::hlo::{Layout, Port, Program, Signature, lower};
-use crate::models::Outline;
-use crate::sharding::{Mesh, Rules, ShardingError, Target, Workload, choose_mesh};
+use crate::sharding::{Choice, Mesh, ShardingError, Target, check_mesh, choose_mesh};
 use crate::train::recipe::Recipe;
 
 /// A recipe and the machine to compile it for.
@@ -32,7 +31,7 @@ pub struct Lowered {
     pub mesh: Mesh,
     /// Why it is this mesh; none where it was given.
     pub mesh_reason: Option<String>,
-    /// Large weights and state that every device holds whole.
+    /// What is lost on this mesh, and large weights, state and results that every device holds whole.
     pub warnings: Vec<String>,
     /// The step as a graph.
     pub graph: Checked,
@@ -40,29 +39,39 @@ pub struct Lowered {
     pub program: Program,
 }
 
+/// The mesh of a job.
+#[derive(Clone, Debug)]
+pub struct Arranged {
+    /// The mesh.
+    pub mesh: Mesh,
+    /// Why it is this mesh; `None` where it was given.
+    pub reason: Option<String>,
+    /// What is lost on it, a line each.
+    pub lost: Vec<String>,
+}
+
 impl Job {
-    /// The mesh of `devices` devices for a model of `parameters` weights, and why it is this one (`None` if it was given).
+    /// The mesh of `devices` devices for the step `graph`: the one that was given, or else the one that moves the fewest
+    /// bytes.
     ///
     /// # Errors
-    /// A mesh that does not multiply to the devices or lacks an axis that the rules name; or none that divides the model
-    /// and the batch.
-    pub fn place(
-        &self,
-        devices: usize,
-        parameters: u64,
-    ) -> Result<(Mesh, Option<String>), ShardingError> {
-        match &self.mesh {
+    /// A mesh that does not multiply to the devices, that has an axis over which nothing is split, or on which a tensor has no
+    /// place; or no mesh that divides the model and the batch.
+    pub fn place(&self, devices: usize, graph: &Graph) -> Result<Arranged, ShardingError> {
+        let rules = self.recipe.rules.rules();
+        let (mesh, reason) = match &self.mesh {
             Some(mesh) => {
                 mesh.check_devices(devices)?;
-                Rules::standard().check(mesh)?;
-                Ok((mesh.clone(), None))
+                (mesh.clone(), None)
             }
             None => {
-                let workload = workload(&self.recipe, parameters);
-                let (mesh, reason) = choose_mesh(devices, self.target.slices(), &workload)?;
-                Ok((mesh, Some(reason)))
+                let Choice { mesh, reason } =
+                    choose_mesh(graph, &rules, devices, self.target.slices())?;
+                (mesh, Some(reason))
             }
-        }
+        };
+        let lost = check_mesh(graph, &rules, &mesh)?;
+        Ok(Arranged { mesh, reason, lost })
     }
 
     /// Builds, checks, places and lowers the recipe's step for `devices` devices.
@@ -72,7 +81,6 @@ impl Job {
     /// divide: each with the arithmetic.
     pub fn lower(&self, devices: usize, stages: &mut Stages) -> Result<Lowered, Error> {
         let recipe = &self.recipe;
-        let rules = Rules::standard();
         let step = stages.time("build", || -> Result<_, Error> {
             Ok(recipe.step()?.build()?)
         })?;
@@ -81,59 +89,39 @@ impl Job {
         let graph = stages
             .time("check", || step.graph.check())
             .map_err(Error::graph)?;
-        let (mesh, mesh_reason) = stages.time("place", || self.place(devices, parameters))?;
+        let Arranged { mesh, reason, lost } =
+            stages.time("place", || self.place(devices, &graph))?;
         let layout = Layout {
             mesh: &mesh,
-            rules: &rules,
+            rules: &recipe.rules.rules(),
         };
         let program = stages.time("lower", || lower(&graph, &module_name(recipe), layout))?;
         Ok(Lowered {
             parameters,
             cost: cost(&graph),
             mesh,
-            mesh_reason,
-            warnings: whole(&program.signature),
+            mesh_reason: reason,
+            warnings: lost.into_iter().chain(whole(&program.signature)).collect(),
             graph,
             program,
         })
     }
 }
 
-/// What the choice of a mesh depends on.
-pub fn workload(recipe: &Recipe, parameters: u64) -> Workload {
-    let Outline {
-        embed,
-        heads,
-        mlp,
-        residual_blocks,
-    } = recipe.model.outline();
-    Workload {
-        parameters,
-        global_batch: recipe.batch,
-        microbatches: recipe.microbatches,
-        length: recipe.length,
-        embed,
-        heads,
-        mlp,
-        residual_blocks,
-    }
-}
-
 /// A weight of this many bytes is worth a rule that splits it: 64 MiB, below which gathering it would cost more than holding it.
 const LARGE: usize = 64 << 20;
 
-/// A warning for each large weight and state that is whole on every device.
+/// A warning for each large weight, state and result that is whole on every device. A result is whole unless it is pinned or
+/// replaces an input.
 fn whole(signature: &Signature) -> Vec<String> {
     let held = [Role::Weight.name(), Role::State.name()];
-    let ports = signature
-        .inputs
-        .iter()
-        .filter(|port| held.contains(&port.role.as_str()));
+    let inputs = (signature.inputs.iter()).filter(|port| held.contains(&port.role.as_str()));
+    let results = (signature.outputs.iter()).filter(|port| port.aliases.is_none());
     let warn = |port: &Port| {
         let (sharding, shape) = (&port.sharding, &port.shape);
         sharding.warn_if_whole(&signature.mesh, shape, &port.name, LARGE)
     };
-    ports.filter_map(warn).collect()
+    inputs.chain(results).filter_map(warn).collect()
 }
 
 /// The module's name: the recipe's, in the letters that HLO allows.

@@ -11,6 +11,6 @@ mod stages;
 
 pub use compile::{Compiled, compile};
 pub use error::Error;
-pub use job::{Job, Lowered, workload};
+pub use job::{Arranged, Job, Lowered};
 pub use machine::{Built, Machine};
 pub use stages::{Seconds, Stages};

@@ -83,7 +83,7 @@ impl CompileReport {
             warnings: lowered.warnings.clone(),
             advice: match memory.fits {
                 true => Vec::new(),
-                false => advice(recipe, &lowered.mesh, memory),
+                false => advice(recipe, &lowered.graph, &lowered.mesh, memory),
             },
             memory: *memory,
             flops: compiled.flops,

@@ -88,18 +88,19 @@ pub enum ShardingError {
         fix: String,
     },
 
-    /// A rule names a mesh axis that the mesh lacks.
+    /// A mesh axis over which nothing is split.
     #[error(
-        "rule `{rule}` names mesh axis `{mesh_axis}`, but the mesh is {mesh}; \
-         add `{mesh_axis}=1` to the mesh, or change the rule"
+        "mesh {mesh}: devices along `{mesh_axis}` would all do the same work, {size} times; {reason}"
     )]
-    UnknownMeshAxis {
-        /// The rule as text.
-        rule: String,
-        /// The mesh axis that is not there.
-        mesh_axis: String,
+    UnusedMeshAxis {
         /// The mesh as text.
         mesh: String,
+        /// The mesh axis.
+        mesh_axis: String,
+        /// Its size.
+        size: usize,
+        /// Why nothing is split over it, and the way out.
+        reason: String,
     },
 
     /// Rules that cannot be read.
@@ -114,11 +115,13 @@ pub enum ShardingError {
     /// A tensor's axis has no rule.
     #[error(
         "{kind} `{tensor}` {shape}: no rule for axis `{axis}`; \
-         add `{axis}->whole` or `{axis}->MESH_AXIS` to the rules for {kind}s"
+         add \"{axis}->whole\" or \"{axis}->MESH_AXIS\" to {key}"
     )]
     NoRule {
-        /// Weight or activation.
+        /// Weight, state, activation or residual.
         kind: &'static str,
+        /// The key of the recipe that lists the rules.
+        key: &'static str,
         /// The tensor's name.
         tensor: String,
         /// The tensor's shape.
@@ -130,11 +133,13 @@ pub enum ShardingError {
     /// Every rule for an axis wants a mesh axis that another axis of the tensor already has.
     #[error(
         "{kind} {tensor}: mesh axis `{mesh_axis}` used twice, by `{first}` and by `{second}`; \
-         add `{second}->whole` below the other rules of `{second}` for {kind}s"
+         add \"{second}->whole\" to {key}, below its other rules for `{second}`"
     )]
     UsedTwice {
-        /// Weight or activation.
+        /// Weight, state, activation or residual.
         kind: &'static str,
+        /// The key of the recipe that lists the rules.
+        key: &'static str,
         /// The tensor's name and shape.
         tensor: String,
         /// The mesh axis.
@@ -151,7 +156,7 @@ pub enum ShardingError {
          nearest sizes that divide: {sizes}; nearest mesh: {meshes}"
     )]
     NotDivisible {
-        /// Weight or activation.
+        /// Weight, state, activation or residual.
         kind: &'static str,
         /// The tensor's name.
         tensor: String,
@@ -174,9 +179,11 @@ pub enum ShardingError {
         reason: String,
     },
 
-    /// No mesh of `data` and `model` divides the workload.
-    #[error("no data x model mesh of {devices} devices divides this model and batch: {reason}")]
+    /// No mesh of the axes that the rules name divides the program.
+    #[error("no {axes} mesh of {devices} devices divides this model and batch: {reason}")]
     NoMesh {
+        /// The mesh axes, as `data x model`.
+        axes: String,
         /// Devices of the target.
         devices: usize,
         /// What each candidate fails on, and the way out.

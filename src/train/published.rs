@@ -11,6 +11,7 @@ use crate::data::VocabularyName;
 use crate::graph::Policy;
 use crate::models::Model;
 use crate::models::presets::Preset;
+use crate::sharding::RulesConfig;
 
 /// The recipe of `preset`.
 pub(super) fn recipe(preset: &Preset) -> Recipe {
@@ -49,6 +50,7 @@ fn base(preset: &Preset, objective: Objective, optimizer: Optimizer, schedule: S
         name: preset.name.to_string(),
         target: None,
         mesh: None,
+        rules: RulesConfig::default(),
         batch: 1,
         length: 512,
         microbatches: 1,

@@ -14,6 +14,7 @@ use crate::data::{VocabFileError, Vocabulary, VocabularyName, read_vocabulary};
 use crate::graph::{Policy, Remat};
 use crate::models::Model;
 use crate::models::presets;
+use crate::sharding::RulesConfig;
 
 /// A run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +55,9 @@ pub struct Recipe {
     /// The model's own `vocab.txt` or `spiece.model`, whose ids are then used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vocabulary_file: Option<PathBuf>,
+    /// How tensors are split over the mesh: a set of rules by name, or a set with differences.
+    #[serde(default, skip_serializing_if = "RulesConfig::is_default")]
+    pub rules: RulesConfig,
     /// The model.
     pub model: Model,
     /// What it learns.

@@ -18,7 +18,7 @@ use crate::graph::{DType, Graph, GraphError, Role, Shape};
 use crate::hlo::{Layout, Program, Signature, lower};
 use crate::models::weights::load;
 use crate::runtime::{self, Client, DeviceArrays, HostArray, Session};
-use crate::sharding::{Mesh, Rules, ShardingError};
+use crate::sharding::{Mesh, ShardingError};
 
 /// What a run consists of.
 #[derive(Clone, Copy)]
@@ -132,7 +132,7 @@ impl<'a> Trainer<'a> {
     pub fn start(setup: Setup<'a>) -> Result<Self, TrainError> {
         let (step, program) = lowered(setup)?;
         let graph = step::initial(&step).map_err(|error| TrainError::Graph(vec![error]))?;
-        let initial = lower_graph(&graph, "initial", setup.mesh)?;
+        let initial = lower_graph(&graph, "initial", setup)?;
         let initial = Session::new(setup.client, &initial, setup.shardy)?;
         let seed = initial.put(names::SEED, &HostArray::scalar(setup.recipe.seed))?;
         let mut trainer = Trainer::compile(setup, &program)?;
@@ -391,21 +391,17 @@ fn lowered(setup: Setup) -> Result<(step::Step, Program), TrainError> {
         return Err(TrainError::TooManySteps(recipe.steps));
     }
     let step = recipe.step()?.build()?;
-    let program = lower_graph(&step.graph, "step", setup.mesh)?;
+    let program = lower_graph(&step.graph, "step", setup)?;
     Ok((step, program))
 }
 
-fn lower_graph(graph: &Graph, name: &str, mesh: &Mesh) -> Result<Program, TrainError> {
+fn lower_graph(graph: &Graph, name: &str, setup: Setup) -> Result<Program, TrainError> {
     let graph = graph.clone().check().map_err(TrainError::Graph)?;
-    let rules = Rules::standard();
-    Ok(lower(
-        &graph,
-        name,
-        Layout {
-            mesh,
-            rules: &rules,
-        },
-    )?)
+    let layout = Layout {
+        mesh: setup.mesh,
+        rules: &setup.recipe.rules.rules(),
+    };
+    Ok(lower(&graph, name, layout)?)
 }
 
 /// What a run keeps from step to step: weights and optimizer state by name, with their shapes.

@@ -5,7 +5,7 @@ use super::emit::{self, Computation};
 use super::{Lowering, Values, value_of};
 use crate::graph::op::Loop;
 use crate::graph::{DType, Node, NodeId, RegionId, Shape};
-use crate::sharding::ShardingError;
+use crate::sharding::{ShardingError, pin_of};
 
 impl Lowering<'_> {
     /// Lowers the loop `spec`; gives its `while`, whose tuple has the results behind the counter.
@@ -56,7 +56,7 @@ impl Lowering<'_> {
         let zero = computation.scalar(&mut self.ids, shape.dtype, 0.0);
         let zeros = emit::array_shape(&shape);
         let buffer = computation.add(&mut self.ids, "broadcast", zeros, &[zero], |_| {});
-        match self.pin_of(spec.body, row) {
+        match pin_of(self.graph, spec.body, row) {
             Some(kind) if self.partitioned => {
                 let sharding = self.place(kind, &shape, &self.describe(spec.body, row))?;
                 Ok(computation.pinned(&mut self.ids, buffer, &sharding, self.layout.mesh))

@@ -20,15 +20,17 @@ use super::proto::{
     AliasEntryProto, HloComputationProto, HloInputOutputAliasProto, HloModuleProto,
 };
 use crate::graph::ir::ROOT;
-use crate::graph::{Checked, DType, NodeId, Op, Pin, RegionId, Role, Shape};
-use crate::sharding::{Kind, Mesh, Rules, Sharding, ShardingError, resolve, sdy_mesh};
+use crate::graph::{Checked, DType, NodeId, Op, RegionId, Shape};
+use crate::sharding::{
+    Kind, Mesh, Rules, Sharding, ShardingError, loop_axes, pin_of, resolve, sdy_mesh,
+};
 
 /// Where tensors lie: the mesh, and the rules that map axis names to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<'a> {
     /// The logical mesh.
     pub mesh: &'a Mesh,
-    /// The rules for weights and activations.
+    /// The rules for weights, state and activations.
     pub rules: &'a Rules,
 }
 
@@ -37,9 +39,13 @@ pub struct Layout<'a> {
 /// # Errors
 /// A tensor that the rules cannot place on the mesh, with the arithmetic.
 pub fn lower(graph: &Checked, name: &str, layout: Layout) -> Result<Program, ShardingError> {
+    let rules = layout.rules.with_whole(loop_axes(graph));
     let mut lowering = Lowering {
         graph,
-        layout,
+        layout: Layout {
+            rules: &rules,
+            ..layout
+        },
         partitioned: layout.mesh.devices() > 1,
         ids: Ids::default(),
         computations: Vec::new(),
@@ -72,7 +78,7 @@ impl Lowering<'_> {
         let mut inputs = Vec::new();
         for (number, &(id, name, role)) in parameters.iter().enumerate() {
             let shape = graph.root().shape(id);
-            let sharding = self.place(kind_of(role), shape, name)?;
+            let sharding = self.place(role.into(), shape, name)?;
             let (mesh, partitioned) = (self.layout.mesh, self.partitioned);
             computation.set_scope(String::new());
             let parameter =
@@ -138,7 +144,7 @@ impl Lowering<'_> {
                 // What is neither pinned nor an update (losses, counts) is a figure that every device shows.
                 None => (
                     "metric".to_string(),
-                    match self.pin_of(ROOT, output.node) {
+                    match pin_of(self.graph, ROOT, output.node) {
                         Some(kind) => self.place(kind, shape, &output.name)?,
                         None => Sharding::replicated(shape.rank()),
                     },
@@ -231,14 +237,6 @@ impl Lowering<'_> {
         resolve(self.layout.rules, self.layout.mesh, kind, shape, name)
     }
 
-    /// The rules by which `node` is pinned, if it is.
-    fn pin_of(&self, region: RegionId, node: NodeId) -> Option<Kind> {
-        match self.graph.region(region).node(node).op {
-            Op::Pin(pin) => Some(kind_of_pin(pin)),
-            _ => None,
-        }
-    }
-
     /// The computation that combines two scalars with `opcode`.
     fn reducer(&mut self, opcode: &'static str, dtype: DType) -> i64 {
         if let Some(known) = self.reducers.get(&(opcode, dtype)) {
@@ -258,21 +256,6 @@ impl Lowering<'_> {
 
 /// `Kind` of HloInputOutputAliasProto: the runtime may refuse the donation.
 const MAY_ALIAS: i32 = 1;
-
-fn kind_of(role: Role) -> Kind {
-    match role {
-        Role::Weight | Role::State => Kind::Weight,
-        Role::Memory | Role::Step | Role::Seed | Role::Batch => Kind::Activation,
-    }
-}
-
-fn kind_of_pin(pin: Pin) -> Kind {
-    match pin {
-        Pin::Weight => Kind::Weight,
-        Pin::Activation => Kind::Activation,
-        Pin::Residual => Kind::Residual,
-    }
-}
 
 /// The value of a node; nodes only read earlier ones, so a checked graph always has it.
 fn value_of(values: &Values, id: NodeId) -> i64 {

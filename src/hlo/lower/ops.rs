@@ -1,7 +1,7 @@
 //! What each operation becomes in HLO. Shapes are known to be right: the graph is checked.
 
+use super::Lowering;
 use super::emit::{self, Computation, array_shape};
-use super::{Lowering, kind_of_pin};
 use crate::graph::op::{Binary, Comparison, Literal, Reduction};
 use crate::graph::{AxisName, DType, Node, Op, RegionId, Shape};
 use crate::hlo::proto::{
@@ -167,7 +167,7 @@ impl Lowering<'_> {
             Op::Get { index, .. } => into.element(&mut self.ids, of[0], *index + 1),
             Op::Pin(pin) if self.partitioned => {
                 let name = format!("{}/{}", graph.scopes.path(node.scope), node.op.name());
-                let sharding = self.place(kind_of_pin(*pin), shape, &name)?;
+                let sharding = self.place((*pin).into(), shape, &name)?;
                 into.pinned(&mut self.ids, of[0], &sharding, self.layout.mesh)
             }
             Op::Barrier => into.add(&mut self.ids, "opt-barrier", array_shape(shape), of, |_| {}),

@@ -73,7 +73,7 @@ impl<'g> Update<'_, 'g> {
     /// Gives the state `kind` its next value.
     fn set_state(&self, kind: &str, next: Tensor<'g>) {
         self.builder
-            .update(&self.state_name(kind), next.pin_weight());
+            .update(&self.state_name(kind), next.pin_state());
     }
 
     fn state_name(&self, kind: &str) -> String {
