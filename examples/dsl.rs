@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use ribosome::graph::{Builder, DType, Init, Remat, Role, Shape};
 use ribosome::hlo::{Layout, lower, text};
-use ribosome::runtime::{Client, HostArray, Platform, Purpose, Session, open};
+use ribosome::runtime::{Client, CompileConfig, HostArray, Platform, Purpose, Session, open};
 use ribosome::sharding::{Mesh, Rules};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}", text::print(&program.module));
 
     let client = Client::cpu(open(Platform::Cpu, Purpose::Run)?, 2)?;
-    let session = Session::new(&client, &program, true)?;
+    let session = Session::new(&client, &program, &CompileConfig::for_virtual_devices(2))?;
     let mut state = BTreeMap::new();
     for port in &session.signature().inputs {
         let values: Vec<_> = (0..port.shape.elements())

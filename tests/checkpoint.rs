@@ -6,8 +6,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use common::run::{Tensors, preset, state};
+use common::run::{Tensors, preset, state, training};
 use ribosome::data::{Dataset, PROT_T5};
+use ribosome::sharding::Partitioner;
 use ribosome::train::checkpoint::Checkpoint;
 use ribosome::train::recipe::Recipe;
 use ribosome::train::run::{Event, Flow, Plan, run};
@@ -33,7 +34,7 @@ fn recipe(settings: &[(&str, &str)]) -> Recipe {
 
 /// Calls `test` with the setup of `recipe` on `mesh`.
 fn on<T>(recipe: &Recipe, mesh: &str, data: &Dataset, test: impl FnOnce(Setup) -> T) -> T {
-    common::run::on(recipe, mesh, true, data, test)
+    common::run::on(recipe, mesh, Partitioner::Shardy, data, test)
 }
 
 /// The run that never stopped.
@@ -176,17 +177,21 @@ fn a_checkpoint_of_another_model_is_refused_before_compiling() {
 
 #[test]
 fn ids_without_an_embedding_are_refused() {
-    let refusal = |settings: &[(&str, &str)]| {
-        on(&recipe(settings), MESH, data(), |setup| {
-            Trainer::start(setup).err().unwrap().to_string()
-        })
-    };
-    let message = refusal(&[("model.vocab_size", "64")]);
+    let few = recipe(&[("model.vocab_size", "64")]);
+    let refusal = training(&few, MESH, Partitioner::Shardy).err().unwrap();
+    let message = refusal.to_string();
     assert!(
         message.contains("goes up to id 127, and the model has 64"),
         "{message}"
     );
-    let message = refusal(&[("steps", "3000000000")]);
+}
+
+#[test]
+fn more_steps_than_the_counter_holds_are_refused() {
+    let long = recipe(&[("steps", "3000000000")]);
+    let message = on(&long, MESH, data(), |setup| {
+        Trainer::start(setup).err().unwrap().to_string()
+    });
     assert!(message.contains("at most 2147483647 steps"), "{message}");
 }
 

@@ -248,6 +248,109 @@ fn a_program_that_does_not_fit_ends_with_3_and_advice() {
     );
 }
 
+/// A product and an update, as `lower --emit graph` prints them.
+const GRAPH: &str = "graph {
+  %0 = parameter name=w role=weight : f32[embed=8, mlp=4]
+  %1 = parameter name=x role=batch : f32[batch=4, embed=8]
+  %2 = dot over=[embed] %1, %0 : f32[batch=4, mlp=4]
+  %3 = reduce kind=sum over=[batch, mlp] %2 : f32[]
+  %4 = add %0, %0 : f32[embed=8, mlp=4]
+  output w = %4 replaces w
+  output y = %3
+}
+";
+
+#[test]
+fn a_program_is_compiled_without_a_recipe() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let graph = path("product.txt");
+    fs::write(&graph, GRAPH).expect("a file");
+    let saved = path("saved.hlo.pb");
+    let mesh = "--mesh data=2,model=2";
+    assert_eq!(stdout(&format!("lower {graph} {mesh} --emit graph")), GRAPH);
+    stdout(&format!(
+        "lower {graph} --on cpu:4 {mesh} --emit proto -o {saved}"
+    ));
+    let of_graph = json(&stdout(&format!(
+        "compile {graph} --on v3-8 --mesh data=4,model=2 --json"
+    )));
+    assert_eq!(of_graph["model"], "product");
+    assert_eq!(number(&of_graph, "/parameters"), 32.0);
+    assert_eq!(number(&of_graph, "/flops/model_per_step"), 256.0);
+    assert!(number(&of_graph, "/forecast/mfu") > 0.0);
+    let out = path("out");
+    let of_saved = json(&stdout(&format!(
+        "compile {saved} --on cpu:4 --json --out {out}"
+    )));
+    assert_eq!(of_saved["model"], "product");
+    assert_eq!(of_saved["mesh"]["model"], 2);
+    for report in [&of_graph, &of_saved] {
+        for key in ["global_batch", "length", "tokens_per_step"] {
+            assert_eq!(report.get(key), Some(&Value::Null), "{key}");
+        }
+        assert_eq!(report["advice"], serde_json::json!([]));
+    }
+    assert_eq!(of_saved["flops"]["model_per_step"], Value::Null);
+    // Written out again it is the same program.
+    let read = |name: &str| fs::read(name).expect("a file");
+    assert!(read(&format!("{out}/product.hlo.pb")) == read(&saved));
+    assert!(read(&format!("{out}/product.json")) == read(&path("saved.json")));
+    // The module's text and shardings need no graph.
+    let hlo = stdout(&format!("lower {saved} --emit hlo"));
+    assert_eq!(hlo, stdout(&format!("lower {graph} {mesh} --emit hlo")));
+    let text = stdout(&format!("compile {saved} --on cpu:4"));
+    assert!(text.contains("product with 32 parameters"), "{text}");
+    assert!(!text.contains("tokens a step"), "{text}");
+
+    for (args, message) in [
+        (
+            format!("compile {saved}"),
+            "product names no target; say which with --on",
+        ),
+        (
+            format!("compile {saved} --on cpu:8"),
+            "2 x 2 = 4 devices, but the target has 8",
+        ),
+        (
+            format!("compile {graph} --on cpu:4"),
+            "product is a graph, for which no mesh is chosen",
+        ),
+        (
+            format!("compile {saved} --on cpu:4 --batch 3"),
+            "--batch changes a recipe, and ",
+        ),
+        (
+            format!("lower {saved} --set steps=3"),
+            "--set changes a recipe, and ",
+        ),
+        (
+            format!("lower {saved} --phase 2"),
+            "--phase changes a recipe, and ",
+        ),
+        (
+            format!("lower {saved} --emit graph"),
+            "product is a lowered program, which has no graph",
+        ),
+        (
+            format!("compile {} --on cpu", dir.path().display()),
+            " is a folder; a program is either ",
+        ),
+        (
+            format!("train {saved} --data x --on cpu:4"),
+            " is a program, and this command takes a recipe",
+        ),
+    ] {
+        let found = usage(&args);
+        assert!(found.contains(message), "{args}: {found}");
+    }
+    let gone = refused(
+        ribosome(&format!("compile {} --on cpu", path("gone.hlo.pb"))),
+        1,
+    );
+    assert!(gone.contains("gone.hlo.pb: No such file"), "{gone}");
+}
+
 #[test]
 fn an_unknown_model_gives_the_nearest_names() {
     assert_snapshot!(usage("compile prot-t5-xll --on v3-8"));
@@ -261,7 +364,41 @@ fn a_mesh_must_multiply_to_the_devices() {
     assert_snapshot!(usage(
         "lower prot-t5-tiny --on cpu:8 --mesh data=eight,model=1"
     ));
-    assert_snapshot!(usage("lower prot-t5-tiny --on cpu:8 --mesh data=8"));
+}
+
+#[test]
+fn a_mesh_has_the_axes_that_rules_name() {
+    // An axis that the mesh lacks counts as 1.
+    let report = json(&stdout(
+        "lower prot-t5-tiny --on cpu:8 --mesh data=8 --json",
+    ));
+    assert_eq!(report["mesh"], "data=8");
+    assert_snapshot!(usage("lower prot-t5-tiny --on cpu:8 --mesh data=4,modle=2"));
+    assert_snapshot!(usage(
+        "lower prot-t5-tiny --on cpu:8 --mesh data=4,model=2 --rules zero1"
+    ));
+}
+
+#[test]
+fn rules_are_sets_by_name_with_differences() {
+    assert_snapshot!(stdout("rules"));
+    assert_snapshot!(stdout("rules zero1"));
+    let momentum = "--set optimizer.name=momentum --set model.layers=1 --emit sharding";
+    assert_snapshot!(stdout(&format!(
+        "lower prot-bert-tiny --on cpu:8 --rules zero1 {momentum}"
+    )));
+    let other = "--set rules.weights=[\"embed->whole\"]";
+    let table = stdout(&format!(
+        "lower prot-bert-tiny --on cpu:8 --mesh data=8 {other} {momentum}"
+    ));
+    assert!(!table.contains("embed:data"), "{table}");
+    assert_snapshot!(usage("lower prot-t5-tiny --on cpu:8 --rules zero"));
+    assert_snapshot!(usage(
+        "lower prot-t5-tiny --on cpu:8 --set rules.weights=[\"embed=data\"]"
+    ));
+    assert_snapshot!(usage(
+        "lower prot-t5-tiny --on cpu:8 --set rules.weigths=[]"
+    ));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use ribosome::models::weights::{self, Entry};
 use ribosome::models::{Context, albert, bert, electra, layers, megatron};
 use ribosome::pipeline::Machine;
 use ribosome::runtime::Settings;
-use ribosome::sharding::Mesh;
+use ribosome::sharding::{Mesh, Partitioner};
 
 /// A loss of the model's logits and its gradient by every weight, for `batch` rows of `length` tokens. In `bf16`, the type of
 /// training, with dropout.
@@ -270,7 +270,7 @@ fn collectives(graph: Graph) -> Vec<Collective> {
     let program = common::lowered(graph, mesh);
     let settings = Settings::from_environment().unwrap();
     let machine = Machine::open(&"v3-8".parse().unwrap(), &settings).unwrap();
-    let built = machine.compile(&program, true).unwrap();
+    let built = machine.compile(&program, Partitioner::Shardy).unwrap();
     let bytes = built.executable().optimized_program().unwrap();
     let module = HloModuleProtoWithConfig::decode(bytes.as_slice()).unwrap();
     let axes: Vec<_> = (Mesh::parse(mesh).unwrap().axes().iter())

@@ -5,7 +5,7 @@ use std::fs;
 
 use ribosome::graph::Graph;
 use ribosome::pipeline::{Arranged, Job, Stages};
-use ribosome::sharding::{Target, device_order, known_targets};
+use ribosome::sharding::{Partitioner, Target, Torus, known_targets};
 use ribosome::train::recipe::Recipe;
 
 /// Every named machine, and some of other shapes.
@@ -34,7 +34,7 @@ fn place(recipe: &Recipe, graph: &Graph, target: Target) -> Result<Arranged, Str
         recipe: recipe.clone(),
         target,
         mesh: None,
-        shardy: true,
+        partitioner: Partitioner::Shardy,
     };
     job.place(devices, graph).map_err(|error| error.to_string())
 }
@@ -118,7 +118,9 @@ fn machines_with_a_factor_that_no_weight_has() {
         assert_eq!(placed.lost.len(), 1, "{target}: {:?}", placed.lost);
         assert!(placed.lost[0].contains(lost), "{target}: {:?}", placed.lost);
         // The torus has room for it, and the program is one.
-        device_order(target.topology().unwrap(), &placed.mesh).unwrap();
+        Torus::of(target.topology().unwrap())
+            .order(&placed.mesh)
+            .unwrap();
     }
 }
 
@@ -131,7 +133,9 @@ fn machines_with_a_factor_that_nothing_has() {
     for target in ["v4-384", "v5p-384", "v4-1536", "v5p-1280", "v5p-12288"] {
         let target: Target = target.parse().unwrap();
         let placed = place(&recipe, &graph, target.clone()).unwrap();
-        device_order(target.topology().unwrap(), &placed.mesh).unwrap();
+        Torus::of(target.topology().unwrap())
+            .order(&placed.mesh)
+            .unwrap();
         lines += &format!(
             "{target}: {}\n  {}\n",
             placed.mesh,
@@ -191,7 +195,7 @@ fn a_choice_is_deterministic_and_lowers() {
         recipe,
         target: "cpu:8".parse().unwrap(),
         mesh: None,
-        shardy: true,
+        partitioner: Partitioner::Shardy,
     };
     let lowered = |job: &Job| job.lower(8, &mut Stages::default()).unwrap();
     let (first, second) = (lowered(&job), lowered(&job));

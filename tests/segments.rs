@@ -10,7 +10,8 @@ use ribosome::graph::{Builder, DType, Graph, Key, Policy, Remat, Role, Shape, Te
 use ribosome::hlo::Program;
 use ribosome::models::relative_attention::relative_shift;
 use ribosome::models::{Context, transfo_xl, xlnet};
-use ribosome::runtime::{HostArray, Session};
+use ribosome::runtime::{CompileConfig, HostArray, Session};
+use ribosome::sharding::Partitioner;
 
 #[test]
 fn the_shift_gives_each_key_its_distance() {
@@ -174,7 +175,11 @@ fn two_streams<'g>(cx: Context<'g>, memory: Tensor<'g>) -> Read<'g> {
 }
 
 /// Runs `program` on its mesh's devices with weights and tokens from a fixed seed.
-fn outputs(program: &Program, devices: usize, shardy: bool) -> BTreeMap<String, Vec<f64>> {
+fn outputs(
+    program: &Program,
+    devices: usize,
+    partitioner: Partitioner,
+) -> BTreeMap<String, Vec<f64>> {
     let mut state = 11;
     let inputs = program.signature.inputs.iter().map(|port| {
         let floats = port.shape.dtype.is_float();
@@ -186,7 +191,8 @@ fn outputs(program: &Program, devices: usize, shardy: bool) -> BTreeMap<String, 
         let array = HostArray::from_f64(port.shape.clone(), &values).unwrap();
         (port.name.clone(), array)
     });
-    let session = Session::new(&common::cpu(devices), program, shardy).unwrap();
+    let config = CompileConfig::for_virtual_devices(devices).with_partitioner(partitioner);
+    let session = Session::new(&common::cpu(devices), program, &config).unwrap();
     let outputs = session.evaluate(&inputs.collect()).unwrap();
     let outputs = outputs.into_iter();
     outputs
@@ -197,10 +203,10 @@ fn outputs(program: &Program, devices: usize, shardy: bool) -> BTreeMap<String, 
 fn agrees(model: impl for<'g> Fn(Context<'g>, Tensor<'g>) -> Read<'g> + Copy) {
     let graph = |remat| record(Policy::F32, remat, model);
     let one = common::lowered(graph(Remat::Full), "data=1,model=1");
-    let expected = outputs(&one, 1, true);
+    let expected = outputs(&one, 1, Partitioner::Shardy);
     let four = common::lowered(graph(Remat::Names), "data=2,model=2");
-    for shardy in [true, false] {
-        for (name, values) in outputs(&four, 4, shardy) {
+    for partitioner in Partitioner::ALL {
+        for (name, values) in outputs(&four, 4, partitioner) {
             assert_close(&name, &values, &expected[&name], 2e-5);
         }
     }

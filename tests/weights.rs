@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::run::training;
 use ribosome::data::{Dataset, PROT_T5};
 use ribosome::graph::Weight;
 use ribosome::models::Model;
@@ -14,11 +15,11 @@ use ribosome::models::hugging_face::Found;
 use ribosome::models::presets::presets;
 use ribosome::models::weights::{Export, FolderError, layer_shape};
 use ribosome::runtime::HostArray;
-use ribosome::sharding::Mesh;
+use ribosome::sharding::Partitioner;
 use ribosome::train::checkpoint::Checkpoint;
 use ribosome::train::convert::{ConvertError, export, import};
 use ribosome::train::recipe::Recipe;
-use ribosome::train::trainer::{Setup, Trainer};
+use ribosome::train::trainer::Trainer;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -570,16 +571,9 @@ fn a_run_starts_from_imported_weights() {
     });
     let proteins = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/proteins.fasta");
     let data = Dataset::from_fasta(&[proteins], &PROT_T5).unwrap();
-    let mesh = Mesh::parse("data=4,model=2").unwrap();
-    let client = common::cpu(8);
-    let setup = Setup {
-        recipe: &recipe,
-        mesh: &mesh,
-        client: &client,
-        shardy: true,
-        data: &data,
-    };
-    let mut trainer = Trainer::resume(setup, &checkpoint).unwrap();
+    let ready = |recipe| training(recipe, "data=4,model=2", Partitioner::Shardy).unwrap();
+    let run = ready(&recipe);
+    let mut trainer = Trainer::resume(run.setup(&data), &checkpoint).unwrap();
     assert_eq!(trainer.done(), 0);
     assert_eq!(trainer.differences(&checkpoint), [""; 0]);
     let weights = recipe.model.weights();
@@ -598,13 +592,8 @@ fn a_run_starts_from_imported_weights() {
     assert!(files(&out)["config.json"] == files(&model)["config.json"]);
     assert!(files(&out)[SINGLE] != files(&model)[SINGLE]);
     let other = recipe.set("model.d_ff", "128").unwrap();
-    let error = Trainer::resume(
-        Setup {
-            recipe: &other,
-            ..setup
-        },
-        &Checkpoint::open(&path).unwrap(),
-    );
+    let other = ready(&other);
+    let error = Trainer::resume(other.setup(&data), &Checkpoint::open(&path).unwrap());
     assert!(
         error
             .err()

@@ -1,10 +1,10 @@
 //! The arguments that several subcommands share: what to build, for which machine, and how to report.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::pipeline::Job;
-use crate::sharding::{Mesh, RuleSet, Target};
-use crate::train::recipe::{Recipe, RematName};
+use crate::pipeline::{self, Job, ProgramFile};
+use crate::sharding::{Mesh, Partitioner, RuleSet, Target};
+use crate::train::recipe::{Recipe, RecipeError, RematName};
 use anyhow::Result;
 use clap::ValueEnum;
 
@@ -13,7 +13,8 @@ use super::exit::Usage;
 /// What to build and for what.
 #[derive(clap::Args)]
 pub struct WhatArgs {
-    /// A model by name (`ribosome models` lists them) or a recipe file (.toml)
+    /// A model by name (`ribosome models` lists them), a recipe file (.toml), or a program: a graph's text, or NAME.hlo.pb
+    /// with NAME.json beside it
     what: String,
     /// Which phase of the recipe, from 1
     #[arg(long, value_name = "N")]
@@ -36,8 +37,8 @@ pub struct WhatArgs {
     #[arg(long)]
     length: Option<usize>,
     /// Which of XLA's partitioners splits the program
-    #[arg(long, value_enum, default_value_t = Partitioner::Shardy)]
-    partitioner: Partitioner,
+    #[arg(long, value_enum, default_value_t = PartitionerName::Shardy)]
+    partitioner: PartitionerName,
     /// What the backward pass finds saved
     #[arg(long, value_enum)]
     remat: Option<Remat>,
@@ -49,10 +50,19 @@ pub struct WhatArgs {
     set: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Partitioner {
+#[derive(Clone, Copy, ValueEnum)]
+enum PartitionerName {
     Shardy,
     Gspmd,
+}
+
+impl From<PartitionerName> for Partitioner {
+    fn from(name: PartitionerName) -> Self {
+        match name {
+            PartitionerName::Shardy => Partitioner::Shardy,
+            PartitionerName::Gspmd => Partitioner::Gspmd,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -74,17 +84,106 @@ impl From<Remat> for RematName {
     }
 }
 
+/// What a command works on.
+pub enum What {
+    /// A recipe and its machine.
+    Recipe(Box<Job>),
+    /// A program from files, and what else was said of it.
+    Program {
+        /// The program.
+        file: ProgramFile,
+        /// The machine, if one was named.
+        target: Option<Target>,
+        /// The mesh, if one was given.
+        mesh: Option<Mesh>,
+        /// The rules that place a graph.
+        rules: RuleSet,
+        /// Which partitioner splits it.
+        partitioner: Partitioner,
+    },
+}
+
+impl What {
+    /// What progress and reports call it.
+    pub fn name(&self) -> String {
+        match self {
+            What::Recipe(job) => job.recipe.name.clone(),
+            What::Program { file, .. } => file.name(),
+        }
+    }
+}
+
 impl WhatArgs {
-    /// The recipe with all that was changed on the command line, and its machine.
+    /// The recipe or the program that was asked for. A model's name goes before a file of that name.
+    pub fn read(&self) -> Result<What> {
+        let path = Path::new(&self.what);
+        let is_path = || path.exists() || self.what.contains('/') || self.what.ends_with(".pb");
+        match Recipe::load(&self.what) {
+            Err(RecipeError::UnknownModel { .. }) if is_path() => self.program(path),
+            recipe => Ok(What::Recipe(Box::new(self.job_of(recipe?)?))),
+        }
+    }
+
+    /// The recipe that was asked for, and its machine.
     pub fn job(&self) -> Result<Job> {
-        let recipe = Recipe::load(&self.what)?;
+        match self.read()? {
+            What::Recipe(job) => Ok(*job),
+            What::Program { .. } => {
+                let message = format!(
+                    "{} is a program, and this command takes a recipe: a model's name or a .toml file",
+                    self.what
+                );
+                Err(Usage(message).into())
+            }
+        }
+    }
+
+    /// The set of rules that was asked for.
+    fn rule_set(&self) -> Result<Option<RuleSet>> {
+        let named = self.rules.as_deref().map(RuleSet::named).transpose();
+        Ok(named.map_err(|message| Usage(format!("--rules: {message}")))?)
+    }
+
+    /// The program at `path`, which no flag that changes a recipe can change.
+    fn program(&self, path: &Path) -> Result<What> {
+        let file = ProgramFile::open(path).map_err(pipeline::Error::from)?;
+        for (flag, given) in [
+            ("--phase", self.phase.is_some()),
+            ("--batch", self.batch.is_some()),
+            ("--length", self.length.is_some()),
+            ("--remat", self.remat.is_some()),
+            ("--microbatches", self.microbatches.is_some()),
+            ("--set", !self.set.is_empty()),
+            // A graph is still to be placed; a saved module has been.
+            (
+                "--rules",
+                self.rules.is_some() && matches!(file, ProgramFile::Saved(_)),
+            ),
+        ] {
+            if given {
+                let message = format!(
+                    "{flag} changes a recipe, and {} is a program that is made already",
+                    self.what
+                );
+                return Err(Usage(message).into());
+            }
+        }
+        Ok(What::Program {
+            file,
+            target: self.on.as_deref().map(str::parse).transpose()?,
+            mesh: self.mesh.as_deref().map(Mesh::parse).transpose()?,
+            rules: self.rule_set()?.unwrap_or_default(),
+            partitioner: self.partitioner.into(),
+        })
+    }
+
+    /// The recipe with all that was changed on the command line, and its machine.
+    fn job_of(&self, recipe: Recipe) -> Result<Job> {
         let mut recipe = recipe.phase(self.phase.unwrap_or(1))?;
         for change in &self.set {
             recipe = set(recipe, change)?;
         }
-        if let Some(set) = &self.rules {
-            let set =
-                RuleSet::named(set).map_err(|message| Usage(format!("--rules: {message}")))?;
+        if let Some(set) = self.rule_set()? {
             recipe.rules = set.into();
         }
         recipe.batch = self.batch.unwrap_or(recipe.batch);
@@ -95,22 +194,26 @@ impl WhatArgs {
         let own = self.on.is_none() || self.on == recipe.target;
         recipe.mesh = self.mesh.clone().or(recipe.mesh.filter(|_| own));
         recipe.target = self.on.clone().or(recipe.target);
-        job_of(recipe, self.partitioner == Partitioner::Shardy)
+        job_of(recipe, self.partitioner.into())
     }
 }
 
 /// The recipe with its own machine and mesh.
-pub fn job_of(recipe: Recipe, shardy: bool) -> Result<Job> {
+pub fn job_of(recipe: Recipe, partitioner: Partitioner) -> Result<Job> {
     let Some(target) = &recipe.target else {
-        let message = format!("{} names no target; say which with --on", recipe.name);
-        return Err(Usage(message).into());
+        return Err(no_target(&recipe.name));
     };
     Ok(Job {
         target: target.parse::<Target>()?,
         mesh: recipe.mesh.as_deref().map(Mesh::parse).transpose()?,
         recipe,
-        shardy,
+        partitioner,
     })
+}
+
+/// Nothing says which machine `name` is for.
+pub fn no_target(name: &str) -> anyhow::Error {
+    Usage(format!("{name} names no target; say which with --on")).into()
 }
 
 /// `recipe` with one `key=value`. `model.layers` is every stack of the model.

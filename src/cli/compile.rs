@@ -1,15 +1,15 @@
-//! `ribosome compile`: lower, compile, report.
+//! `ribosome compile`: lower, compile, report; of a recipe, or of a program that comes from elsewhere.
 
-use crate::pipeline;
+use crate::pipeline::{self, compile_program};
 use crate::report::CompileReport;
 use crate::runtime::Settings;
 use anyhow::Result;
 
-use super::args::{OutputArgs, WhatArgs};
+use super::args::{OutputArgs, What, WhatArgs, no_target};
 use super::exit::Status;
 use super::output::{Progress, prepare, print, write, write_program};
 
-/// Compiles a model's training step for a machine that need not be there, and says whether it fits and how long a step takes
+/// Compiles a model's training step, or a saved program, for a machine that need not be there, and says whether it fits and how long a step takes
 #[derive(clap::Args)]
 #[command(after_help = "Example: ribosome compile prot-t5-xl --on v3-1024 --mesh data=256,model=4")]
 pub struct Args {
@@ -22,15 +22,35 @@ pub struct Args {
 impl Args {
     /// Runs the command.
     pub fn run(self) -> Result<Status> {
-        let job = self.what.job()?;
+        let what = self.what.read()?;
         if let Some(folder) = &self.output.out {
             prepare(folder)?;
         }
-        let progress = Progress::new(&job.recipe.name, self.output.quiet || self.output.json);
-        let compiled =
-            pipeline::compile(&job, &Settings::from_environment()?, &mut progress.stages())?;
+        let settings = Settings::from_environment()?;
+        let progress = Progress::new(&what.name(), self.output.quiet || self.output.json);
+        let mut stages = progress.stages();
+        let (recipe, compiled) = match what {
+            What::Recipe(job) => {
+                let compiled = pipeline::compile(&job, &settings, &mut stages)?;
+                (Some(job.recipe), compiled)
+            }
+            What::Program {
+                file,
+                target,
+                mesh,
+                rules,
+                partitioner,
+            } => {
+                let target = target.ok_or_else(|| no_target(&file.name()))?;
+                let program = file.lower(mesh.as_ref(), &rules.rules(), &mut stages)?;
+                let compiled =
+                    compile_program(program, &target, partitioner, &settings, &mut stages)?;
+                (None, compiled)
+            }
+        };
+        drop(stages);
         drop(progress);
-        let report = CompileReport::new(&job, &compiled);
+        let report = CompileReport::new(recipe.as_ref(), &compiled);
         if let Some(folder) = &self.output.out {
             write_program(folder, &report.model, &compiled.lowered.program)?;
             write(&folder.join("report.json"), report.json().as_bytes())?;

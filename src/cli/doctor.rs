@@ -8,8 +8,8 @@ use crate::graph::{Builder, DType, Role, Shape};
 use crate::hlo::{Layout, Program, lower};
 use crate::pipeline::Machine;
 use crate::report::table::table;
-use crate::runtime::{HostArray, Platform, Plugin, Session, Settings};
-use crate::sharding::{Mesh, Rule, Rules, Target};
+use crate::runtime::{HostArray, Platform, Plugin, Settings};
+use crate::sharding::{Mesh, Partitioner, Rule, Rules, Target};
 use anyhow::Result;
 use serde::Serialize;
 
@@ -181,10 +181,7 @@ fn tiny_shape(devices: usize) -> Shape {
 fn run_on_cpu(settings: &Settings) -> Result<(Plugin, String)> {
     const DEVICES: usize = 2;
     let machine = Machine::open(&Target::Cpu { devices: DEVICES }, settings)?;
-    let Some(client) = machine.client() else {
-        anyhow::bail!("the CPU plugin gives no client");
-    };
-    let session = Session::new(client, &tiny_program(DEVICES)?, true)?;
+    let session = machine.session(&tiny_program(DEVICES)?, Partitioner::default())?;
     let x = HostArray::from_values(tiny_shape(DEVICES), &[1.0f32, 2.0, 3.0, 4.0])?;
     let outputs = session.evaluate(&[("x".to_string(), x)].into())?;
     let y = outputs["y"].to_f64();
@@ -199,7 +196,10 @@ fn run_on_cpu(settings: &Settings) -> Result<(Plugin, String)> {
 fn compile_for(target: &str, settings: &Settings) -> Result<(Plugin, String)> {
     let target: Target = target.parse()?;
     let machine = Machine::open(&target, settings)?;
-    machine.compile(&tiny_program(machine.devices().len())?, true)?;
+    machine.compile(
+        &tiny_program(machine.devices().len())?,
+        Partitioner::default(),
+    )?;
     let says = format!("compiled a program for {} without one", target.mapping());
     Ok((machine.plugin(), says))
 }

@@ -7,15 +7,16 @@ use crate::hlo::{Port, Signature, text};
 use crate::pipeline::{Lowered, Machine};
 use crate::report::table::{size, table};
 use crate::runtime::Settings;
+use crate::sharding::Target;
 use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::args::{OutputArgs, WhatArgs};
-use super::exit::Status;
+use super::args::{OutputArgs, What, WhatArgs};
+use super::exit::{Status, Usage};
 use super::output::{Progress, prepare, print, print_json, write, write_program};
 
-/// Lowers a model's training step to HLO, without compiling it
+/// Lowers a model's training step, or a graph's text, to HLO, without compiling it
 #[derive(clap::Args)]
 #[command(after_help = "Example: ribosome lower prot-t5-tiny --on cpu:8 --emit sharding")]
 pub struct Args {
@@ -46,31 +47,43 @@ enum Emit {
 impl Args {
     /// Runs the command.
     pub fn run(self) -> Result<Status> {
-        let job = self.what.job()?;
+        let what = self.what.read()?;
         if let Some(folder) = &self.report.out {
             prepare(folder)?;
         }
-        let progress = Progress::new(&job.recipe.name, self.report.quiet || self.report.json);
+        let name = what.name();
+        let progress = Progress::new(&name, self.report.quiet || self.report.json);
         let mut stages = progress.stages();
-        let devices = match job.target.devices() {
-            Some(devices) => devices,
-            // Only the plugin knows how many devices an attached TPU has.
-            None => Machine::open(&job.target, &Settings::from_environment()?)?
-                .devices()
-                .len(),
+        let lowered = match what {
+            What::Recipe(job) => job.lower(devices(&job.target)?, &mut stages)?,
+            What::Program {
+                file,
+                target,
+                mesh,
+                rules,
+                ..
+            } => {
+                let lowered = file.lower(mesh.as_ref(), &rules.rules(), &mut stages)?;
+                if let Some(target) = &target {
+                    lowered.mesh.check_devices(devices(target)?)?;
+                }
+                lowered
+            }
         };
-        let lowered = job.lower(devices, &mut stages)?;
         let seconds = stages.seconds();
         drop(stages);
         drop(progress);
-        let (files, text) = self.emit(&job.recipe.name, &lowered)?;
+        for warning in &lowered.warnings {
+            eprintln!("warning: {warning}");
+        }
+        let (files, text) = self.emit(&name, &lowered)?;
         let program = &lowered.program;
         if let Some(folder) = &self.report.out {
-            write_program(folder, &job.recipe.name, program)?;
+            write_program(folder, &name, program)?;
         }
         match (self.report.json, text) {
             (true, text) => print_json(&json!({
-                "model": job.recipe.name,
+                "model": name,
                 "fingerprint": program.fingerprint(),
                 "mesh": lowered.mesh.to_string(),
                 "parameters": lowered.parameters,
@@ -91,7 +104,15 @@ impl Args {
     fn emit(&self, name: &str, lowered: &Lowered) -> Result<(Vec<PathBuf>, Option<String>)> {
         let program = &lowered.program;
         let text = match self.emit {
-            Emit::Graph => lowered.graph.to_text(),
+            Emit::Graph => match &lowered.graph {
+                Some(graph) => graph.to_text(),
+                None => {
+                    let message = format!(
+                        "{name} is a lowered program, which has no graph; --emit hlo, proto and sharding are possible"
+                    );
+                    return Err(Usage(message).into());
+                }
+            },
             Emit::Hlo => text::print(&program.module),
             Emit::Sharding => sharding_table(&program.signature),
             Emit::Proto => {
@@ -120,6 +141,17 @@ impl Args {
                 write(file, text.as_bytes())?;
                 Ok((vec![file.clone()], None))
             }
+        }
+    }
+}
+
+/// How many devices `target` has. Only the plugin knows how many an attached TPU has.
+fn devices(target: &Target) -> Result<usize> {
+    match target.devices() {
+        Some(devices) => Ok(devices),
+        None => {
+            let machine = Machine::open(target, &Settings::from_environment()?)?;
+            Ok(machine.devices().len())
         }
     }
 }

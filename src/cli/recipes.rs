@@ -7,6 +7,7 @@ use crate::pipeline::{self, Job};
 use crate::report::CompileReport;
 use crate::report::table::{count, size, table, time};
 use crate::runtime::Settings;
+use crate::sharding::Partitioner;
 use crate::train::recipe::Recipe;
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -54,7 +55,7 @@ impl Args {
             match compiled.with_context(|| named(&job.recipe.name, phase)) {
                 Ok(compiled) => lines.push(Line {
                     phase,
-                    report: CompileReport::new(&job, &compiled),
+                    report: CompileReport::new(Some(&job.recipe), &compiled),
                 }),
                 Err(error) => failed.push(error),
             }
@@ -88,7 +89,10 @@ impl Args {
             };
             for phase in 1..=count {
                 let number = (recipe.phases.len() > 1).then_some(phase);
-                jobs.push((number, job_of(recipe.phase(phase)?, true)?));
+                jobs.push((
+                    number,
+                    job_of(recipe.phase(phase)?, Partitioner::default())?,
+                ));
             }
         }
         Ok(jobs)
@@ -156,7 +160,10 @@ fn text(lines: &[Line], failed: usize) -> String {
                 report.target.name.clone(),
                 report.mesh.0.to_string(),
                 count(report.parameters),
-                format!("{} x {}", count(report.global_batch as u64), report.length),
+                match (report.global_batch, report.length) {
+                    (Some(rows), Some(length)) => format!("{} x {length}", count(rows as u64)),
+                    _ => String::new(),
+                },
                 time(report.seconds.of("compile")),
                 peak,
                 report.forecast.as_ref().map_or(String::new(), step),

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::data::Dataset;
-use crate::pipeline::{self, Machine};
+use crate::pipeline::{self, Machine, Stages, Training};
 use crate::report::table::count;
 use crate::runtime::Settings;
 use crate::sharding::Target;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::progress::Progress;
 use crate::train::run::{Event, Flow, Plan, Summary, run};
-use crate::train::trainer::{Setup, StepReport, TrainError, Trainer};
+use crate::train::trainer::{StepReport, TrainError, Trainer};
 use anyhow::{Context, Result, bail};
 
 use super::args::WhatArgs;
@@ -64,37 +64,25 @@ impl Args {
         let mut job = self.what.job()?;
         job.recipe.steps = self.steps.unwrap_or(job.recipe.steps);
         if matches!(job.target, Target::Gpu { .. } | Target::Tpu(_)) {
-            let message = format!(
-                "{} is a description, on which nothing runs; train on cpu:8, cuda or tpu, or see what `ribosome compile` \
-                 says of it",
-                job.target
-            );
-            return Err(Usage(message).into());
+            let target = job.target.to_string();
+            return Err(pipeline::Error::NothingRuns { target }.into());
         }
         let checkpoint = self.checkpoint()?;
         let data = Dataset::from_fasta(&self.data, &job.recipe.tokens()?)?;
         let machine = Machine::open(&job.target, &Settings::from_environment()?)?;
-        let client = (machine.client()).context("the target has no devices on this machine")?;
-        let parameters = job.recipe.model.parameters() as u64;
-        let graph = job
-            .recipe
-            .step()?
-            .build()
-            .map_err(pipeline::Error::from)?
-            .graph;
-        let placed = job.place(machine.devices().len(), &graph)?;
-        let mesh = placed.mesh;
-        for lost in &placed.lost {
-            eprintln!("warning: {lost}");
+        let training = Training::new(&job, &machine, &mut Stages::default())?;
+        let reason = match &training.mesh_reason {
+            Some(reason) => reason.clone(),
+            None => format!("mesh {}: given", training.mesh()),
+        };
+        for warning in &training.warnings {
+            eprintln!("warning: {warning}");
         }
-        let reason = placed
-            .reason
-            .unwrap_or_else(|| format!("mesh {mesh}: given"));
         if !self.json {
             print(&format!(
                 "{}: {} parameters, {} steps of {} rows of {} tokens\n{} proteins with {} residues\n{}; {reason}",
                 job.recipe.name,
-                count(parameters),
+                count(training.parameters),
                 job.recipe.steps,
                 job.recipe.batch,
                 job.recipe.length,
@@ -103,13 +91,7 @@ impl Args {
                 job.target.mapping(),
             ))?;
         }
-        let setup = Setup {
-            recipe: &job.recipe,
-            mesh: &mesh,
-            client,
-            shardy: job.shardy,
-            data: &data,
-        };
+        let setup = training.setup(&data);
         let done = checkpoint
             .as_ref()
             .map_or(0, |file| file.about().steps_done);
@@ -251,8 +233,6 @@ fn interrupted() -> Result<Arc<AtomicBool>> {
 /// The error within, which decides the exit status.
 fn by_kind(error: TrainError) -> anyhow::Error {
     match error {
-        TrainError::Step(error) => pipeline::Error::from(error).into(),
-        TrainError::Sharding(error) => error.into(),
         TrainError::Runtime(error) => error.into(),
         error => error.into(),
     }

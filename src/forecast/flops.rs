@@ -8,8 +8,9 @@ use crate::hlo::Analysis;
 /// Floating-point operations of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct FlopsReport {
-    /// Of the matrix products of forward and backward pass over all devices, nothing computed twice.
-    pub model_per_step: u64,
+    /// Of the matrix products of forward and backward pass over all devices, nothing computed twice; `None` where the
+    /// program's graph is not known.
+    pub model_per_step: Option<u64>,
     /// Of the matrix products that the compiled program does on one device, with what it computes again; `None` where
     /// the plugin does not give its optimized program.
     pub hardware_per_device: Option<u64>,
@@ -17,9 +18,9 @@ pub struct FlopsReport {
 
 impl FlopsReport {
     /// From the graph's arithmetic and the compiled module's.
-    pub fn new(cost: &Cost, analysis: Option<&Analysis>) -> Self {
+    pub fn new(cost: Option<&Cost>, analysis: Option<&Analysis>) -> Self {
         FlopsReport {
-            model_per_step: cost.model.dots as u64,
+            model_per_step: cost.map(|cost| cost.model.dots as u64),
             hardware_per_device: analysis.map(|analysis| analysis.flops as u64),
         }
     }

@@ -21,8 +21,8 @@ pub struct Forecast {
     pub collective_seconds: f64,
     /// The two together.
     pub step_seconds: f64,
-    /// The share of the chips' peak that the model's own arithmetic makes up.
-    pub mfu: f64,
+    /// The share of the chips' peak that the model's own arithmetic makes up, where that is known.
+    pub mfu: Option<f64>,
     /// Loops whose number of rounds could not be told; their bodies count once, so that the figures are too low.
     pub unknown_trips: Vec<String>,
     /// Bytes that one device lays out anew in reshapes, for which the compiler has no estimate.
@@ -77,7 +77,7 @@ pub fn forecast(
     analysis: &Analysis,
     mesh: &Mesh,
     topology: &Topology,
-    model_flops: u64,
+    model_flops: Option<u64>,
 ) -> Option<Forecast> {
     let hardware = topology.hardware();
     let clock = hardware.clock?;
@@ -97,7 +97,7 @@ pub fn forecast(
         compute_seconds,
         collective_seconds,
         step_seconds,
-        mfu: model_flops as f64 / (step_seconds * peak),
+        mfu: model_flops.map(|flops| flops as f64 / (step_seconds * peak)),
         unknown_trips: analysis.unknown_trips.clone(),
         reshaped_bytes: analysis.reshaped,
         reshaped_seconds: 2.0 * analysis.reshaped as f64 / memory,
@@ -170,13 +170,14 @@ mod tests {
             ..Analysis::default()
         };
         // A quarter of what 8 cores at 61.5 TFLOP/s do in 2 seconds.
-        let forecast = forecast(&analysis, &mesh, &topology, 246_000_000_000_000).unwrap();
+        let flops = Some(246_000_000_000_000);
+        let forecast = forecast(&analysis, &mesh, &topology, flops).unwrap();
         assert!((forecast.compute_seconds - 1.0).abs() < 1e-9);
         assert!(
             (forecast.collective_seconds - 1.0).abs() < 1e-9,
             "{forecast:?}"
         );
-        assert!((forecast.mfu - 0.25).abs() < 1e-9, "{forecast:?}");
+        assert!((forecast.mfu.unwrap() - 0.25).abs() < 1e-9, "{forecast:?}");
         assert!(
             (forecast.reshaped_seconds - 1.0).abs() < 1e-9,
             "{forecast:?}"
@@ -189,6 +190,7 @@ mod tests {
             panic!("v3-8 is a TPU");
         };
         let mesh = Mesh::parse("data=4,model=2").unwrap();
-        assert_eq!(forecast(&Analysis::default(), &mesh, &topology, 1), None);
+        let none = forecast(&Analysis::default(), &mesh, &topology, Some(1));
+        assert_eq!(none, None);
     }
 }

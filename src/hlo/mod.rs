@@ -9,8 +9,10 @@ pub mod analysis;
 pub mod lower;
 pub mod program;
 pub mod proto;
+mod saved;
 pub mod text;
 
 pub use analysis::{Analysis, Collective, analyse};
 pub use lower::{Layout, lower};
 pub use program::{Port, Program, Signature};
+pub use saved::SavedError;

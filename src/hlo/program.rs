@@ -1,8 +1,10 @@
 //! What leaves the frontend: a module and its signature. Saved as `NAME.hlo.pb` and `NAME.json`, they need nothing else
 //! to be compiled and run.
 
+use std::borrow::Cow;
+
 use prost::Message;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::proto::HloModuleProto;
@@ -45,22 +47,25 @@ pub struct Port {
 }
 
 /// A [`Port`] as the JSON file has it.
-#[derive(Serialize)]
-struct PortRecord<'a> {
-    name: &'a str,
-    role: &'a str,
-    dtype: &'static str,
-    axes: Vec<(&'a str, usize)>,
-    sharding: String,
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PortRecord<'a> {
+    pub(super) name: Cow<'a, str>,
+    pub(super) role: Cow<'a, str>,
+    pub(super) dtype: Cow<'a, str>,
+    pub(super) axes: Vec<(Cow<'a, str>, usize)>,
+    pub(super) sharding: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    aliases: Option<usize>,
+    pub(super) aliases: Option<usize>,
 }
 
-#[derive(Serialize)]
-struct SignatureRecord<'a> {
-    mesh: String,
-    inputs: Vec<PortRecord<'a>>,
-    outputs: Vec<PortRecord<'a>>,
+/// A [`Signature`] as the JSON file has it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignatureRecord<'a> {
+    pub(super) mesh: String,
+    pub(super) inputs: Vec<PortRecord<'a>>,
+    pub(super) outputs: Vec<PortRecord<'a>>,
 }
 
 impl Program {
@@ -106,11 +111,11 @@ impl Signature {
 
     fn record<'a>(&self, port: &'a Port) -> PortRecord<'a> {
         PortRecord {
-            name: &port.name,
-            role: &port.role,
-            dtype: port.shape.dtype.name(),
+            name: port.name.as_str().into(),
+            role: port.role.as_str().into(),
+            dtype: port.shape.dtype.name().into(),
             axes: (port.shape.axes.iter())
-                .map(|axis| (axis.name.as_str(), axis.size))
+                .map(|axis| (axis.name.as_str().into(), axis.size))
                 .collect(),
             sharding: port.sharding.describe(&self.mesh, &port.shape),
             aliases: port.aliases,

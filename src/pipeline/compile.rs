@@ -10,7 +10,7 @@ use crate::forecast::{FlopsReport, Forecast, MemoryReport, forecast};
 use crate::hlo::proto::HloModuleProtoWithConfig;
 use crate::hlo::{Analysis, analyse};
 use crate::runtime::{self, Executable, Settings};
-use crate::sharding::Mesh;
+use crate::sharding::{Mesh, Partitioner, Target};
 
 /// What came out of the pipeline.
 pub struct Compiled {
@@ -18,6 +18,8 @@ pub struct Compiled {
     pub lowered: Lowered,
     /// The machine that it was compiled for.
     pub machine: Machine,
+    /// Which partitioner split it.
+    pub partitioner: Partitioner,
     /// The executable; `None` where it does not fit the device's memory.
     pub built: Option<Built>,
     /// Where a device's memory goes.
@@ -38,24 +40,51 @@ pub struct Compiled {
 /// a result, not an error.
 ///
 /// # Errors
-/// Those of [`Job::lower`]; no plugin; or what the compiler refuses for another reason.
+/// Those of [`Job::lower`] and of [`compile_program`].
 pub fn compile(job: &Job, plugins: &Settings, stages: &mut Stages) -> Result<Compiled, Error> {
     let target = &job.target;
     // Only an attached TPU has to be asked for its devices. All else is lowered first, so that a mistake in the mesh shows
     // before a plugin is fetched.
-    let open = |stages: &mut Stages| stages.time("load", || Machine::open(target, plugins));
-    let (machine, lowered) = match target.devices() {
+    match target.devices() {
         Some(devices) => {
             let lowered = job.lower(devices, stages)?;
-            (open(stages)?, lowered)
+            compile_program(lowered, target, job.partitioner, plugins, stages)
         }
         None => {
-            let machine = open(stages)?;
+            let machine = stages.time("load", || Machine::open(target, plugins))?;
             let lowered = job.lower(machine.devices().len(), stages)?;
-            (machine, lowered)
+            compile_on(machine, lowered, job.partitioner, stages)
         }
-    };
-    let outcome = stages.time("compile", || machine.compile(&lowered.program, job.shardy));
+    }
+}
+
+/// Compiles a program of any origin for `target`: load, compile, analyse.
+///
+/// # Errors
+/// A mesh that does not multiply to the target's devices; no plugin; or what the compiler refuses for another reason than
+/// memory.
+pub fn compile_program(
+    lowered: Lowered,
+    target: &Target,
+    partitioner: Partitioner,
+    plugins: &Settings,
+    stages: &mut Stages,
+) -> Result<Compiled, Error> {
+    if let Some(devices) = target.devices() {
+        lowered.mesh.check_devices(devices)?;
+    }
+    let machine = stages.time("load", || Machine::open(target, plugins))?;
+    compile_on(machine, lowered, partitioner, stages)
+}
+
+/// Compiles and analyses on a machine that is open.
+fn compile_on(
+    machine: Machine,
+    lowered: Lowered,
+    partitioner: Partitioner,
+    stages: &mut Stages,
+) -> Result<Compiled, Error> {
+    let outcome = stages.time("compile", || machine.compile(&lowered.program, partitioner));
     let (built, refused) = match outcome {
         Ok(built) => (Some(built), None),
         Err(Error::Runtime(error)) if error.is_out_of_memory() => (None, Some(error.to_string())),
@@ -70,13 +99,15 @@ pub fn compile(job: &Job, plugins: &Settings, stages: &mut Stages) -> Result<Com
         }
     })?;
     let memory = MemoryReport::new(&lowered.program.signature, stats, machine.memory_bytes());
-    let flops = FlopsReport::new(&lowered.cost, analysis.as_ref());
-    let forecast = (analysis.as_ref().zip(target.topology())).and_then(|(analysis, topology)| {
+    let flops = FlopsReport::new(lowered.cost.as_ref(), analysis.as_ref());
+    let topology = machine.target().topology();
+    let forecast = (analysis.as_ref().zip(topology)).and_then(|(analysis, topology)| {
         forecast(analysis, &lowered.mesh, topology, flops.model_per_step)
     });
     Ok(Compiled {
         lowered,
         machine,
+        partitioner,
         built,
         memory,
         flops,

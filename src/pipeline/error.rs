@@ -1,22 +1,46 @@
 //! What can go wrong between a recipe and a compiled program.
 
+use super::file::FileError;
 use crate::graph::GraphError;
 use crate::runtime;
-use crate::sharding::ShardingError;
+use crate::sharding::{Mesh, ShardingError};
 use crate::train::recipe::RecipeError;
 use crate::train::step::StepError;
 
 /// An error of one of the stages.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The recipe names a file that is none.
+    /// A file that the recipe names cannot be read, or is of another kind.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// The path does not give a program.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A graph's text says nothing of a mesh.
+    #[error(
+        "{name} is a graph, for which no mesh is chosen; give one with --mesh, such as --mesh data=4,model=2"
+    )]
+    NoMesh {
+        /// The graph's name.
+        name: String,
+    },
+    /// A saved program was lowered for another mesh than was asked for.
+    #[error(
+        "{name} was lowered for the mesh {saved} and cannot be compiled for {asked}; leave --mesh out, or lower it again"
+    )]
+    OtherMesh {
+        /// The program's name.
+        name: String,
+        /// Its mesh.
+        saved: Mesh,
+        /// What was asked for.
+        asked: Mesh,
+    },
     /// The step cannot be built.
     #[error(transparent)]
     Step(#[from] StepError),
     /// The step's graph is not well formed, which no recipe should be able to cause.
-    #[error("the graph of the step is not well formed ({} mistakes); the first: {first}", rest + 1)]
+    #[error("the graph is not well formed ({} mistakes); the first: {first}", rest + 1)]
     Graph {
         /// The first mistake.
         first: Box<GraphError>,
@@ -38,6 +62,24 @@ pub enum Error {
         expected: usize,
         /// Devices by the plugin.
         found: usize,
+    },
+    /// The target has no devices on this machine.
+    #[error(
+        "{target} is a description, on which nothing runs; train on cpu:8, cuda or tpu, or see what `ribosome compile` says of it"
+    )]
+    NothingRuns {
+        /// The target's name.
+        target: String,
+    },
+    /// The devices' own descriptions do not make a torus.
+    #[error(
+        "the {devices} devices of {target} do not fill a box of chips, so no mesh can be placed on the links between them"
+    )]
+    NoTorus {
+        /// The target's name.
+        target: String,
+        /// How many devices there are.
+        devices: usize,
     },
     /// There is no TPU to ask.
     #[error(
@@ -66,12 +108,17 @@ impl Error {
     /// Whether what was asked for cannot be, as opposed to having failed.
     pub fn is_usage(&self) -> bool {
         match self {
-            Error::Step(_) => true,
-            Error::Sharding(_) => true,
+            Error::Step(_)
+            | Error::Sharding(_)
+            | Error::NoMesh { .. }
+            | Error::NothingRuns { .. }
+            | Error::OtherMesh { .. } => true,
+            Error::File(error) => error.is_usage(),
             Error::Recipe(_)
             | Error::Graph { .. }
             | Error::Runtime(_)
             | Error::Devices { .. }
+            | Error::NoTorus { .. }
             | Error::NoTpu { .. }
             | Error::Optimized(_) => false,
         }

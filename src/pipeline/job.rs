@@ -4,8 +4,9 @@ use super::error::Error;
 use super::stages::Stages;
 use crate::graph::{Checked, Cost, Graph, Role, cost};
 use crate::hlo::{Layout, Port, Program, Signature, lower};
-use crate::sharding::{Choice, Mesh, ShardingError, Target, check_mesh, choose_mesh};
+use crate::sharding::{Choice, Mesh, Partitioner, ShardingError, Target, check_mesh, choose_mesh};
 use crate::train::recipe::Recipe;
+use crate::train::step::Step;
 
 /// A recipe and the machine to compile it for.
 #[derive(Clone, Debug)]
@@ -16,26 +17,28 @@ pub struct Job {
     pub target: Target,
     /// Over which mesh; chosen if none is given.
     pub mesh: Option<Mesh>,
-    /// Whether Shardy partitions the program (else GSPMD).
-    pub shardy: bool,
+    /// Which partitioner splits the program.
+    pub partitioner: Partitioner,
 }
 
-/// A lowered step and what is known of it before it is compiled.
+/// A lowered program and what is known of it before it is compiled.
 #[derive(Clone, Debug)]
 pub struct Lowered {
+    /// What reports and files call it: the recipe's name, or the module's.
+    pub name: String,
     /// Number of weights.
     pub parameters: u64,
-    /// The arithmetic of one step.
-    pub cost: Cost,
+    /// The arithmetic of one run, if the graph is known.
+    pub cost: Option<Cost>,
     /// The mesh.
     pub mesh: Mesh,
     /// Why it is this mesh; none where it was given.
     pub mesh_reason: Option<String>,
     /// What is lost on this mesh, and large weights, state and results that every device holds whole.
     pub warnings: Vec<String>,
-    /// The step as a graph.
-    pub graph: Checked,
-    /// The step as HLO with its signature.
+    /// The program as a graph; a saved program has none.
+    pub graph: Option<Checked>,
+    /// The program as HLO with its signature.
     pub program: Program,
 }
 
@@ -48,6 +51,35 @@ pub struct Arranged {
     pub reason: Option<String>,
     /// What is lost on it, a line each.
     pub lost: Vec<String>,
+}
+
+impl Lowered {
+    /// What a program alone tells: its weights are the ports of that role.
+    pub fn of(program: Program) -> Self {
+        let Signature { mesh, inputs, .. } = &program.signature;
+        let weights = inputs.iter().filter(|it| it.role == Role::Weight.name());
+        Lowered {
+            name: module_name(&program.module.name),
+            parameters: weights.map(|port| port.shape.elements() as u64).sum(),
+            cost: None,
+            mesh: mesh.clone(),
+            mesh_reason: None,
+            warnings: whole(&program.signature),
+            graph: None,
+            program,
+        }
+    }
+
+    /// What the graph tells beside its `program`, and what it loses on its mesh.
+    pub(super) fn with_graph(graph: Checked, program: Program, lost: Vec<String>) -> Self {
+        let lowered = Lowered::of(program);
+        Lowered {
+            cost: Some(cost(&graph)),
+            warnings: lost.into_iter().chain(lowered.warnings).collect(),
+            graph: Some(graph),
+            ..lowered
+        }
+    }
 }
 
 impl Job {
@@ -80,32 +112,53 @@ impl Job {
     /// A batch that does not come apart, a mesh that does not multiply to the devices, a tensor that the mesh does not
     /// divide: each with the arithmetic.
     pub fn lower(&self, devices: usize, stages: &mut Stages) -> Result<Lowered, Error> {
-        let recipe = &self.recipe;
-        let step = stages.time("build", || -> Result<_, Error> {
-            Ok(recipe.step()?.build()?)
-        })?;
+        let step = self.build(stages)?;
+        self.lower_step(step, devices, stages)
+    }
+
+    /// The recipe's step as a graph.
+    pub(super) fn build(&self, stages: &mut Stages) -> Result<Step, Error> {
+        stages.time("build", || Ok(self.recipe.step()?.build()?))
+    }
+
+    /// Places and lowers `step`, which is the recipe's.
+    pub(super) fn lower_step(
+        &self,
+        step: Step,
+        devices: usize,
+        stages: &mut Stages,
+    ) -> Result<Lowered, Error> {
         let weights = step.weights.iter();
         let parameters = weights.map(|weight| weight.shape.elements() as u64).sum();
-        let graph = stages
-            .time("check", || step.graph.check())
-            .map_err(Error::graph)?;
-        let Arranged { mesh, reason, lost } =
-            stages.time("place", || self.place(devices, &graph))?;
+        let graph = checked(step.graph, stages)?;
+        let placed = stages.time("place", || self.place(devices, &graph))?;
         let layout = Layout {
-            mesh: &mesh,
-            rules: &recipe.rules.rules(),
+            mesh: &placed.mesh,
+            rules: &self.recipe.rules.rules(),
         };
-        let program = stages.time("lower", || lower(&graph, &module_name(recipe), layout))?;
+        let program = lower_for(&graph, &module_name(&self.recipe.name), layout, stages)?;
         Ok(Lowered {
+            name: self.recipe.name.clone(),
             parameters,
-            cost: cost(&graph),
-            mesh,
-            mesh_reason: reason,
-            warnings: lost.into_iter().chain(whole(&program.signature)).collect(),
-            graph,
-            program,
+            mesh_reason: placed.reason,
+            ..Lowered::with_graph(graph, program, placed.lost)
         })
     }
+}
+
+/// The graph, proved well formed.
+pub(super) fn checked(graph: Graph, stages: &mut Stages) -> Result<Checked, Error> {
+    (stages.time("check", || graph.check())).map_err(Error::graph)
+}
+
+/// Lowers `graph` for the mesh of `layout`; the module is called `name`.
+pub(super) fn lower_for(
+    graph: &Checked,
+    name: &str,
+    layout: Layout,
+    stages: &mut Stages,
+) -> Result<Program, ShardingError> {
+    stages.time("lower", || lower(graph, name, layout))
 }
 
 /// A weight of this many bytes is worth a rule that splits it: 64 MiB, below which gathering it would cost more than holding it.
@@ -124,10 +177,10 @@ fn whole(signature: &Signature) -> Vec<String> {
     inputs.chain(results).filter_map(warn).collect()
 }
 
-/// The module's name: the recipe's, in the letters that HLO allows.
-fn module_name(recipe: &Recipe) -> String {
+/// `name` in the letters that HLO allows.
+pub(super) fn module_name(name: &str) -> String {
     let allowed = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    recipe.name.chars().map(allowed).collect()
+    name.chars().map(allowed).collect()
 }
 
 #[cfg(test)]
@@ -142,7 +195,7 @@ mod tests {
                 recipe,
                 target: "cpu:8".parse().unwrap(),
                 mesh: Some(Mesh::parse("data=1,model=8").unwrap()),
-                shardy: true,
+                partitioner: Partitioner::Shardy,
             };
             job.lower(8, &mut Stages::default()).unwrap()
         };

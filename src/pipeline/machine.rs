@@ -8,10 +8,9 @@ use super::gpu;
 use crate::hlo::Program;
 use crate::runtime::{
     self, Client, CompileConfig, DeviceDescription, Executable, Found, LoadedExecutable, Platform,
-    Plugin, Purpose, Settings, Value,
+    Plugin, Purpose, Session, Settings, Value, topology_options,
 };
-use crate::sharding::topology::PluginOption;
-use crate::sharding::{Mesh, Target, device_order};
+use crate::sharding::{DeviceAt, Mesh, Partitioner, Target, Torus};
 
 /// What a machine with a TPU has: v2 to v4 show as accelerators, later ones through VFIO.
 const TPU_FILES: [&str; 2] = ["/dev/accel0", "/dev/vfio/0"];
@@ -84,12 +83,7 @@ impl Machine {
                 Kind::Described(runtime::Topology::create(plugin, "cuda", &options)?)
             }
             Target::Tpu(topology) => {
-                let options: Vec<_> = (topology.plugin_options().into_iter())
-                    .map(|(name, value)| match value {
-                        PluginOption::Text(text) => (name, Value::String(text)),
-                        PluginOption::Int(number) => (name, Value::Int(number)),
-                    })
-                    .collect();
+                let options = topology_options(topology);
                 let name = topology.plugin_name();
                 Kind::Described(runtime::Topology::create(plugin, &name, &options)?)
             }
@@ -141,12 +135,26 @@ impl Machine {
         self.plugin
     }
 
-    /// The client, where the devices are on this machine.
-    pub fn client(&self) -> Option<&Client> {
+    /// The client that programs run on.
+    ///
+    /// # Errors
+    /// A machine that is only described.
+    pub fn running(&self) -> Result<&Client, Error> {
         match &self.kind {
-            Kind::Described(_) => None,
-            Kind::Attached(client) => Some(client),
+            Kind::Described(_) => Err(Error::NothingRuns {
+                target: self.target.to_string(),
+            }),
+            Kind::Attached(client) => Ok(client),
         }
+    }
+
+    /// Compiles `program` to run on these devices.
+    ///
+    /// # Errors
+    /// As [`Machine::running`], [`Machine::config`] and [`Session::new`].
+    pub fn session(&self, program: &Program, partitioner: Partitioner) -> Result<Session, Error> {
+        let config = self.config(&program.signature.mesh, partitioner)?;
+        Ok(Session::new(self.running()?, program, &config)?)
     }
 
     /// Memory that a program can use on each device, in bytes: by the plugin's own description of its smallest device,
@@ -165,42 +173,95 @@ impl Machine {
             .or_else(shared)
     }
 
-    /// The device id of each place of the mesh: neighbours on the mesh are neighbours on the torus.
+    /// What was opened.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// [`config()`] of these devices.
     ///
     /// # Errors
-    /// A mesh that cannot be placed on the topology.
-    pub fn assignment(&self, mesh: &Mesh) -> Result<Vec<i64>, Error> {
-        let mut ids: Vec<i64> = self.devices().iter().map(|device| device.id).collect();
-        ids.sort_unstable();
-        Ok(match &self.target {
-            Target::Tpu(topology) => (device_order(topology, mesh)?.into_iter())
-                .map(|place| ids[place])
-                .collect(),
-            _ => ids,
-        })
+    /// A mesh that cannot be placed on the devices.
+    pub fn config(&self, mesh: &Mesh, partitioner: Partitioner) -> Result<CompileConfig, Error> {
+        config(&self.target, self.devices(), mesh, partitioner)
     }
 
     /// Compiles `program` for these devices.
     ///
     /// # Errors
-    /// The plugin's own; [`runtime::Error::is_out_of_memory`] tells a program that does not fit.
-    pub fn compile(&self, program: &Program, shardy: bool) -> Result<Built, Error> {
-        let mesh = &program.signature.mesh;
-        let base = match self.target {
-            Target::Cpu { .. } => CompileConfig::for_virtual_devices(mesh.devices()),
-            _ => CompileConfig::for_devices(mesh.devices()),
-        };
-        let config = CompileConfig {
-            device_assignment: self.assignment(mesh)?,
-            shardy,
-            ..base
-        };
+    /// As [`Machine::config`], and the plugin's own; [`runtime::Error::is_out_of_memory`] tells a program that does not
+    /// fit.
+    pub fn compile(&self, program: &Program, partitioner: Partitioner) -> Result<Built, Error> {
+        let config = self.config(&program.signature.mesh, partitioner)?;
         let bytes = program.bytes();
         Ok(match &self.kind {
             Kind::Described(topology) => Built::Ahead(topology.compile(&bytes, &config)?),
             Kind::Attached(client) => Built::Loaded(client.compile(&bytes, &config)?),
         })
     }
+}
+
+/// How a program over `mesh` is compiled for the `devices` of `target`: which device each position of the mesh is, and the
+/// options of the platform. There is no other way, so that what is compiled to be looked at is what is compiled to run.
+///
+/// # Errors
+/// A mesh that cannot be placed on the devices.
+pub fn config(
+    target: &Target,
+    devices: &[DeviceDescription],
+    mesh: &Mesh,
+    partitioner: Partitioner,
+) -> Result<CompileConfig, Error> {
+    let base = match target {
+        Target::Cpu { .. } => CompileConfig::for_virtual_devices(mesh.devices()),
+        _ => CompileConfig::for_devices(mesh.devices()),
+    };
+    Ok(CompileConfig {
+        device_assignment: assignment(target, devices, mesh)?,
+        partitioner,
+        ..base
+    })
+}
+
+/// The device id of each position of `mesh` on the `devices` of `target`. On a TPU, described or attached, neighbours on
+/// the mesh are neighbours on the torus; elsewhere devices come in the order of their ids.
+fn assignment(
+    target: &Target,
+    devices: &[DeviceDescription],
+    mesh: &Mesh,
+) -> Result<Vec<i64>, Error> {
+    mesh.check_devices(devices.len())?;
+    if !matches!(target, Target::Tpu(_) | Target::TpuAttached) {
+        let mut ids: Vec<i64> = devices.iter().map(|device| device.id).collect();
+        ids.sort_unstable();
+        return Ok(ids);
+    }
+    let unplaced = || Error::NoTorus {
+        target: target.to_string(),
+        devices: devices.len(),
+    };
+    let places: Option<Vec<DeviceAt>> = devices.iter().map(place).collect();
+    let mut places = places.ok_or_else(unplaced)?;
+    let name = target.to_string();
+    let torus = Torus::filled_by(&name, &places).ok_or_else(unplaced)?;
+    places.sort_unstable_by_key(|at| {
+        let [x, y, z] = at.coords;
+        (at.slice, z, y, x, at.core)
+    });
+    let order = torus.order(mesh)?.into_iter();
+    Ok(order.map(|index| places[index].id as i64).collect())
+}
+
+/// Where `device` is, if its plugin says so.
+fn place(device: &DeviceDescription) -> Option<DeviceAt> {
+    let number = |value: i64| usize::try_from(value).ok();
+    let coords = device.coords().iter().map(|&at| number(at));
+    Some(DeviceAt {
+        id: number(device.id)?,
+        slice: number(device.slice_index().unwrap_or(0))?,
+        coords: coords.collect::<Option<Vec<_>>>()?.try_into().ok()?,
+        core: number(device.core_on_chip().unwrap_or(0))?,
+    })
 }
 
 /// The host's memory in bytes, where the system says so.

@@ -5,13 +5,14 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::advice::advice;
 use crate::forecast::{CollectiveReport, FlopsReport, Forecast, MemoryReport};
-use crate::pipeline::{Compiled, Job, Machine, Seconds};
+use crate::pipeline::{Compiled, Machine, Seconds};
 use crate::sharding::{Mesh, Target};
+use crate::train::recipe::Recipe;
 
 /// All that is known of a compiled step. As JSON it is what `ribosome compile --json` prints.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct CompileReport {
-    /// The recipe's name.
+    /// The recipe's name; the module's where no recipe made it.
     pub model: String,
     /// The hash of the lowered module and its signature.
     pub fingerprint: String,
@@ -25,12 +26,12 @@ pub struct CompileReport {
     pub partitioner: &'static str,
     /// Number of weights.
     pub parameters: u64,
-    /// Rows of a step.
-    pub global_batch: usize,
-    /// Tokens of a row.
-    pub length: usize,
-    /// Tokens that encoder and decoder read in a step.
-    pub tokens_per_step: usize,
+    /// Rows of a step, by the recipe.
+    pub global_batch: Option<usize>,
+    /// Tokens of a row, by the recipe.
+    pub length: Option<usize>,
+    /// Tokens that encoder and decoder read in a step, by the recipe.
+    pub tokens_per_step: Option<usize>,
     /// What each stage took.
     pub seconds: Seconds,
     /// The lowered module.
@@ -54,37 +55,38 @@ pub struct CompileReport {
 }
 
 impl CompileReport {
-    /// The report of what `job` compiled to.
-    pub fn new(job: &Job, compiled: &Compiled) -> Self {
+    /// The report of what was compiled; `recipe` is what it came from, if a recipe it was.
+    pub fn new(recipe: Option<&Recipe>, compiled: &Compiled) -> Self {
         let Compiled {
             lowered,
             machine,
             memory,
             ..
         } = compiled;
-        let recipe = &job.recipe;
         let collectives = compiled.analysis.as_ref().map(|it| &it.collectives);
+        let advised = recipe.filter(|_| !memory.fits);
         CompileReport {
-            model: recipe.name.clone(),
+            model: lowered.name.clone(),
             fingerprint: lowered.program.fingerprint(),
-            target: TargetReport::new(&job.target, machine.devices().len()),
+            target: TargetReport::new(machine.target(), machine.devices().len()),
             mesh: MeshReport(lowered.mesh.clone()),
             mesh_reason: lowered.mesh_reason.clone(),
-            partitioner: if job.shardy { "shardy" } else { "gspmd" },
+            partitioner: compiled.partitioner.name(),
             parameters: lowered.parameters,
-            global_batch: recipe.batch,
-            length: recipe.length,
-            tokens_per_step: recipe.tokens_per_step(),
+            global_batch: recipe.map(|recipe| recipe.batch),
+            length: recipe.map(|recipe| recipe.length),
+            tokens_per_step: recipe.map(Recipe::tokens_per_step),
             seconds: compiled.seconds.clone(),
             hlo: HloReport {
                 instructions: lowered.program.instructions(),
                 bytes: lowered.program.module.encoded_len(),
             },
             warnings: lowered.warnings.clone(),
-            advice: match memory.fits {
-                true => Vec::new(),
-                false => advice(recipe, &lowered.graph, &lowered.mesh, memory),
-            },
+            advice: advised
+                .zip(lowered.graph.as_ref())
+                .map_or_else(Vec::new, |(recipe, graph)| {
+                    advice(recipe, graph, &lowered.mesh, memory)
+                }),
             memory: *memory,
             flops: compiled.flops,
             forecast: compiled.forecast.clone(),

@@ -37,20 +37,19 @@ impl CompileReport {
             Some(version) => format!("{} {version}", self.plugin.name),
             None => self.plugin.name.clone(),
         };
-        let rows = [
-            row(
-                "model",
-                format!("{} with {} parameters", self.model, count(self.parameters)),
-            ),
+        let recipe = (self.global_batch.zip(self.length)).zip(self.tokens_per_step);
+        let batch = recipe.map(|((rows, length), tokens)| {
+            let (rows, tokens) = (count(rows as u64), count(tokens as u64));
             row(
                 "batch",
-                format!(
-                    "{} rows of {}: {} tokens a step",
-                    count(self.global_batch as u64),
-                    self.length,
-                    count(self.tokens_per_step as u64)
-                ),
-            ),
+                format!("{rows} rows of {length}: {tokens} tokens a step"),
+            )
+        });
+        let model = [row(
+            "model",
+            format!("{} with {} parameters", self.model, count(self.parameters)),
+        )];
+        let rest = [
             row("target", self.target.mapping.clone()),
             row("mesh", mesh.trim_start_matches("mesh ").to_string()),
             row(
@@ -59,6 +58,7 @@ impl CompileReport {
             ),
             row("program", self.fingerprint.clone()),
         ];
+        let rows: Vec<_> = model.into_iter().chain(batch).chain(rest).collect();
         table(&[], &rows, &[])
     }
 
@@ -144,25 +144,35 @@ impl CompileReport {
             return String::new();
         };
         let mut text = format!(
-            "a step, by the compiler's own estimate\n  {} a step: {} of computation ({} cycles) and {} on the links, not overlapped\n  \
-             {} tokens/s, {:.1} % of the chips' peak for {:.3e} flops of the model\n",
+            "a step, by the compiler's own estimate\n  {} a step: {} of computation ({} cycles) and {} on the links, not overlapped\n",
             time(forecast.step_seconds),
             time(forecast.compute_seconds),
             count(forecast.cycles),
             time(forecast.collective_seconds),
-            count((self.tokens_per_step as f64 / forecast.step_seconds) as u64),
-            100.0 * forecast.mfu,
-            self.flops.model_per_step as f64,
         );
-        if let Some(done) = self.flops.hardware_per_device {
-            let model = self.flops.model_per_step as f64 / self.target.devices as f64;
-            let _ = writeln!(
+        let model = self.flops.model_per_step.map(|flops| flops as f64);
+        let speed = self.tokens_per_step.map(|tokens| {
+            let tokens = tokens as f64 / forecast.step_seconds;
+            format!("{} tokens/s", count(tokens as u64))
+        });
+        let share = forecast.mfu.zip(model).map(|(mfu, model)| {
+            let percent = 100.0 * mfu;
+            format!("{percent:.1} % of the chips' peak for {model:.3e} flops of the model")
+        });
+        let line: Vec<_> = speed.into_iter().chain(share).collect();
+        if !line.is_empty() {
+            let _ = writeln!(text, "  {}", line.join(", "));
+        }
+        let _ = match (self.flops.hardware_per_device, model) {
+            (Some(done), Some(model)) => writeln!(
                 text,
                 "  {:.3e} flops a device, {:.2} times the model's: what is computed again, or on several devices",
                 done as f64,
-                done as f64 / model
-            );
-        }
+                done as f64 / (model / self.target.devices as f64)
+            ),
+            (Some(done), None) => writeln!(text, "  {:.3e} flops a device", done as f64),
+            (None, _) => Ok(()),
+        };
         if forecast.crosses_slices {
             text += "  the network between slices is slower than the links that this counts with\n";
         }

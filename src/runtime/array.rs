@@ -127,8 +127,12 @@ impl HostArray {
 pub struct DeviceArray {
     /// The global shape.
     pub shape: Shape,
-    /// How it is cut.
+    /// The mesh.
+    pub mesh: Mesh,
+    /// How it is cut over the mesh.
     pub sharding: Sharding,
+    /// The place in [`Client::devices`] of each partition's device, in the mesh's order.
+    pub devices: Vec<usize>,
     /// The part of each partition, in the mesh's order.
     pub parts: Vec<Buffer>,
 }
@@ -151,7 +155,9 @@ impl DeviceArray {
         Ok(DeviceArray {
             parts: upload(client, array.bytes(), shape.dtype, &dims, &blocks, devices)?,
             shape: shape.clone(),
+            mesh: mesh.clone(),
             sharding: sharding.clone(),
+            devices: devices.to_vec(),
         })
     }
 
@@ -159,11 +165,22 @@ impl DeviceArray {
     ///
     /// # Errors
     /// The plugin's own.
-    pub fn fetch(&self, mesh: &Mesh) -> Result<HostArray> {
+    pub fn fetch(&self) -> Result<HostArray> {
         let parts: Vec<_> = self.parts.iter().collect();
-        let blocks = blocks(&self.sharding, mesh, &self.shape);
+        let blocks = self.blocks();
         let bytes = download(&parts, &self.shape.dims(), &blocks)?;
         HostArray::from_bytes(self.shape.clone(), bytes)
+    }
+
+    /// Whether each partition of `mesh` holds the part that it would under `sharding`.
+    pub fn is_cut_as(&self, sharding: &Sharding, mesh: &Mesh) -> bool {
+        (self.mesh == *mesh && self.sharding == *sharding)
+            || self.blocks() == blocks(sharding, mesh, &self.shape)
+    }
+
+    /// The part that each partition holds.
+    fn blocks(&self) -> Vec<Block> {
+        blocks(&self.sharding, &self.mesh, &self.shape)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::plugin::Platform;
+use super::platform::Platform;
 
 /// A result of this room.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -23,22 +23,25 @@ pub mod element;
 mod error;
 mod options;
 mod pjrt;
+pub mod platform;
 pub mod plugin;
 mod session;
 mod sharded;
+mod value;
 
 pub use array::{DeviceArray, HostArray};
 pub use block::{slice_block, write_block};
 pub use element::Element;
 pub use error::{Code, Error, Result};
-pub use options::{CompileConfig, OptionValue};
+pub use options::{CompileConfig, topology_options};
 pub use pjrt::{
     Buffer, Client, DeviceDescription, Executable, LoadedExecutable, MemoryStats, Plugin, Topology,
-    Value,
 };
-pub use plugin::{Found, Platform, Purpose, Settings, Source, Wheel, open};
+pub use platform::Platform;
+pub use plugin::{Found, Purpose, Settings, Source, Wheel, open};
 pub use session::{DeviceArrays, Session};
 pub use sharded::{Block, download, upload};
+pub use value::Value;
 
 #[cfg(test)]
 mod testing;

@@ -3,6 +3,7 @@
 use super::testing::{opcodes, sharded_sum};
 use super::*;
 use crate::graph::DType;
+use crate::sharding::Partitioner;
 
 const DEVICES: usize = 8;
 const ROWS: usize = 16;
@@ -16,11 +17,8 @@ fn cpu(devices: usize) -> Client {
     Client::cpu(plugin(Platform::Cpu), devices).unwrap()
 }
 
-fn config(devices: usize, shardy: bool) -> CompileConfig {
-    CompileConfig {
-        shardy,
-        ..CompileConfig::for_devices(devices)
-    }
+fn config(devices: usize) -> CompileConfig {
+    CompileConfig::for_devices(devices)
 }
 
 /// Which rows of `[ROWS, COLUMNS]` each device holds.
@@ -60,11 +58,11 @@ fn numbers(step: f32) -> Vec<f32> {
 fn a_sharded_program_runs_on_eight_cpu_devices_under_both_partitioners() {
     let client = cpu(DEVICES);
     assert_eq!(client.devices().len(), DEVICES);
-    for shardy in [false, true] {
+    for partitioner in Partitioner::ALL {
         let program = client
             .compile(
                 &sharded_sum(DEVICES, ROWS, COLUMNS),
-                &config(DEVICES, shardy),
+                &config(DEVICES).with_partitioner(partitioner),
             )
             .unwrap();
         assert_eq!(program.devices(), [0, 1, 2, 3, 4, 5, 6, 7]);
@@ -101,9 +99,12 @@ fn a_sharded_program_compiles_for_a_pod_without_one() {
     let memory = devices[0].memory_bytes().unwrap();
     assert!((15 << 30..16 << 30).contains(&memory), "{memory}");
     assert_eq!(devices[0].coords().len(), 3);
-    for shardy in [false, true] {
+    for partitioner in Partitioner::ALL {
         let program = topology
-            .compile(&sharded_sum(1024, 8192, 1024), &config(1024, shardy))
+            .compile(
+                &sharded_sum(1024, 8192, 1024),
+                &config(1024).with_partitioner(partitioner),
+            )
             .unwrap();
         let memory = program.memory_stats().unwrap();
         // Each device holds 8 of 8192 rows of 4096 bytes, of x and of the state, and the state's memory is used again.
@@ -126,7 +127,7 @@ fn a_sharded_program_compiles_for_a_pod_without_one() {
 fn aliased_inputs_are_donated_unless_kept() {
     let client = cpu(DEVICES);
     let program = client
-        .compile(&sharded_sum(DEVICES, ROWS, COLUMNS), &config(DEVICES, true))
+        .compile(&sharded_sum(DEVICES, ROWS, COLUMNS), &config(DEVICES))
         .unwrap();
     let (x, state) = (shard(&client, &numbers(1.0)), shard(&client, &numbers(0.5)));
 
@@ -170,7 +171,7 @@ fn aliased_inputs_are_donated_unless_kept() {
 fn arguments_that_do_not_fit_are_refused() {
     let client = cpu(DEVICES);
     let program = client
-        .compile(&sharded_sum(DEVICES, ROWS, COLUMNS), &config(DEVICES, true))
+        .compile(&sharded_sum(DEVICES, ROWS, COLUMNS), &config(DEVICES))
         .unwrap();
     let (x, state) = (shard(&client, &numbers(1.0)), shard(&client, &numbers(0.5)));
     let refused =
@@ -257,7 +258,7 @@ fn every_element_type_goes_to_a_device_and_back() {
 fn a_serialized_executable_is_loaded_again() {
     let client = cpu(DEVICES);
     let program = client
-        .compile(&sharded_sum(DEVICES, ROWS, COLUMNS), &config(DEVICES, true))
+        .compile(&sharded_sum(DEVICES, ROWS, COLUMNS), &config(DEVICES))
         .unwrap();
     let again = client
         .load(&program.executable().serialize().unwrap())
@@ -274,7 +275,7 @@ fn a_serialized_executable_is_loaded_again() {
 fn the_plugins_own_message_comes_through() {
     let client = cpu(DEVICES);
     let error = client
-        .compile(b"no module at all", &config(DEVICES, true))
+        .compile(b"no module at all", &config(DEVICES))
         .err()
         .unwrap();
     assert!(
@@ -288,8 +289,8 @@ fn the_plugins_own_message_comes_through() {
         "{error:?}"
     );
     let unknown = CompileConfig {
-        xla_flags: [("xla_no_such_flag".to_string(), OptionValue::Bool(true))].into(),
-        ..config(DEVICES, true)
+        xla_flags: [("xla_no_such_flag".to_string(), Value::Bool(true))].into(),
+        ..config(DEVICES)
     };
     let error = client
         .compile(&sharded_sum(DEVICES, ROWS, COLUMNS), &unknown)
@@ -307,7 +308,7 @@ fn a_program_too_large_for_a_core_is_out_of_memory() {
     let topology = Topology::create(plugin(Platform::Tpu), "v3:2x2", &[]).unwrap();
     // Two inputs of 16 GiB a device, and a core of v3 has 16 GiB in all.
     let program = sharded_sum(8, 8 << 20, 4096);
-    let error = topology.compile(&program, &config(8, true)).err().unwrap();
+    let error = topology.compile(&program, &config(8)).err().unwrap();
     assert!(error.is_out_of_memory(), "{error:?}");
     assert!(
         error.to_string().contains("E1000: CompileTimeHbmOom"),
@@ -324,13 +325,13 @@ fn slices_number_their_devices_apart() {
     assert_eq!(topology.devices()[16].slice_index(), Some(1));
     let assigned = CompileConfig {
         device_assignment: ids,
-        ..config(32, true)
+        ..config(32)
     };
     topology
         .compile(&sharded_sum(32, 64, 128), &assigned)
         .unwrap();
     let error = topology
-        .compile(&sharded_sum(32, 64, 128), &config(32, true))
+        .compile(&sharded_sum(32, 64, 128), &config(32))
         .err()
         .unwrap();
     assert!(error.to_string().contains("MegaScale"), "{error}");
@@ -363,9 +364,9 @@ fn a_tpu_plugin_loaded_for_compiling_is_not_taken_for_running() {
 fn the_compilers_figures_are_read() {
     let client = cpu(DEVICES);
     let hlo = sharded_sum(DEVICES, 1024, 1024);
-    let cpu = client.compile(&hlo, &config(DEVICES, true)).unwrap();
+    let cpu = client.compile(&hlo, &config(DEVICES)).unwrap();
     let topology = Topology::create(plugin(Platform::Tpu), "v3:2x2", &[]).unwrap();
-    let tpu = topology.compile(&hlo, &config(DEVICES, true)).unwrap();
+    let tpu = topology.compile(&hlo, &config(DEVICES)).unwrap();
     assert_eq!(client.platform_name().unwrap(), "cpu");
     assert_eq!(topology.platform_name().unwrap(), "tpu");
     assert!(topology.platform_version().unwrap().contains("TPU v3"));

@@ -55,7 +55,7 @@ pub fn choose_mesh(
     if devices == 1 || search.axes.is_empty() {
         return search.alone();
     }
-    if search.count() > MOST {
+    if ways(devices, search.axes.len()) > MOST {
         return Err(search.none("there are too many to try; give one with --mesh".to_string()));
     }
     let unused = search.indivisible();
@@ -109,17 +109,6 @@ impl Search<'_> {
             .filter(|(prime, _)| sizes.iter().all(|size| !size.is_multiple_of(*prime)))
             .map(|(prime, power)| prime.pow(power))
             .product()
-    }
-
-    /// How many meshes there are without replicas.
-    fn count(&self) -> usize {
-        let others = self.axes.len() as u32 - 1;
-        // Ways to deal `power` equal factors to the axes: (power + others) over others.
-        let ways = |power: u32| {
-            (1..=others).fold(1, |ways, at| ways * (power + at) as usize / at as usize)
-        };
-        let powers = factors(self.devices).into_iter().map(|(_, power)| power);
-        powers.map(ways).fold(1, usize::saturating_mul)
     }
 
     /// All meshes that fit with the fewest replicas, the one with the least traffic first.
@@ -271,6 +260,19 @@ fn factors(mut number: usize) -> Vec<(usize, u32)> {
     found
 }
 
+/// How many lists [`splits`] gives.
+fn ways(number: usize, count: usize) -> usize {
+    let others = count.saturating_sub(1);
+    // Ways to deal `power` equal factors to `count` axes: (power + others) over others.
+    let ways = |power: u32| {
+        (1..=others).fold(1usize, |ways, at| {
+            ways.saturating_mul(power as usize + at) / at
+        })
+    };
+    let powers = factors(number).into_iter().map(|(_, power)| power);
+    powers.map(ways).fold(1, usize::saturating_mul)
+}
+
 /// All lists of `count` sizes (at least one) whose product is `number`, those with the largest first sizes first.
 fn splits(number: usize, count: usize) -> Vec<Vec<usize>> {
     if count <= 1 {
@@ -284,4 +286,30 @@ fn splits(number: usize, count: usize) -> Vec<Vec<usize>> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn splits_come_with_the_largest_first_axis_first() {
+        assert_eq!(splits(8, 2), [[8, 1], [4, 2], [2, 4], [1, 8]]);
+        assert_eq!(splits(6, 1), [[6]]);
+        assert_eq!(factors(360), [(2, 3), (3, 2), (5, 1)]);
+    }
+
+    proptest! {
+        /// Every split multiplies to the number, each comes once, and there are as many as are counted beforehand.
+        #[test]
+        fn splits_are_all_there(number in 1usize..200, count in 1usize..4) {
+            let all = splits(number, count);
+            prop_assert!(all.iter().all(|sizes| sizes.iter().product::<usize>() == number));
+            let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+            prop_assert_eq!(distinct.len(), all.len());
+            prop_assert_eq!(ways(number, count), all.len());
+        }
+    }
 }

@@ -202,19 +202,6 @@ impl Topology {
         format!("{}:{}", self.generation.name(), times(&self.shape))
     }
 
-    /// What libtpu must be told beside the name.
-    pub fn plugin_options(&self) -> Vec<(&'static str, PluginOption)> {
-        let mut options = Vec::new();
-        if self.megacore {
-            let value = PluginOption::Text("megacore".to_string());
-            options.push(("chip_config_name", value));
-        }
-        if self.slices > 1 {
-            options.push(("num_slices", PluginOption::Int(self.slices as i64)));
-        }
-        options
-    }
-
     /// The cloud name of one slice, if the shape is the one a cloud name means: `v3-1024`.
     pub fn cloud_name(&self) -> Option<String> {
         let chips = self.shape.iter().product();
@@ -265,15 +252,6 @@ const SLICE_IDS: usize = 100_000;
 
 /// A bound on the number of slices, so that counts cannot overflow. Far above what can be had.
 const MAX_SLICES: usize = 1024;
-
-/// The value of a libtpu topology option.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PluginOption {
-    /// A string.
-    Text(String),
-    /// A 64-bit integer.
-    Int(i64),
-}
 
 /// Prints the cloud name if there is one, else the topology: `4xv6e-256`, `v4:4x4x16/cores`.
 impl fmt::Display for Topology {
@@ -373,21 +351,8 @@ mod tests {
     }
 
     #[test]
-    fn tells_libtpu_what_it_needs() {
-        let v3 = cloud(Generation::V3, 1024);
-        assert_eq!(v3.plugin_name(), "v3:16x32");
-        assert!(v3.plugin_options().is_empty());
-        let v4 = cloud(Generation::V4, 1024).with_slices(2).unwrap();
-        let megacore = PluginOption::Text("megacore".to_string());
-        assert_eq!(
-            v4.plugin_options(),
-            [
-                ("chip_config_name", megacore),
-                ("num_slices", PluginOption::Int(2))
-            ]
-        );
-        let by_core = cloud(Generation::V4, 1024).by_core().unwrap();
-        assert!(by_core.plugin_options().is_empty());
+    fn libtpu_knows_it_by_its_shape() {
+        assert_eq!(cloud(Generation::V3, 1024).plugin_name(), "v3:16x32");
     }
 
     /// Ids and places as libtpu 0.0.51 lists them.

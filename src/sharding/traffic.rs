@@ -104,11 +104,8 @@ impl Movers {
 
     /// Bytes of gathered weights, reduced gradients and updated weights.
     fn weights(&self, on: On) -> Result<f64, ShardingError> {
-        let mut rows = BTreeSet::new();
-        for shape in &self.batch {
-            let sharding = resolve(on.rules, on.mesh, Kind::Activation, shape, "the batch")?;
-            rows.extend(sharding.dims.into_iter().flatten());
-        }
+        let rows = self.batch.iter().flat_map(Shape::names);
+        let rows: BTreeSet<_> = rows.flat_map(|axis| on.activation(axis)).collect();
         let (mut weight, mut state) = (Split::default(), Split::default());
         for shape in &self.weights {
             weight.add(on, Kind::Weight, shape)?;

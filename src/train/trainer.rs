@@ -11,28 +11,47 @@ use serde::Serialize;
 
 use super::checkpoint::{self, About, Checkpoint, CheckpointError, FORMAT};
 use super::convert::{layer_of, shapes};
-use super::recipe::{Recipe, RecipeError};
-use super::step::{self, StepError, names};
+use super::recipe::Recipe;
+use super::step::names;
 use crate::data::{Batches, Dataset, DatasetError};
-use crate::graph::{DType, Graph, GraphError, Role, Shape};
-use crate::hlo::{Layout, Program, Signature, lower};
+use crate::graph::{DType, Role, Shape, Weight};
+use crate::hlo::{Program, Signature};
 use crate::models::weights::load;
-use crate::runtime::{self, Client, DeviceArrays, HostArray, Session};
-use crate::sharding::{Mesh, ShardingError};
+use crate::runtime::{self, Client, CompileConfig, DeviceArrays, HostArray, Session};
+use crate::sharding::Mesh;
 
 /// What a run consists of.
 #[derive(Clone, Copy)]
 pub struct Setup<'a> {
     /// Everything that decides the run.
     pub recipe: &'a Recipe,
-    /// How the devices are arranged.
-    pub mesh: &'a Mesh,
+    /// Its programs.
+    pub programs: &'a Programs,
     /// The devices.
     pub client: &'a Client,
-    /// Whether Shardy partitions the programs (else GSPMD).
-    pub shardy: bool,
+    /// How programs over the mesh are compiled for the devices, and which device takes which place of the mesh.
+    pub config: &'a CompileConfig,
     /// What is learned from.
     pub data: &'a Dataset,
+}
+
+/// The programs of a run, lowered for one mesh. How they are made is not for this room to say: whoever compiles the step
+/// without running it takes the same way (`pipeline`).
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The model's weights, in order.
+    pub weights: Vec<Weight>,
+    /// One step.
+    pub step: Program,
+    /// What makes the first weights and state of the step ([`super::step::initial`]).
+    pub initial: Program,
+}
+
+impl Programs {
+    /// How the devices are arranged.
+    pub fn mesh(&self) -> &Mesh {
+        &self.step.signature.mesh
+    }
 }
 
 /// What one step did; as JSON, a line of `train --json` and of `log.jsonl`.
@@ -58,18 +77,6 @@ pub struct StepReport {
 /// What can go wrong in a run.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// The recipe is not one.
-    #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// The step cannot be built.
-    #[error(transparent)]
-    Step(#[from] StepError),
-    /// The graph of the first weights cannot be built, or a graph is not well formed.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Graph(Vec<GraphError>),
-    /// The mesh does not fit the model.
-    #[error(transparent)]
-    Sharding(#[from] ShardingError),
     /// A plugin refused.
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
@@ -130,12 +137,10 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// A recipe, a mesh or data that do not fit each other, or the plugin's own.
     pub fn start(setup: Setup<'a>) -> Result<Self, TrainError> {
-        let (step, program) = lowered(setup)?;
-        let graph = step::initial(&step).map_err(|error| TrainError::Graph(vec![error]))?;
-        let initial = lower_graph(&graph, "initial", setup)?;
-        let initial = Session::new(setup.client, &initial, setup.shardy)?;
+        check_steps(setup.recipe)?;
+        let initial = Session::new(setup.client, &setup.programs.initial, setup.config)?;
         let seed = initial.put(names::SEED, &HostArray::scalar(setup.recipe.seed))?;
-        let mut trainer = Trainer::compile(setup, &program)?;
+        let mut trainer = Trainer::compile(setup)?;
         trainer.state = initial.run(&DeviceArrays::from([(names::SEED.to_string(), seed)]))?;
         Ok(trainer)
     }
@@ -146,24 +151,25 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As [`Trainer::start`], and a checkpoint of another model or optimizer, or a damaged one.
     pub fn resume(setup: Setup<'a>, checkpoint: &Checkpoint) -> Result<Self, TrainError> {
-        let (step, program) = lowered(setup)?;
+        check_steps(setup.recipe)?;
+        let Programs { weights, step, .. } = setup.programs;
         if checkpoint.about().is_of_weights() {
-            let shapes = shapes(&step.weights);
+            let shapes = shapes(weights);
             checkpoint.check(&shapes)?;
             for (name, _) in &shapes {
                 checkpoint.check_bytes(name)?;
             }
             let mut trainer = Trainer::start(setup)?;
-            let weights = load(&trainer.session, &step.weights, |weight, layer| {
+            let loaded = load(&trainer.session, weights, |weight, layer| {
                 Ok::<_, TrainError>(layer_of(checkpoint, weight, layer)?)
             })?;
-            trainer.state.extend(weights);
+            trainer.state.extend(loaded);
             return Ok(trainer);
         }
-        let tensors = kept(&program.signature);
+        let tensors = kept(&step.signature);
         // Before the compiler has its minute.
         checkpoint.check(&tensors)?;
-        let mut trainer = Trainer::compile(setup, &program)?;
+        let mut trainer = Trainer::compile(setup)?;
         for (name, shape) in tensors {
             let array = checkpoint.read(&name, &shape)?;
             let array = trainer.session.put(&name, &array)?;
@@ -174,14 +180,14 @@ impl<'a> Trainer<'a> {
     }
 
     /// The run without weights.
-    fn compile(setup: Setup<'a>, program: &Program) -> Result<Self, TrainError> {
-        let recipe = setup.recipe;
+    fn compile(setup: Setup<'a>) -> Result<Self, TrainError> {
+        let (recipe, program) = (setup.recipe, &setup.programs.step);
         let length = recipe.objective.row_tokens(recipe.length);
         let rows = recipe.objective.rows(recipe.length);
         Ok(Trainer {
             setup,
             batches: Batches::new(setup.data, rows, u64::from(recipe.seed), length)?,
-            session: Session::new(setup.client, program, setup.shardy)?,
+            session: Session::new(setup.client, program, setup.config)?,
             program: program.fingerprint(),
             data: setup.data.fingerprint(),
             state: DeviceArrays::new(),
@@ -212,14 +218,14 @@ impl<'a> Trainer<'a> {
     /// Brings one weight or one piece of optimizer state to the host.
     ///
     /// # Errors
-    /// A name that is none, or the plugin's own.
+    /// A name that no tensor of the run has, or the plugin's own.
     pub fn fetch(&self, name: &str) -> runtime::Result<HostArray> {
         let Some(array) = self.state.get(name) else {
             return Err(runtime::Error::Invalid(format!(
                 "the run holds no tensor `{name}`"
             )));
         };
-        array.fetch(self.setup.mesh)
+        array.fetch()
     }
 
     /// Does the next step.
@@ -242,7 +248,7 @@ impl<'a> Trainer<'a> {
                 let message = format!("the program gave no `{name}`");
                 return Err(runtime::Error::Invalid(message).into());
             };
-            let values = array.fetch(self.setup.mesh)?.to_f64();
+            let values = array.fetch()?.to_f64();
             Ok(values.first().copied().unwrap_or(f64::NAN))
         };
         let loss = metric(names::LOSS)?;
@@ -335,7 +341,7 @@ impl<'a> Trainer<'a> {
             format: FORMAT,
             steps_done: self.done,
             seed: self.setup.recipe.seed,
-            mesh: self.setup.mesh.to_string(),
+            mesh: self.setup.programs.mesh().to_string(),
             program: self.program.clone(),
             data: self.data.clone(),
             // A recipe is plain numbers and words, which TOML has for all of them.
@@ -384,24 +390,12 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The step as a graph and as a program.
-fn lowered(setup: Setup) -> Result<(step::Step, Program), TrainError> {
-    let recipe = setup.recipe;
-    if recipe.steps > i32::MAX as u64 {
-        return Err(TrainError::TooManySteps(recipe.steps));
+/// The step's counter is an `s32`.
+fn check_steps(recipe: &Recipe) -> Result<(), TrainError> {
+    match recipe.steps > i32::MAX as u64 {
+        true => Err(TrainError::TooManySteps(recipe.steps)),
+        false => Ok(()),
     }
-    let step = recipe.step()?.build()?;
-    let program = lower_graph(&step.graph, "step", setup)?;
-    Ok((step, program))
-}
-
-fn lower_graph(graph: &Graph, name: &str, setup: Setup) -> Result<Program, TrainError> {
-    let graph = graph.clone().check().map_err(TrainError::Graph)?;
-    let layout = Layout {
-        mesh: setup.mesh,
-        rules: &setup.recipe.rules.rules(),
-    };
-    Ok(lower(&graph, name, layout)?)
 }
 
 /// What a run keeps from step to step: weights and optimizer state by name, with their shapes.

@@ -27,8 +27,9 @@ use crate::graph::{Graph, GraphError};
 use crate::hlo::{Layout, lower};
 use crate::models::hugging_face::ConfigError;
 use crate::models::weights::WeightsError;
+use crate::pipeline;
 use crate::runtime::{Client, HostArray, Session};
-use crate::sharding::{Mesh, Rules, ShardingError};
+use crate::sharding::{Mesh, Partitioner, Rules, ShardingError, Target};
 
 /// How far tensors may be. The figures are the references' own: they were shown to catch deliberate mistakes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -134,6 +135,9 @@ pub enum VerifyError {
     /// A tensor that cannot be placed.
     #[error(transparent)]
     Sharding(#[from] ShardingError),
+    /// The case cannot be compiled for the device.
+    #[error(transparent)]
+    Pipeline(#[from] pipeline::Error),
     /// The runtime's own.
     #[error(transparent)]
     Runtime(#[from] crate::runtime::Error),
@@ -281,7 +285,10 @@ fn session(graph: Graph, client: &Client) -> Result<Session, VerifyError> {
         rules: &Rules::standard(),
     };
     let program = lower(&graph, "verify", layout)?;
-    Ok(Session::new(client, &program, true)?)
+    let target = Target::Cpu { devices: 1 };
+    let partitioner = Partitioner::default();
+    let config = pipeline::config(&target, client.devices(), &mesh, partitioner)?;
+    Ok(Session::new(client, &program, &config)?)
 }
 
 /// Runs `session` on `inputs` converted to what it takes; those that it does not take are left out.

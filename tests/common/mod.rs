@@ -10,7 +10,9 @@ use std::sync::OnceLock;
 
 use ribosome::graph::{Graph, Role, Shape};
 use ribosome::hlo::{Layout, Program, lower};
-use ribosome::runtime::{Client, HostArray, Platform, Plugin, Purpose, Session, Settings};
+use ribosome::runtime::{
+    Client, CompileConfig, HostArray, Platform, Plugin, Purpose, Session, Settings,
+};
 use ribosome::sharding::{Mesh, Rules};
 
 /// The CPU plugin, fetched if it is not here.
@@ -67,7 +69,8 @@ pub fn evaluate_program(
             (port.name.clone(), array)
         })
         .collect();
-    let session = Session::new(&cpu(1), program, true).expect("it compiles");
+    let session = Session::new(&cpu(1), program, &CompileConfig::for_virtual_devices(1))
+        .expect("it compiles");
     let outputs = session.evaluate(&inputs).expect("it runs");
     outputs
         .into_iter()

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 use ribosome::data::{Batches, Dataset, Vocabulary};
-use ribosome::runtime::HostArray;
-use ribosome::sharding::Mesh;
+use ribosome::pipeline::{Error, Job, Machine, Stages, Training};
+use ribosome::runtime::{HostArray, Settings};
+use ribosome::sharding::{Mesh, Partitioner, Target};
 use ribosome::train::recipe::Recipe;
 use ribosome::train::trainer::{Setup, Trainer};
 
@@ -38,23 +39,31 @@ pub fn first_batch(recipe: &Recipe) -> Array2<i32> {
     batches.batch(0, recipe.batch).unwrap().tokens
 }
 
+/// `recipe` made ready to train on the virtual devices of `mesh`.
+pub fn training(recipe: &Recipe, mesh: &str, partitioner: Partitioner) -> Result<Training, Error> {
+    let mesh = Mesh::parse(mesh).unwrap();
+    let target = Target::Cpu {
+        devices: mesh.devices(),
+    };
+    let machine = Machine::open(&target, &Settings::from_environment().unwrap())?;
+    let job = Job {
+        recipe: recipe.clone(),
+        target,
+        mesh: Some(mesh),
+        partitioner,
+    };
+    Training::new(&job, &machine, &mut Stages::default())
+}
+
 /// Calls `test` with the setup of `recipe` on `mesh`.
 pub fn on<T>(
     recipe: &Recipe,
     mesh: &str,
-    shardy: bool,
+    partitioner: Partitioner,
     data: &Dataset,
     test: impl FnOnce(Setup) -> T,
 ) -> T {
-    let mesh = Mesh::parse(mesh).unwrap();
-    let client = super::cpu(mesh.devices());
-    test(Setup {
-        recipe,
-        mesh: &mesh,
-        client: &client,
-        shardy,
-        data,
-    })
+    test(training(recipe, mesh, partitioner).unwrap().setup(data))
 }
 
 /// Every weight, all optimizer state and what the model remembers.

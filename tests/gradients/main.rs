@@ -13,7 +13,7 @@ use cases::{Case, Random, cases};
 use common::{INPUT, assert_close, cpu, lowered, next};
 use ribosome::graph::op::{Binary, Op, Reduction, Unary};
 use ribosome::graph::{Builder, DType, Graph, Shape};
-use ribosome::runtime::{HostArray, Session};
+use ribosome::runtime::{CompileConfig, HostArray, Session};
 
 /// Defines the names of all operations, and which one an operation has. Being a match, it makes the compiler ask for a
 /// line here for each new operation; being a list, it makes the test ask for a case.
@@ -165,7 +165,8 @@ impl<'a> Differences<'a> {
             inputs.insert(name, (shape, values));
         }
         let program = lowered(graph, "data=1,model=1");
-        let session = Session::new(&cpu(1), &program, true).expect("it compiles");
+        let session = Session::new(&cpu(1), &program, &CompileConfig::for_virtual_devices(1))
+            .expect("it compiles");
         Differences {
             cases,
             session,

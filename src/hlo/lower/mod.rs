@@ -15,6 +15,7 @@ mod ops;
 use std::collections::BTreeMap;
 
 use self::emit::{Computation, Ids};
+pub(super) use self::emit::{op_sharding, primitive};
 use super::program::{Port, Program, Signature};
 use super::proto::{
     AliasEntryProto, HloComputationProto, HloInputOutputAliasProto, HloModuleProto,

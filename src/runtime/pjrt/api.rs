@@ -1,7 +1,7 @@
 //! Loading a plugin, and the one place that calls it.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, c_char, c_void};
+use std::ffi::{OsStr, c_void};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -10,8 +10,10 @@ use super::ffi::{
     self, Args, ErrorDestroyArgs, ErrorGetCodeArgs, ErrorMessageArgs, Function, Handle,
     PluginAttributesArgs, PluginInitializeArgs, Struct,
 };
-use super::value::{self, Value};
+use super::memory::text;
+use super::named_value;
 use crate::runtime::error::{Code, Error, Result};
+use crate::runtime::value::Value;
 
 /// A loaded plugin. Loaded once a process and kept until it ends (plugins start threads that outlive any handle), so
 /// this is a small copy.
@@ -127,7 +129,7 @@ impl Plugin {
         let mut args = PluginAttributesArgs::new();
         self.call(&mut args)?;
         // SAFETY: the attributes live as long as the process, and there are `num_attributes` of them.
-        Ok(unsafe { value::read_all(args.attributes, args.num_attributes) })
+        Ok(unsafe { named_value::read_all(args.attributes, args.num_attributes) })
     }
 
     /// Calls the function that `args` belongs to. Every call of a plugin goes through here, so none is made past the
@@ -240,28 +242,6 @@ fn set_environment(environment: &[(&str, &str)]) {
             // there is no other way to tell a library something that it reads from its environment while it loads.
             unsafe { std::env::set_var(name, value) };
         }
-    }
-}
-
-/// A copy of `size` bytes of a plugin's text.
-///
-/// # Safety
-/// `start` points to `size` readable bytes, or `size` is zero.
-pub(super) unsafe fn text(start: *const c_char, size: usize) -> String {
-    // SAFETY: the caller's promise.
-    String::from_utf8_lossy(unsafe { slice(start.cast::<u8>(), size) }).into_owned()
-}
-
-/// A plugin's array as a slice; empty arrays may come as null pointers.
-///
-/// # Safety
-/// `start` points to `len` readable values that live and stay as they are for `'a`, or `len` is zero.
-pub(super) unsafe fn slice<'a, T>(start: *const T, len: usize) -> &'a [T] {
-    if len == 0 {
-        &[]
-    } else {
-        // SAFETY: the caller's promise.
-        unsafe { std::slice::from_raw_parts(start, len) }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Buffers: arrays in a device's memory.
 
-use super::api::slice;
 use super::client::Client;
 use super::event::Event;
 use super::ffi::{
     self, BufferDestroyArgs, BufferDimensionsArgs, BufferElementTypeArgs, BufferIsDeletedArgs,
-    BufferOnDeviceSizeArgs, BufferToHostBufferArgs, Handle, MemoryLayout, Struct, TiledLayout,
+    BufferOnDeviceSizeArgs, BufferToHostBufferArgs, ClientBufferFromHostBufferArgs, Handle,
+    MemoryLayout, Struct, TiledLayout,
 };
+use super::memory::slice;
 use crate::graph::DType;
 use crate::runtime::error::{Error, Result};
 
@@ -22,7 +23,50 @@ unsafe impl Send for Buffer {}
 // SAFETY: as above.
 unsafe impl Sync for Buffer {}
 
+impl Client {
+    /// Copies `bytes` (row-major, native byte order) to the device at place `device` of [`Client::devices`].
+    ///
+    /// # Errors
+    /// Bytes that are not as many as the shape takes, a device that does not exist, or the plugin's own.
+    pub fn buffer(
+        &self,
+        bytes: &[u8],
+        dtype: DType,
+        dims: &[usize],
+        device: usize,
+    ) -> Result<Buffer> {
+        let handle = self.device(device)?;
+        let element_type = type_number(dtype).ok_or_else(|| {
+            Error::Invalid(format!("a buffer cannot hold elements of type {dtype}"))
+        })?;
+        let needed = dims.iter().product::<usize>() * dtype.bytes();
+        if bytes.len() != needed {
+            return Err(Error::Invalid(format!(
+                "{dtype}{dims:?} takes {needed} bytes, and {} were given",
+                bytes.len()
+            )));
+        }
+        let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
+        let mut args = ClientBufferFromHostBufferArgs {
+            client: self.inner.client,
+            data: bytes.as_ptr().cast(),
+            element_type,
+            dims: dims.as_ptr(),
+            num_dims: dims.len(),
+            // The plugin copies before it returns, so `bytes` need not outlive this call.
+            host_buffer_semantics: ffi::IMMUTABLE_ONLY_DURING_CALL,
+            device: handle,
+            ..ClientBufferFromHostBufferArgs::new()
+        };
+        self.inner.plugin.call(&mut args)?;
+        let buffer = Buffer::new(self.clone(), args.buffer);
+        Event::new(self.inner.plugin, args.done_with_host_buffer).wait()?;
+        Ok(buffer)
+    }
+}
+
 impl Buffer {
+    /// Takes over a buffer of the client's.
     pub(super) fn new(client: Client, buffer: Handle) -> Buffer {
         Buffer { client, buffer }
     }

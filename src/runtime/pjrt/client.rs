@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use super::api::{Plugin, slice, text};
-use super::buffer::Buffer;
+use super::api::Plugin;
 use super::device::DeviceDescription;
-use super::event::Event;
-use super::executable::{LoadedExecutable, program};
 use super::ffi::{
-    self, ClientAddressableDevicesArgs, ClientBufferFromHostBufferArgs, ClientCompileArgs,
-    ClientCreateArgs, ClientDestroyArgs, ClientPlatformNameArgs, ClientPlatformVersionArgs,
-    DeviceGetDescriptionArgs, ExecutableDeserializeAndLoadArgs, Handle, Struct,
+    ClientAddressableDevicesArgs, ClientCreateArgs, ClientDestroyArgs, ClientPlatformNameArgs,
+    ClientPlatformVersionArgs, DeviceGetDescriptionArgs, Handle, Struct,
 };
-use super::value::{self, Value};
-use crate::graph::DType;
+use super::memory::{slice, text};
+use super::named_value;
 use crate::runtime::error::{Error, Result};
-use crate::runtime::options::CompileConfig;
+use crate::runtime::value::Value;
 
 /// A plugin's client. Clones share it; it ends with the last handle, buffer and executable made from it.
 #[derive(Clone)]
@@ -25,7 +21,7 @@ pub struct Client {
 
 pub(super) struct Inner {
     pub(super) plugin: Plugin,
-    client: Handle,
+    pub(super) client: Handle,
     devices: Vec<Handle>,
     descriptions: Vec<DeviceDescription>,
 }
@@ -41,7 +37,7 @@ impl Client {
     /// # Errors
     /// The plugin's: no device attached, an unknown option.
     pub fn create(plugin: Plugin, options: &[(&str, Value)]) -> Result<Client> {
-        let values = value::write_all(options);
+        let values = named_value::write_all(options);
         let mut args = ClientCreateArgs {
             create_options: values.as_ptr(),
             num_options: values.len(),
@@ -123,76 +119,14 @@ impl Client {
         Ok(unsafe { text(args.text, args.size) })
     }
 
-    /// Compiles `hlo` (a serialized `HloModuleProto`) for this client's devices.
-    pub fn compile(&self, hlo: &[u8], config: &CompileConfig) -> Result<LoadedExecutable> {
-        let options = config.encode()?;
-        let program = program(hlo);
-        let mut args = ClientCompileArgs {
-            client: self.inner.client,
-            program: &program,
-            compile_options: options.as_ptr().cast(),
-            compile_options_size: options.len(),
-            ..ClientCompileArgs::new()
-        };
-        self.inner.plugin.call(&mut args)?;
-        LoadedExecutable::new(self.clone(), args.executable)
-    }
-
-    /// Loads an executable that [`super::Executable::serialize`] wrote with the same plugin.
-    pub fn load(&self, serialized: &[u8]) -> Result<LoadedExecutable> {
-        let mut args = ExecutableDeserializeAndLoadArgs {
-            client: self.inner.client,
-            bytes: serialized.as_ptr().cast(),
-            size: serialized.len(),
-            ..ExecutableDeserializeAndLoadArgs::new()
-        };
-        self.inner.plugin.call(&mut args)?;
-        LoadedExecutable::new(self.clone(), args.executable)
-    }
-
-    /// Copies `bytes` (row-major, native byte order) to the device at place `device` of [`Client::devices`].
-    ///
-    /// # Errors
-    /// Bytes that are not as many as the shape takes, a device that does not exist, or the plugin's own.
-    pub fn buffer(
-        &self,
-        bytes: &[u8],
-        dtype: DType,
-        dims: &[usize],
-        device: usize,
-    ) -> Result<Buffer> {
-        let Some(&handle) = self.inner.devices.get(device) else {
-            return Err(Error::Invalid(format!(
-                "there is no device {device}: the client has {}, counted from 0",
+    /// The device at `place` of [`Client::devices`].
+    pub(super) fn device(&self, place: usize) -> Result<Handle> {
+        self.inner.devices.get(place).copied().ok_or_else(|| {
+            Error::Invalid(format!(
+                "there is no device {place}: the client has {}, counted from 0",
                 self.inner.devices.len()
-            )));
-        };
-        let element_type = super::buffer::type_number(dtype).ok_or_else(|| {
-            Error::Invalid(format!("a buffer cannot hold elements of type {dtype}"))
-        })?;
-        let needed = dims.iter().product::<usize>() * dtype.bytes();
-        if bytes.len() != needed {
-            return Err(Error::Invalid(format!(
-                "{dtype}{dims:?} takes {needed} bytes, and {} were given",
-                bytes.len()
-            )));
-        }
-        let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
-        let mut args = ClientBufferFromHostBufferArgs {
-            client: self.inner.client,
-            data: bytes.as_ptr().cast(),
-            element_type,
-            dims: dims.as_ptr(),
-            num_dims: dims.len(),
-            // The plugin copies before it returns, so `bytes` need not outlive this call.
-            host_buffer_semantics: ffi::IMMUTABLE_ONLY_DURING_CALL,
-            device: handle,
-            ..ClientBufferFromHostBufferArgs::new()
-        };
-        self.inner.plugin.call(&mut args)?;
-        let buffer = Buffer::new(self.clone(), args.buffer);
-        Event::new(self.inner.plugin, args.done_with_host_buffer).wait()?;
-        Ok(buffer)
+            ))
+        })
     }
 
     /// Where `device` stands among this client's devices.

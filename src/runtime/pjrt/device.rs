@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::api::{Plugin, text};
+use super::api::Plugin;
 use super::ffi::{
     DeviceDescriptionAttributesArgs, DeviceDescriptionIdArgs, DeviceDescriptionKindArgs,
     DeviceDescriptionProcessIndexArgs, Handle, Struct,
 };
-use super::value::{self, Value};
+use super::memory::text;
+use super::named_value;
 use crate::runtime::error::Result;
+use crate::runtime::value::Value;
 
 /// A device as its plugin describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +89,7 @@ impl DeviceDescription {
             kind: unsafe { text(kind.text, kind.size) },
             // SAFETY: the attributes live as long as the description.
             attributes: unsafe {
-                value::read_all(attributes.attributes, attributes.num_attributes)
+                named_value::read_all(attributes.attributes, attributes.num_attributes)
             },
         })
     }

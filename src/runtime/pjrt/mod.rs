@@ -15,13 +15,15 @@ mod device;
 mod event;
 mod executable;
 mod ffi;
+mod loaded;
+mod memory;
+mod named_value;
 mod topology;
-mod value;
 
 pub use api::Plugin;
 pub use buffer::Buffer;
 pub use client::Client;
 pub use device::DeviceDescription;
-pub use executable::{Executable, LoadedExecutable, MemoryStats};
+pub use executable::{Executable, MemoryStats};
+pub use loaded::LoadedExecutable;
 pub use topology::Topology;
-pub use value::Value;

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use super::api::{Plugin, slice, text};
+use super::api::Plugin;
 use super::device::DeviceDescription;
-use super::executable::{Executable, Owner, program};
+use super::executable::{Executable, program};
 use super::ffi::{
     CompileArgs, Handle, Struct, TopologyCreateArgs, TopologyDestroyArgs,
     TopologyGetDeviceDescriptionsArgs, TopologyPlatformNameArgs, TopologyPlatformVersionArgs,
 };
-use super::value::{self, Value};
+use super::memory::{slice, text};
+use super::named_value;
 use crate::runtime::error::Result;
 use crate::runtime::options::CompileConfig;
+use crate::runtime::value::Value;
 
 /// A described machine and its devices.
 #[derive(Clone)]
@@ -20,7 +22,7 @@ pub struct Topology {
     devices: Arc<[DeviceDescription]>,
 }
 
-pub(super) struct Inner {
+struct Inner {
     plugin: Plugin,
     topology: Handle,
 }
@@ -37,7 +39,7 @@ impl Topology {
     /// # Errors
     /// The plugin's, for names and options that it does not know.
     pub fn create(plugin: Plugin, name: &str, options: &[(&str, Value)]) -> Result<Topology> {
-        let values = value::write_all(options);
+        let values = named_value::write_all(options);
         let mut args = TopologyCreateArgs {
             name: name.as_ptr().cast(),
             name_size: name.len(),
@@ -116,11 +118,7 @@ impl Topology {
             ..CompileArgs::new()
         };
         plugin.call(&mut args)?;
-        Ok(Executable::new(
-            plugin,
-            args.executable,
-            Owner::Topology(self.inner.clone()),
-        ))
+        Ok(Executable::new(plugin, args.executable, self.inner.clone()))
     }
 }
 

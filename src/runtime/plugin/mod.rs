@@ -16,67 +16,12 @@ mod wheel;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 pub use wheel::Wheel;
 
 use super::error::{Error, Result};
 use super::pjrt::Plugin;
-
-/// What a plugin drives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Platform {
-    /// The host's processors, as any number of virtual devices.
-    Cpu,
-    /// Cloud TPUs, attached or only described.
-    Tpu,
-    /// NVIDIA GPUs.
-    Cuda,
-}
-
-impl Platform {
-    /// Every platform.
-    pub const ALL: [Platform; 3] = [Platform::Cpu, Platform::Tpu, Platform::Cuda];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Platform::Cpu => "cpu",
-            Platform::Tpu => "tpu",
-            Platform::Cuda => "cuda",
-        }
-    }
-
-    /// The environment variable that names the library.
-    pub fn variable(self) -> &'static str {
-        match self {
-            Platform::Cpu => "RIBOSOME_CPU_PLUGIN",
-            Platform::Tpu => "RIBOSOME_TPU_PLUGIN",
-            Platform::Cuda => "RIBOSOME_CUDA_PLUGIN",
-        }
-    }
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Platform {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Platform> {
-        Platform::ALL
-            .into_iter()
-            .find(|platform| platform.name() == text)
-            .ok_or_else(|| {
-                Error::Invalid(format!(
-                    "there is no platform `{text}`; there are cpu, tpu and cuda"
-                ))
-            })
-    }
-}
+use super::platform::Platform;
 
 /// What a TPU plugin is loaded for. libtpu reads its settings when it is loaded, so a process decides once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::Platform;
 use super::install::bytes_bar;
 use super::wheel::Wheel;
 use crate::runtime::error::{Error, Result};
+use crate::runtime::platform::Platform;
 
 /// The folders Python finds packages in; none where there is no Python.
 pub(super) fn site_packages(python: &Path) -> Vec<PathBuf> {

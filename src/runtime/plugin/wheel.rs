@@ -6,8 +6,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::Platform;
 use crate::runtime::error::{Error, Result};
+use crate::runtime::platform::Platform;
 
 /// A wheel of a certain version, known by its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,73 +1,10 @@
-//! Named values: how options go into a plugin, and attributes come out.
+//! Named values in C: how options go into a plugin, and attributes come out.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use super::api::{slice, text};
-use super::ffi::{NamedValue, NamedValuePayload, Struct, named_value};
-
-/// The value of an option or attribute.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// Text.
-    String(String),
-    /// A whole number.
-    Int(i64),
-    /// Whole numbers, such as coordinates.
-    Ints(Vec<i64>),
-    /// A 32-bit float.
-    Float(f32),
-    /// A truth value.
-    Bool(bool),
-}
-
-impl Value {
-    /// The number, where this is one.
-    pub fn as_int(&self) -> Option<i64> {
-        match self {
-            Value::Int(value) => Some(*value),
-            _ => None,
-        }
-    }
-
-    /// The numbers, where these are some.
-    pub fn as_ints(&self) -> Option<&[i64]> {
-        match self {
-            Value::Ints(values) => Some(values),
-            _ => None,
-        }
-    }
-}
-
-impl From<i64> for Value {
-    fn from(value: i64) -> Value {
-        Value::Int(value)
-    }
-}
-
-impl From<&str> for Value {
-    fn from(value: &str) -> Value {
-        Value::String(value.to_string())
-    }
-}
-
-impl From<bool> for Value {
-    fn from(value: bool) -> Value {
-        Value::Bool(value)
-    }
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::String(value) => f.write_str(value),
-            Value::Int(value) => write!(f, "{value}"),
-            Value::Ints(values) => write!(f, "{values:?}"),
-            Value::Float(value) => write!(f, "{value}"),
-            Value::Bool(value) => write!(f, "{value}"),
-        }
-    }
-}
+use super::ffi::{NamedValue, NamedValuePayload, Struct, named_value as kind};
+use super::memory::{slice, text};
+use crate::runtime::value::Value;
 
 /// The C form of `options`, which points into them: for the length of one call.
 pub(super) fn write_all(options: &[(&str, Value)]) -> Vec<NamedValue> {
@@ -76,26 +13,28 @@ pub(super) fn write_all(options: &[(&str, Value)]) -> Vec<NamedValue> {
         .map(|(name, value)| {
             let (kind, payload, size) = match value {
                 Value::String(text) => (
-                    named_value::STRING,
+                    kind::STRING,
                     NamedValuePayload {
                         string: text.as_ptr().cast(),
                     },
                     text.len(),
                 ),
-                Value::Int(int) => (named_value::INT, NamedValuePayload { int: *int }, 1),
+                Value::Int(int) => (kind::INT, NamedValuePayload { int: *int }, 1),
                 Value::Ints(ints) => (
-                    named_value::INTS,
+                    kind::INTS,
                     NamedValuePayload {
                         ints: ints.as_ptr(),
                     },
                     ints.len(),
                 ),
-                Value::Float(float) => (named_value::FLOAT, NamedValuePayload { float: *float }, 1),
-                Value::Bool(boolean) => (
-                    named_value::BOOL,
-                    NamedValuePayload { boolean: *boolean },
+                Value::Float(float) => (
+                    kind::FLOAT,
+                    NamedValuePayload {
+                        float: *float as f32,
+                    },
                     1,
                 ),
+                Value::Bool(boolean) => (kind::BOOL, NamedValuePayload { boolean: *boolean }, 1),
             };
             NamedValue {
                 name: name.as_ptr().cast(),
@@ -120,13 +59,11 @@ pub(super) unsafe fn read_all(start: *const NamedValue, len: usize) -> BTreeMap<
         // SAFETY: the kind says which field of the union is set, and `value_size` how long what it points to is.
         let (name, value) = unsafe {
             let value = match named.kind {
-                named_value::STRING => Value::String(text(named.value.string, named.value_size)),
-                named_value::INT => Value::Int(named.value.int),
-                named_value::INTS => {
-                    Value::Ints(slice(named.value.ints, named.value_size).to_vec())
-                }
-                named_value::FLOAT => Value::Float(named.value.float),
-                named_value::BOOL => Value::Bool(named.value.boolean),
+                kind::STRING => Value::String(text(named.value.string, named.value_size)),
+                kind::INT => Value::Int(named.value.int),
+                kind::INTS => Value::Ints(slice(named.value.ints, named.value_size).to_vec()),
+                kind::FLOAT => Value::Float(named.value.float.into()),
+                kind::BOOL => Value::Bool(named.value.boolean),
                 _ => continue,
             };
             (text(named.name, named.name_size), value)

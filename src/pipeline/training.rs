@@ -1,0 +1,83 @@
+//! From a recipe to a run: the step that is trained is lowered, placed and compiled as [`super::compile()`] does it, so that
+//! the program which was forecast is the program that runs.
+
+use super::error::Error;
+use super::job::{Job, checked, lower_for};
+use super::machine::Machine;
+use super::stages::Stages;
+use crate::data::Dataset;
+use crate::hlo::Layout;
+use crate::runtime::{Client, CompileConfig};
+use crate::sharding::Mesh;
+use crate::train::recipe::Recipe;
+use crate::train::step::{self, StepError};
+use crate::train::trainer::{Programs, Setup};
+
+/// A job that is ready to train on the devices of this machine.
+pub struct Training {
+    /// Number of weights.
+    pub parameters: u64,
+    /// Why it is this mesh; `None` where it was given.
+    pub mesh_reason: Option<String>,
+    /// What is lost on the mesh, and what every device holds whole.
+    pub warnings: Vec<String>,
+    recipe: Recipe,
+    programs: Programs,
+    client: Client,
+    config: CompileConfig,
+}
+
+impl Training {
+    /// Lowers the programs of `job` for the devices of `machine`, and says how they are compiled. They are compiled when the run
+    /// starts, which finds damaged checkpoints before that.
+    ///
+    /// # Errors
+    /// Those of [`Job::lower`] and [`Machine::config`], and a machine that is only described.
+    pub fn new(job: &Job, machine: &Machine, stages: &mut Stages) -> Result<Self, Error> {
+        let client = machine.running()?.clone();
+        let step = job.build(stages)?;
+        let initial = step::initial(&step).map_err(StepError::from)?;
+        let weights = step.weights.clone();
+        let lowered = job.lower_step(step, machine.devices().len(), stages)?;
+        let initial = checked(initial, stages)?;
+        let layout = Layout {
+            mesh: &lowered.mesh,
+            rules: &job.recipe.rules.rules(),
+        };
+        let initial = lower_for(&initial, "initial", layout, stages)?;
+        Ok(Training {
+            parameters: lowered.parameters,
+            mesh_reason: lowered.mesh_reason,
+            warnings: lowered.warnings,
+            recipe: job.recipe.clone(),
+            config: machine.config(&lowered.mesh, job.partitioner)?,
+            client,
+            programs: Programs {
+                weights,
+                step: lowered.program,
+                initial,
+            },
+        })
+    }
+
+    /// The mesh.
+    pub fn mesh(&self) -> &Mesh {
+        self.programs.mesh()
+    }
+
+    /// How the programs are compiled.
+    pub fn config(&self) -> &CompileConfig {
+        &self.config
+    }
+
+    /// The run over `data`, for [`crate::train::trainer::Trainer`] to start or to resume.
+    pub fn setup<'a>(&'a self, data: &'a Dataset) -> Setup<'a> {
+        Setup {
+            recipe: &self.recipe,
+            programs: &self.programs,
+            client: &self.client,
+            config: &self.config,
+            data,
+        }
+    }
+}
