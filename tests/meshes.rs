@@ -106,7 +106,7 @@ fn machines_with_a_factor_that_no_weight_has() {
         (
             "v5p-12288",
             "4608",
-            "replica=3,data=512,model=4",
+            "replica=3,data=256,model=8",
             "held on 3 groups of devices",
         ),
     ] {

@@ -291,7 +291,7 @@ fn what_is_not_a_program_says_what_it_is() {
             None,
             "one_product is a graph, for which no mesh is chosen; give one with --mesh",
         ),
-        (&graph, Some("data=4"), "model"),
+        (&graph, Some("data=2,modle=2"), "did you mean `model`?"),
         (
             &graph,
             Some("data=8,model=1"),

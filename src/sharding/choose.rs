@@ -96,6 +96,7 @@ impl Search<'_> {
             ),
             (devices, _) => (Mesh::new([(UNUSED, devices)])?, "the rules split nothing"),
         };
+        self.tensors.place(self.rules, &mesh)?;
         Ok(Choice {
             reason: format!("mesh {mesh}: {reason}"),
             mesh,
