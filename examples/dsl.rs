@@ -31,12 +31,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let gradient = builder.gradients(loss, &[value])[0];
         builder.update(&weight.name, value - gradient * 0.1);
     }
-    let graph = builder.finish()?.compact().check().expect("a graph");
+    let graph = builder.compact()?;
 
     // Rules place axes on the mesh, and the module says where every tensor lies.
     let (mesh, rules) = (&Mesh::parse("data=2,model=1")?, &Rules::standard());
     let program = lower(&graph, "example", Layout { mesh, rules })?;
-    println!("{}", text::print(&program.module));
+    println!("{}", text::print(program.module()));
 
     let client = Client::cpu(open(Platform::Cpu, Purpose::Run)?, 2)?;
     let session = Session::new(&client, &program, &CompileConfig::for_virtual_devices(2))?;

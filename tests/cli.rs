@@ -636,13 +636,13 @@ fn a_reference_that_cannot_be_run_leaves_the_others() {
 fn weights_come_from_a_folder_and_go_to_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let weights = ribosome::models::presets::preset("prot-bert-tiny").expect("a preset");
-    let part = weights.model.parts().expect("parts").remove(0);
+    let weights = ribosome::train::recipe::Recipe::preset("prot-bert-tiny").expect("a recipe");
+    let part = weights.model.folders().expect("parts").remove(0);
     let export = ribosome::models::weights::Export {
-        table: &part.table,
+        table: &part.files.table,
         weights: &part.weights,
         zeros: &part.zeros,
-        config: &part.config,
+        config: &part.files.config,
         shard_size: 1 << 40,
     };
     let zeros = |weight: &ribosome::graph::Weight, _| {

@@ -3,13 +3,14 @@
 mod common;
 
 use ndarray::ArrayD;
-use prost::Message;
 use ribosome::graph::{Builder, DType, Graph, Key, Policy, Role, Shape, Tensor, Weight};
-use ribosome::hlo::proto::HloModuleProtoWithConfig;
+use ribosome::hlo::proto::decode_with_config;
 use ribosome::hlo::{Collective, analyse};
 use ribosome::models::tokens::Tokens;
 use ribosome::models::weights::{self, Entry};
-use ribosome::models::{Context, albert, bert, electra, layers, megatron};
+use ribosome::models::{
+    Context, Family, MaskedLanguageModel, albert, bert, electra, layers, megatron,
+};
 use ribosome::pipeline::Machine;
 use ribosome::runtime::Settings;
 use ribosome::sharding::{Mesh, Partitioner};
@@ -272,9 +273,9 @@ fn collectives(graph: Graph) -> Vec<Collective> {
     let machine = Machine::open(&"v3-8".parse().unwrap(), &settings).unwrap();
     let built = machine.compile(&program, Partitioner::Shardy).unwrap();
     let bytes = built.executable().optimized_program().unwrap();
-    let module = HloModuleProtoWithConfig::decode(bytes.as_slice()).unwrap();
+    let module = decode_with_config(&bytes).unwrap();
     let axes: Vec<_> = (Mesh::parse(mesh).unwrap().axes().iter())
         .map(|axis| (axis.name.to_string(), axis.size))
         .collect();
-    analyse(&module.hlo_module.unwrap(), &axes).collectives
+    analyse(&module, &axes).collectives
 }

@@ -102,7 +102,6 @@ const XLNET: Family = Family {
         ("model.dropout", "0.1"),
         ("model.mem_len", "16"),
         ("model.reuse_len", "16"),
-        ("objective.reuse", "16"),
         ("objective.block", "8"),
         ("objective.predictions", "6"),
     ],

@@ -80,7 +80,7 @@ fn state_is_split_apart_from_its_weight_in_microbatches_too() {
     let signature = &program.signature;
     for port in &signature.inputs {
         let split = port.sharding.copies(&signature.mesh) == 1;
-        let expected = match port.role.as_str() {
+        let expected = match port.role.name() {
             "state" => port.shape.has("embed"),
             "weight" => false,
             _ => continue,

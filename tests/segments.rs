@@ -9,8 +9,8 @@ use common::{INPUT, assert_close};
 use ribosome::graph::{Builder, DType, Graph, Key, Policy, Remat, Role, Shape, Tensor};
 use ribosome::hlo::Program;
 use ribosome::models::relative_attention::relative_shift;
-use ribosome::models::{Context, transfo_xl, xlnet};
-use ribosome::runtime::{CompileConfig, HostArray, Session};
+use ribosome::models::{CausalLanguageModel, Context, transfo_xl, xlnet};
+use ribosome::runtime::{HostArray, Session};
 use ribosome::sharding::Partitioner;
 
 #[test]
@@ -129,7 +129,7 @@ fn transformer_xl<'g>(cx: Context<'g>, memory: Tensor<'g>) -> Read<'g> {
     };
     let builder = cx.builder;
     let (ids, labels) = (tokens(builder, "ids"), tokens(builder, "labels"));
-    let output = config.forward(cx, ids, Some(memory));
+    let output = config.read(cx, ids, Some(memory));
     let counted = labels.gt(labels.constant(0.0));
     (
         output.memory,
@@ -191,7 +191,7 @@ fn outputs(
         let array = HostArray::from_f64(port.shape.clone(), &values).unwrap();
         (port.name.clone(), array)
     });
-    let config = CompileConfig::for_virtual_devices(devices).with_partitioner(partitioner);
+    let config = common::config(devices).with_partitioner(partitioner);
     let session = Session::new(&common::cpu(devices), program, &config).unwrap();
     let outputs = session.evaluate(&inputs.collect()).unwrap();
     let outputs = outputs.into_iter();

@@ -53,7 +53,12 @@ fn first_weights() -> &'static Tensors {
 fn first_step(config: &StepConfig, mesh: &str, partitioner: Partitioner) -> Tensors {
     let program = common::lowered(config.build().unwrap().graph, mesh);
     let devices = Mesh::parse(mesh).unwrap().devices();
-    let compile = CompileConfig::for_virtual_devices(devices).with_partitioner(partitioner);
+    let compile = match devices {
+        // What the others are compared with compiles as `ribosome` does.
+        1 => CompileConfig::for_virtual_devices(1),
+        _ => common::config(devices),
+    };
+    let compile = compile.with_partitioner(partitioner);
     let session = Session::new(&common::cpu(devices), &program, &compile).unwrap();
     let batch = proteins(&PROT_T5)
         .batch(5, 0, config.batch, config.length)

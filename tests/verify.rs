@@ -4,6 +4,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
+use ribosome::models::Families;
 use ribosome::verify::verify;
 
 /// The cases in a folder below golden/.
@@ -24,8 +25,8 @@ fn cases(folder: &str) -> Vec<PathBuf> {
 fn are_met(cases: &[PathBuf]) {
     let client = common::cpu(1);
     for case in cases {
-        let verified =
-            verify(case, &client).unwrap_or_else(|error| panic!("{}: {error}", case.display()));
+        let verified = verify(case, &client, &Families::standard())
+            .unwrap_or_else(|error| panic!("{}: {error}", case.display()));
         let far: Vec<_> = verified
             .tensors
             .iter()
@@ -64,7 +65,9 @@ fn is_met_with_a_wrong(tensor: &str, name: &str) -> bool {
     bytes[start..start + 4].copy_from_slice(&(value + 1e-3).to_le_bytes());
     let path = folder.path().join("moved.safetensors");
     std::fs::write(&path, bytes).unwrap();
-    verify(&path, &common::cpu(1)).unwrap().ok
+    verify(&path, &common::cpu(1), &Families::standard())
+        .unwrap()
+        .ok
 }
 
 /// What is wrong must be seen, or the comparison shows nothing.

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use common::run::training;
 use ribosome::data::{Dataset, PROT_T5};
 use ribosome::graph::Weight;
-use ribosome::models::Model;
-use ribosome::models::hugging_face::Found;
-use ribosome::models::presets::presets;
+use ribosome::models::hugging_face::FoundModel;
 use ribosome::models::weights::{Export, FolderError, layer_shape};
+use ribosome::models::{Families, Model, electra, t5};
 use ribosome::runtime::HostArray;
 use ribosome::sharding::Partitioner;
+use ribosome::train::catalog::CATALOG;
 use ribosome::train::checkpoint::Checkpoint;
-use ribosome::train::convert::{ConvertError, export, import};
+use ribosome::train::convert::{self, ConvertError};
 use ribosome::train::recipe::Recipe;
 use ribosome::train::trainer::Trainer;
 use safetensors::tensor::TensorView;
@@ -25,6 +25,18 @@ use safetensors::{Dtype, SafeTensors};
 
 /// Larger than any of the tests' files.
 const ONE_FILE: u64 = 1 << 40;
+
+fn import(folder: &Path, dropped: &[String], path: &Path) -> Result<Model, ConvertError> {
+    convert::import(folder, &Families::standard(), dropped, path)
+}
+
+fn export(
+    checkpoint: &Checkpoint,
+    folder: &Path,
+    shard_size: u64,
+) -> Result<(Model, Vec<PathBuf>), ConvertError> {
+    convert::export(checkpoint, &Families::standard(), folder, shard_size)
+}
 
 fn tiny() -> Model {
     Recipe::preset("prot-t5-tiny").unwrap().model
@@ -46,15 +58,15 @@ fn numbers(weight: &Weight, layer: usize) -> HostArray {
 /// The model with those numbers, as Hugging Face would keep it, in `folder`.
 fn write(model: &Model, folder: &Path, shard_size: u64) -> Result<Vec<PathBuf>, FolderError> {
     let mut files = Vec::new();
-    for part in model.parts().unwrap() {
+    for part in model.folders().unwrap() {
         let export = Export {
-            table: &part.table,
+            table: &part.files.table,
             weights: &part.weights,
             zeros: &part.zeros,
-            config: &part.config,
+            config: &part.files.config,
             shard_size,
         };
-        let folder = folder.join(part.folder);
+        let folder = folder.join(part.files.folder);
         files.extend(export.write(&folder, |weight, layer| {
             Ok::<_, FolderError>(numbers(weight, layer))
         })?);
@@ -131,11 +143,9 @@ const NORM: &str = "encoder.block.1.layer.0.layer_norm.weight";
 
 #[test]
 fn every_model_is_the_same_after_a_round_trip() {
-    for preset in presets()
-        .into_iter()
-        .filter(|preset| preset.name.ends_with("-tiny"))
-    {
-        let name = preset.name;
+    for entry in CATALOG.iter().filter(|entry| entry.is_tiny()) {
+        let name = entry.name;
+        let preset = Recipe::preset(name).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         write(&preset.model, &path("model"), ONE_FILE).unwrap();
@@ -147,7 +157,11 @@ fn every_model_is_the_same_after_a_round_trip() {
         );
         let checkpoint = Checkpoint::open(&path("checkpoint")).unwrap();
         assert!(checkpoint.about().is_of_weights());
-        assert_eq!(checkpoint.about().model(), Some(model), "{name}");
+        assert_eq!(
+            checkpoint.about().model(&Families::standard()),
+            Some(model),
+            "{name}"
+        );
         export(&checkpoint, &path("again"), ONE_FILE).unwrap();
         let (before, after) = (files(&path("model")), files(&path("again")));
         assert_eq!(
@@ -204,15 +218,12 @@ fn models_without_token_types_have_one_of_zeros() {
 /// ProteinLM's head has another gelu than its layers, which transformers does not know: export says so.
 #[test]
 fn what_transformers_cannot_follow_is_said() {
-    for preset in presets() {
+    for entry in &CATALOG {
+        let preset = Recipe::preset(entry.name).unwrap();
         let unlike = preset.model.unlike_transformers();
-        match preset.name.starts_with("protein-lm") {
-            true => assert!(
-                unlike.unwrap().contains("model.head_act"),
-                "{}",
-                preset.name
-            ),
-            false => assert_eq!(unlike, None, "{}", preset.name),
+        match entry.name.starts_with("protein-lm") {
+            true => assert!(unlike.unwrap().contains("model.head_act"), "{}", entry.name),
+            false => assert_eq!(unlike, None, "{}", entry.name),
         }
     }
     let recipe = Recipe::preset("protein-lm-tiny").unwrap();
@@ -223,11 +234,8 @@ fn what_transformers_cannot_follow_is_said() {
 /// What a step trains is what files hold.
 #[test]
 fn every_weight_of_a_step_is_in_the_files() {
-    for preset in presets()
-        .into_iter()
-        .filter(|preset| preset.name.ends_with("-tiny"))
-    {
-        let recipe = Recipe::preset(preset.name).unwrap();
+    for entry in CATALOG.iter().filter(|entry| entry.is_tiny()) {
+        let recipe = Recipe::preset(entry.name).unwrap();
         let step = recipe.step().unwrap().build().unwrap();
         let names = |weights: &[Weight]| {
             let mut names: Vec<_> = weights
@@ -241,7 +249,7 @@ fn every_weight_of_a_step_is_in_the_files() {
             names(&step.weights),
             names(&recipe.model.weights()),
             "{}",
-            preset.name
+            entry.name
         );
     }
 }
@@ -345,15 +353,13 @@ fn tied_tensors_may_be_there_and_must_be_equal() {
 
 #[test]
 fn an_output_layer_of_its_own_is_no_tied_tensor() {
-    let Model::T5(mut config) = tiny() else {
-        panic!("a T5")
-    };
+    let mut config = tiny().config::<t5::Config>().unwrap().clone();
     config.tie_word_embeddings = false;
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    write(&Model::T5(config.clone()), &path("model"), ONE_FILE).unwrap();
+    write(&Model::new(config.clone()), &path("model"), ONE_FILE).unwrap();
     let model = import(&path("model"), &[], &path("checkpoint")).unwrap();
-    assert_eq!(model, Model::T5(config));
+    assert_eq!(model, Model::new(config));
     export(
         &Checkpoint::open(&path("checkpoint")).unwrap(),
         &path("again"),
@@ -497,12 +503,12 @@ fn what_is_there_is_not_written_over() {
     );
     assert!(files(&model) == before);
     // A failure on the way leaves nothing behind.
-    let part = tiny().parts().unwrap().remove(0);
+    let part = tiny().folders().unwrap().remove(0);
     let export = Export {
-        table: &part.table,
+        table: &part.files.table,
         weights: &part.weights,
         zeros: &part.zeros,
-        config: &part.config,
+        config: &part.files.config,
         shard_size: 300_000,
     };
     let other = folder.path().join("other");
@@ -529,14 +535,25 @@ fn a_network_of_electra_alone_is_refused() {
         "{message}"
     );
     // Networks whose embeddings differ share none.
-    let share = |found: &Model| matches!(found, Model::Electra(config) if config.share_embeddings);
-    assert!(share(&Found::open(folder.path()).unwrap().model));
+    let share = |found: &Model| {
+        let config: &electra::Config = found.config().unwrap();
+        config.share_embeddings
+    };
+    assert!(share(
+        &FoundModel::open(folder.path(), &Families::standard())
+            .unwrap()
+            .model
+    ));
     let file = folder.path().join("generator").join(SINGLE);
     rewrite(&file, |tensors| {
         let name = "electra.embeddings.word_embeddings.weight";
         tensors.get_mut(name).unwrap().2[1] ^= 1;
     });
-    assert!(!share(&Found::open(folder.path()).unwrap().model));
+    assert!(!share(
+        &FoundModel::open(folder.path(), &Families::standard())
+            .unwrap()
+            .model
+    ));
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use crate::pipeline::{self, compile_program};
 use crate::report::CompileReport;
 use crate::runtime::Settings;
+use crate::train::registry::Registry;
 use anyhow::Result;
 
-use super::args::{OutputArgs, What, WhatArgs, no_target};
+use super::args::{OutputArgs, ProgramJob, What, WhatArgs, no_target};
 use super::exit::Status;
 use super::output::{Progress, prepare, print, write, write_program};
 
@@ -21,8 +22,8 @@ pub struct Args {
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
-        let what = self.what.read()?;
+    pub fn run(self, registry: &Registry) -> Result<Status> {
+        let what = self.what.read(registry)?;
         if let Some(folder) = &self.output.out {
             prepare(folder)?;
         }
@@ -34,13 +35,14 @@ impl Args {
                 let compiled = pipeline::compile(&job, &settings, &mut stages)?;
                 (Some(job.recipe), compiled)
             }
-            What::Program {
-                file,
-                target,
-                mesh,
-                rules,
-                partitioner,
-            } => {
+            What::Program(job) => {
+                let ProgramJob {
+                    file,
+                    target,
+                    mesh,
+                    rules,
+                    partitioner,
+                } = *job;
                 let target = target.ok_or_else(|| no_target(&file.name()))?;
                 let program = file.lower(mesh.as_ref(), &rules.rules(), &mut stages)?;
                 let compiled =

@@ -84,7 +84,7 @@ fn status_of(cause: &(dyn std::error::Error + 'static)) -> Option<Status> {
     }
     if let Some(error) = cause.downcast_ref::<RecipeError>() {
         return Some(match error {
-            RecipeError::UnknownModel { .. }
+            RecipeError::Unknown { .. }
             | RecipeError::Phase { .. }
             | RecipeError::Invalid { .. } => Status::Usage,
             RecipeError::Unreadable { .. } | RecipeError::Vocabulary(_) => Status::Failed,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::report::table::count;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::convert::export;
+use crate::train::registry::Registry;
 use anyhow::Result;
 use serde_json::json;
 
@@ -35,12 +36,17 @@ pub struct Args {
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
+    pub fn run(self, registry: &Registry) -> Result<Status> {
         let path = match self.checkpoint.is_dir() {
             true => self.checkpoint.join(CHECKPOINT),
             false => self.checkpoint.clone(),
         };
-        let (model, files) = export(&Checkpoint::open(&path)?, &self.out, self.shard_size)?;
+        let (model, files) = export(
+            &Checkpoint::open(&path)?,
+            registry.families(),
+            &self.out,
+            self.shard_size,
+        )?;
         let parameters = model.parameters() as u64;
         let unlike = model.unlike_transformers();
         if let Some(unlike) = &unlike {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::models::weights::FolderError;
 use crate::report::table::count;
 use crate::train::convert::{ConvertError, import};
+use crate::train::registry::Registry;
 use anyhow::Result;
 use serde_json::json;
 
@@ -37,14 +38,15 @@ pub struct Args {
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
+    pub fn run(self, registry: &Registry) -> Result<Status> {
         let path = self.out.join(CHECKPOINT);
         if path.exists() {
             let message = format!("{} exists already; take another --out", path.display());
             return Err(Usage(message).into());
         }
         prepare(&self.out)?;
-        let model = import(&self.folder, &self.drop, &path).map_err(|error| self.advised(error))?;
+        let model = import(&self.folder, registry.families(), &self.drop, &path)
+            .map_err(|error| self.advised(error))?;
         let parameters = model.parameters() as u64;
         match self.json {
             true => print_json(&json!({

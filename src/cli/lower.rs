@@ -8,11 +8,12 @@ use crate::pipeline::{Lowered, Machine};
 use crate::report::table::{size, table};
 use crate::runtime::Settings;
 use crate::sharding::Target;
+use crate::train::registry::Registry;
 use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::args::{OutputArgs, What, WhatArgs};
+use super::args::{OutputArgs, ProgramJob, What, WhatArgs};
 use super::exit::{Status, Usage};
 use super::output::{Progress, prepare, print, print_json, write, write_program};
 
@@ -46,8 +47,8 @@ enum Emit {
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
-        let what = self.what.read()?;
+    pub fn run(self, registry: &Registry) -> Result<Status> {
+        let what = self.what.read(registry)?;
         if let Some(folder) = &self.report.out {
             prepare(folder)?;
         }
@@ -56,13 +57,14 @@ impl Args {
         let mut stages = progress.stages();
         let lowered = match what {
             What::Recipe(job) => job.lower(devices(&job.target)?, &mut stages)?,
-            What::Program {
-                file,
-                target,
-                mesh,
-                rules,
-                ..
-            } => {
+            What::Program(job) => {
+                let ProgramJob {
+                    file,
+                    target,
+                    mesh,
+                    rules,
+                    ..
+                } = *job;
                 let lowered = file.lower(mesh.as_ref(), &rules.rules(), &mut stages)?;
                 if let Some(target) = &target {
                     lowered.mesh.check_devices(devices(target)?)?;
@@ -97,6 +99,8 @@ impl Args {
                 .iter()
                 .for_each(|file| eprintln!("wrote {}", file.display())),
         }
+        // The process ends here, and the system takes a graph of thousands of nodes back faster than it is freed.
+        std::mem::forget(lowered);
         Ok(Status::Done)
     }
 
@@ -113,7 +117,7 @@ impl Args {
                     return Err(Usage(message).into());
                 }
             },
-            Emit::Hlo => text::print(&program.module),
+            Emit::Hlo => text::print(program.module()),
             Emit::Sharding => sharding_table(&program.signature),
             Emit::Proto => {
                 let folder = self.report.out.as_deref().unwrap_or(Path::new(""));
@@ -130,7 +134,7 @@ impl Args {
                 let stem = stem.strip_suffix(".pb").unwrap_or(&stem);
                 let stem = stem.strip_suffix(".hlo").unwrap_or(stem);
                 let signature = file.with_file_name(format!("{stem}.json"));
-                write(&file, &program.bytes())?;
+                write(&file, program.bytes())?;
                 write(&signature, program.signature.json().as_bytes())?;
                 return Ok((vec![file, signature], None));
             }
@@ -164,7 +168,7 @@ fn sharding_table(signature: &Signature) -> String {
         vec![
             way.to_string(),
             port.name.clone(),
-            port.role.clone(),
+            port.role.name().to_string(),
             shape.to_string(),
             port.sharding.describe(&signature.mesh, shape),
             bytes.to_string(),

@@ -20,6 +20,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::train::registry::Registry;
+
 /// Lowers protein language models to sharded XLA programs, compiles them with the real TPU compiler, and trains them.
 #[derive(Parser)]
 #[command(name = "ribosome", version, about, after_help = EXIT_STATUS)]
@@ -48,19 +50,25 @@ enum Command {
     Plugins(plugins::Args),
 }
 
-/// Runs the command that the process was given.
+/// Runs the command that the process was given, with what ribosome comes with.
 pub fn main() -> ExitCode {
+    main_with(&Registry::standard())
+}
+
+/// Runs the command that the process was given, with the families, objectives, vocabularies and recipes of `registry`. A crate
+/// that adds its own to [`Registry::standard`] has all of ribosome's subcommands and flags by calling this from its `main`.
+pub fn main_with(registry: &Registry) -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Models(args) => args.run(),
+        Command::Models(args) => args.run(registry),
         Command::Targets(args) => args.run(),
-        Command::Compile(args) => args.run(),
-        Command::Recipes(args) => args.run(),
+        Command::Compile(args) => args.run(registry),
+        Command::Recipes(args) => args.run(registry),
         Command::Rules(args) => args.run(),
-        Command::Lower(args) => args.run(),
-        Command::Train(args) => args.run(),
-        Command::Import(args) => args.run(),
-        Command::Export(args) => args.run(),
-        Command::Verify(args) => args.run(),
+        Command::Lower(args) => args.run(registry),
+        Command::Train(args) => args.run(registry),
+        Command::Import(args) => args.run(registry),
+        Command::Export(args) => args.run(registry),
+        Command::Verify(args) => args.run(registry),
         Command::Doctor(args) => args.run(),
         Command::Plugins(args) => args.run(),
     };

@@ -34,7 +34,8 @@ pub fn prepare(folder: &Path) -> Result<()> {
     write().with_context(|| format!("cannot write into the folder {}", folder.display()))
 }
 
-/// Writes `bytes` to `path`, which is the old file or the new one but never a part of it; makes its folder.
+/// Writes `bytes` to `path`, which is the old file or the new one but never a part of it; makes its folder. Does not wait
+/// for the disk: a result can be made again.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -44,7 +45,6 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         std::fs::create_dir_all(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(bytes)?;
-        file.as_file().sync_all()?;
         // A temporary file is its owner's alone; a result is for whom the folder is for.
         #[cfg(unix)]
         {
@@ -60,7 +60,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Writes `NAME.hlo.pb` and `NAME.json`, all that a program needs to be compiled and run, into `folder`.
 pub fn write_program(folder: &Path, name: &str, program: &Program) -> Result<[String; 2]> {
     let files = [format!("{name}.hlo.pb"), format!("{name}.json")];
-    write(&folder.join(&files[0]), &program.bytes())?;
+    write(&folder.join(&files[0]), program.bytes())?;
     write(&folder.join(&files[1]), program.signature.json().as_bytes())?;
     Ok(files)
 }
@@ -71,10 +71,11 @@ pub struct Progress(ProgressBar);
 impl Progress {
     /// Progress for what is called `name`.
     pub fn new(name: &str, quiet: bool) -> Self {
-        if quiet {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        // Nothing is shown where stderr is no terminal either.
+        if quiet || bar.is_hidden() {
             return Progress(ProgressBar::hidden());
         }
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}: {msg} {elapsed}") {
             bar.set_style(style);
         }
@@ -85,11 +86,19 @@ impl Progress {
 
     /// Stages that this line follows.
     pub fn stages(&self) -> Stages<'_> {
-        Stages::watched(|stage| {
+        // A steady tick is a thread, so it is begun anew only after a stage without one.
+        let mut ticking = true;
+        Stages::watched(move |stage| {
+            if self.0.is_hidden() {
+                return;
+            }
             // Loading may fetch a plugin, which has a bar of its own.
-            match stage {
-                "load" => self.0.disable_steady_tick(),
-                _ => self.0.enable_steady_tick(Duration::from_millis(120)),
+            let tick = stage != "load";
+            if std::mem::replace(&mut ticking, tick) != tick {
+                match tick {
+                    true => self.0.enable_steady_tick(Duration::from_millis(120)),
+                    false => self.0.disable_steady_tick(),
+                }
             }
             self.0.set_message(stage);
         })

@@ -10,9 +10,12 @@ use crate::pipeline::{self, Machine, Stages, Training};
 use crate::report::table::count;
 use crate::runtime::Settings;
 use crate::sharding::Target;
-use crate::train::checkpoint::Checkpoint;
+use crate::train::checkpoint::{Checkpoint, FILE};
 use crate::train::progress::Progress;
+use crate::train::recipe::Recipe;
+use crate::train::registry::Registry;
 use crate::train::run::{Event, Flow, Plan, Summary, run};
+use crate::train::start::Start;
 use crate::train::trainer::{StepReport, TrainError, Trainer};
 use anyhow::{Context, Result, bail};
 
@@ -40,9 +43,12 @@ pub struct Args {
     /// A checkpoint after every so many steps, beside the one at the end
     #[arg(long, value_name = "N", requires = "out", default_value_t = 100)]
     save_every: u64,
-    /// Goes on from the checkpoint in --out
+    /// Goes on from the checkpoint in --out; with --phase N + 1 from the end of phase N
     #[arg(long, requires = "out")]
     resume: bool,
+    /// Begins with these weights: a checkpoint, a run's folder, or a Hugging Face folder [default: the recipe's]
+    #[arg(long, value_name = "PATH", conflicts_with = "resume")]
+    start: Option<PathBuf>,
     /// Prints one JSON object a step instead of text
     #[arg(long)]
     json: bool,
@@ -52,22 +58,41 @@ pub struct Args {
 }
 
 /// What a run calls its checkpoint.
-pub const CHECKPOINT: &str = "checkpoint.safetensors";
-const LOG: &str = "log.jsonl";
+pub const CHECKPOINT: &str = FILE;
+
+/// What a run calls its log; each phase has one, with its own steps.
+fn log_name(phase: usize) -> String {
+    match phase {
+        1 => "log.jsonl".to_string(),
+        phase => format!("log.phase{phase}.jsonl"),
+    }
+}
 
 /// A run prints about so many steps as text.
 const LINES: u64 = 20;
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
-        let mut job = self.what.job()?;
+    pub fn run(self, registry: &Registry) -> Result<Status> {
+        let mut job = self.what.job(registry)?;
         job.recipe.steps = self.steps.unwrap_or(job.recipe.steps);
         if matches!(job.target, Target::Gpu { .. } | Target::Tpu(_)) {
             let target = job.target.to_string();
             return Err(pipeline::Error::NothingRuns { target }.into());
         }
+        job.recipe.start = self.start.clone().or(job.recipe.start);
         let checkpoint = self.checkpoint()?;
+        let start = match (&checkpoint, &job.recipe.start) {
+            (None, Some(path)) => Some((Start::open(path, registry.families())?, path)),
+            _ => None,
+        };
+        let phase = job.recipe.phase.number;
+        if phase > 1 && checkpoint.is_none() && start.is_none() {
+            eprintln!(
+                "warning: phase {phase} begins with random weights; --resume goes on from the phase before in --out, and --start \
+                 takes the weights of another run"
+            );
+        }
         let data = Dataset::from_fasta(&self.data, &job.recipe.tokens()?)?;
         let machine = Machine::open(&job.target, &Settings::from_environment()?)?;
         let training = Training::new(&job, &machine, &mut Stages::default())?;
@@ -94,12 +119,15 @@ impl Args {
         let setup = training.setup(&data);
         let done = checkpoint
             .as_ref()
-            .map_or(0, |file| file.about().steps_done);
+            .map(Checkpoint::about)
+            .filter(|about| about.phase == phase)
+            .map_or(0, |about| about.steps_done);
         let progress = Progress::new(job.recipe.steps, done, self.quiet || self.json);
         progress.waiting("compiling");
-        let trainer = match &checkpoint {
-            None => Trainer::start(setup),
-            Some(checkpoint) => Trainer::resume(setup, checkpoint),
+        let trainer = match (&checkpoint, start) {
+            (Some(checkpoint), _) => Trainer::resume(setup, checkpoint),
+            (None, Some((start, path))) => Trainer::start_from(setup, start, path),
+            (None, None) => Trainer::start(setup),
         };
         let trainer = trainer.map_err(by_kind)?;
         if let Some(checkpoint) = &checkpoint {
@@ -138,22 +166,26 @@ impl Args {
 
     /// All steps.
     fn steps(&self, mut trainer: Trainer, progress: &Progress) -> Result<Summary> {
-        let steps = trainer.setup().recipe.steps;
+        let Recipe { steps, phase, .. } = *trainer.setup().recipe;
         if trainer.done() >= steps {
             progress.finish();
+            let next = match phase.number < phase.count {
+                true => format!("--phase {}, or with ", phase.number + 1),
+                false => String::new(),
+            };
             let message = format!(
-                "the checkpoint has {} steps done, and the run has {steps}; go on with --steps {} or more",
+                "the checkpoint has {} steps done, and the run has {steps}; go on with {next}--steps {} or more",
                 trainer.done(),
                 trainer.done() + 1
             );
             return Err(Usage(message).into());
         }
-        let file = |name| self.out.as_ref().map(|folder| folder.join(name));
+        let file = |name: &str| self.out.as_ref().map(|folder| folder.join(name));
         let plan = Plan {
             steps,
             checkpoint: file(CHECKPOINT),
             save_every: self.save_every,
-            log: file(LOG),
+            log: file(&log_name(phase.number)),
         };
         let (first, every) = (trainer.done() + 1, (steps / LINES).max(1));
         // A reader of stdout that is gone stops the run as if it had been asked to: with a checkpoint.
@@ -234,6 +266,9 @@ fn interrupted() -> Result<Arc<AtomicBool>> {
 fn by_kind(error: TrainError) -> anyhow::Error {
     match error {
         TrainError::Runtime(error) => error.into(),
+        error @ (TrainError::Phase { .. } | TrainError::Unfinished { .. }) => {
+            Usage(error.to_string()).into()
+        }
         error => error.into(),
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::report::table::table;
 use crate::runtime::{Client, Platform, Purpose, Settings};
+use crate::train::registry::Registry;
 use crate::verify::{Verified, VerifyError, verify};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ pub struct Args {
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
+    pub fn run(self, registry: &Registry) -> Result<Status> {
         let mut paths = self.cases.clone();
         if let Some(folder) = &self.all {
             paths.extend(cases(folder)?);
@@ -40,18 +41,23 @@ impl Args {
         let plugin = settings.find_or_fetch(Platform::Cpu)?.load(Purpose::Run)?;
         let client = Client::cpu(plugin, 1)?;
         match paths.as_slice() {
-            [path] if self.all.is_none() => self.one(path, &client),
-            paths => self.several(paths, &client),
+            [path] if self.all.is_none() => self.one(path, &client, registry),
+            paths => self.several(paths, &client, registry),
         }
     }
 
-    fn verify(&self, path: &Path, client: &Client) -> Result<Verified, VerifyError> {
+    fn verify(
+        &self,
+        path: &Path,
+        client: &Client,
+        registry: &Registry,
+    ) -> Result<Verified, VerifyError> {
         let _progress = Progress::new(&path.display().to_string(), self.quiet || self.json);
-        verify(path, client)
+        verify(path, client, registry.families())
     }
 
-    fn one(&self, path: &Path, client: &Client) -> Result<Status> {
-        let verified = self.verify(path, client);
+    fn one(&self, path: &Path, client: &Client, registry: &Registry) -> Result<Status> {
+        let verified = self.verify(path, client, registry);
         let verified = verified.with_context(|| path.display().to_string())?;
         print(&match self.json {
             true => serde_json::to_string(&verified)?,
@@ -63,7 +69,7 @@ impl Args {
         })
     }
 
-    fn several(&self, paths: &[PathBuf], client: &Client) -> Result<Status> {
+    fn several(&self, paths: &[PathBuf], client: &Client, registry: &Registry) -> Result<Status> {
         let all: Vec<Outcome> = paths
             .iter()
             .map(|path| Outcome {
@@ -72,7 +78,7 @@ impl Args {
                     .unwrap_or_default()
                     .to_string_lossy()
                     .into(),
-                result: self.verify(path, client),
+                result: self.verify(path, client, registry),
             })
             .collect();
         let differing = all.iter().filter(|one| one.differs()).count();

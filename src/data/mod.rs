@@ -23,4 +23,4 @@ pub use rows::{Batches, Rows};
 pub use spans::Spans;
 pub use vocab::{VocabError, Vocabulary};
 pub use vocab_file::{VocabFileError, read_vocabulary};
-pub use vocabularies::{PROT_T5, VocabularyName};
+pub use vocabularies::{NamedVocabulary, PROT_ALBERT, PROT_T5, PUBLISHED};

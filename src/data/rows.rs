@@ -243,4 +243,40 @@ mod tests {
         let backwards: Vec<i32> = tokens.row(0).iter().rev().copied().collect();
         assert_eq!(tokens.row(1).to_vec(), backwards);
     }
+
+    #[test]
+    fn running_rows_go_round_and_round() {
+        let data = dataset(&PROT_TXL, &["LAGV", "ESIK", "RDTP"]);
+        let batch = |both_ways, step, rows, length| {
+            let running = Rows::Running {
+                stride: 4,
+                both_ways,
+            };
+            let batches = Batches::new(&data, running, 0, length).unwrap();
+            batches.batch(step, rows).unwrap().tokens
+        };
+        // The whole text: each protein once, with its end.
+        let text = batch(false, 0, 1, 15).row(0).to_vec();
+        let mut proteins: Vec<_> = text.split(|id| *id == 3).map(<[i32]>::to_vec).collect();
+        proteins.sort();
+        let encoded = |protein: &str| PROT_TXL.encode_residues(protein.as_bytes()).unwrap();
+        let mut expected = ["LAGV", "ESIK", "RDTP", ""].map(encoded);
+        expected.sort();
+        assert_eq!(proteins, expected);
+
+        let at = |places: [usize; 6]| places.map(|place| text[place]).to_vec();
+        // Two rows start at 0 and 7. In step 3 they are 12 further, and in step 4 the first is in its second round.
+        let rows = |step| batch(false, step, 2, 6);
+        assert_eq!(rows(3).row(0).to_vec(), at([12, 13, 14, 0, 1, 2]));
+        assert_eq!(rows(3).row(1).to_vec(), at([4, 5, 6, 7, 8, 9]));
+        assert_eq!(rows(4).row(0).to_vec(), at([1, 2, 3, 4, 5, 6]));
+        // 15 steps of 4 are four rounds, and however many follow, the text is the same.
+        assert_eq!(rows(15), rows(0));
+        assert_eq!(rows(15 * 1_000_000_007 + 4), rows(4));
+        // The other way, the second row is the first read from the text's end.
+        let row = batch(true, 3, 2, 6).row(1).to_vec();
+        assert_eq!(row, at([2, 1, 0, 14, 13, 12]));
+        let row = batch(true, 4, 2, 6).row(1).to_vec();
+        assert_eq!(row, at([13, 12, 11, 10, 9, 8]));
+    }
 }

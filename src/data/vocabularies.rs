@@ -1,45 +1,44 @@
 //! The vocabularies of the published models, one constant a family, each with its source.
 
 use std::borrow::Cow::{self, Borrowed as B};
+use std::ops::Deref;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, Serializer};
 
 use super::vocab::Vocabulary;
 
-/// The published vocabularies, as recipes name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)] // named after the constants
-pub enum VocabularyName {
-    ProtT5,
-    ProtBert,
-    ProtAlbert,
-    ProtXlnet,
-    ProtTxl,
-    ProteinLm,
+/// The published vocabularies.
+pub static PUBLISHED: [&Vocabulary; 6] = [
+    &PROT_T5,
+    &PROT_BERT,
+    &PROT_ALBERT,
+    &PROT_XLNET,
+    &PROT_TXL,
+    &PROTEIN_LM,
+];
+
+/// A vocabulary that recipes name, cheap to clone; in a recipe it is its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedVocabulary(Arc<Vocabulary>);
+
+impl From<Vocabulary> for NamedVocabulary {
+    fn from(table: Vocabulary) -> Self {
+        NamedVocabulary(Arc::new(table))
+    }
 }
 
-impl VocabularyName {
-    /// All of them.
-    pub const ALL: [VocabularyName; 6] = [
-        VocabularyName::ProtT5,
-        VocabularyName::ProtBert,
-        VocabularyName::ProtAlbert,
-        VocabularyName::ProtXlnet,
-        VocabularyName::ProtTxl,
-        VocabularyName::ProteinLm,
-    ];
+impl Deref for NamedVocabulary {
+    type Target = Vocabulary;
 
-    /// The table.
-    pub fn table(self) -> &'static Vocabulary {
-        match self {
-            VocabularyName::ProtT5 => &PROT_T5,
-            VocabularyName::ProtBert => &PROT_BERT,
-            VocabularyName::ProtAlbert => &PROT_ALBERT,
-            VocabularyName::ProtXlnet => &PROT_XLNET,
-            VocabularyName::ProtTxl => &PROT_TXL,
-            VocabularyName::ProteinLm => &PROTEIN_LM,
-        }
+    fn deref(&self) -> &Vocabulary {
+        &self.0
+    }
+}
+
+impl Serialize for NamedVocabulary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.name)
     }
 }
 
@@ -202,7 +201,7 @@ mod tests {
 
     #[test]
     fn tables_are_consistent() {
-        for v in VocabularyName::ALL.map(VocabularyName::table) {
+        for v in PUBLISHED {
             let mut letters = v.residues.to_vec();
             letters.sort_unstable();
             letters.dedup();
@@ -228,7 +227,7 @@ mod tests {
 
     #[test]
     fn published_sizes_and_ids() {
-        let sizes = VocabularyName::ALL.map(|name| name.table().size());
+        let sizes = PUBLISHED.map(Vocabulary::size);
         assert_eq!(sizes, [128, 30, 34, 37, 30, 31]);
         // vocab.txt of ProtBert, line by line.
         assert_eq!(PROT_BERT.encode(b"LAGVX").unwrap(), [2, 5, 6, 7, 8, 25, 3]);

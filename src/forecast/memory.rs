@@ -3,7 +3,8 @@
 
 use serde::Serialize;
 
-use crate::hlo::{Port, Signature};
+use crate::graph::Role;
+use crate::hlo::{Port, PortRole, Signature};
 use crate::runtime::MemoryStats;
 
 /// Bytes on one device. What the compiler counts is `None` where it refused the program for want of memory.
@@ -38,8 +39,8 @@ pub struct MemoryReport {
 impl MemoryReport {
     /// From the program's signature, the compiler's figures (`None` if it ran out of memory), and the device's memory.
     pub fn new(signature: &Signature, stats: Option<MemoryStats>, capacity: Option<u64>) -> Self {
-        let of = |wanted: fn(&str) -> bool| -> u64 {
-            let inputs = signature.inputs.iter().filter(|port| wanted(&port.role));
+        let of = |wanted: fn(PortRole) -> bool| -> u64 {
+            let inputs = signature.inputs.iter().filter(|port| wanted(port.role));
             inputs.map(|port| port_bytes(signature, port)).sum()
         };
         let fits = match (stats, capacity) {
@@ -48,10 +49,13 @@ impl MemoryReport {
             (Some(_), None) => true,
         };
         MemoryReport {
-            weights: of(|role| role == "weight"),
-            optimizer_state: of(|role| role == "state"),
-            memories: of(|role| role == "memory"),
-            batch: of(|role| !["weight", "state", "memory"].contains(&role)),
+            weights: of(|role| role == Role::Weight),
+            optimizer_state: of(|role| role == Role::State),
+            memories: of(|role| role == Role::Memory),
+            batch: of(|role| {
+                let kept = [Role::Weight, Role::State, Role::Memory];
+                !kept.iter().any(|kept| role == *kept)
+            }),
             arguments: stats.map(|stats| stats.arguments),
             outputs: stats.map(|stats| stats.outputs),
             aliased: stats.map(|stats| stats.aliased),

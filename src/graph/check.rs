@@ -1,12 +1,13 @@
-//! Proves a graph well formed. Lowering, cost and sharding take only a [`Checked`] graph: after it they may fail with
-//! an error but never panic. Checked here, for every region:
+//! Proves a graph well formed. Compacting, lowering, cost and sharding take only a [`Checked`] graph: after it they may
+//! fail with an error but never panic. Checked here, for every region:
 //!
-//! - operands, arguments, results and outputs refer to nodes that are there, operands to earlier ones;
+//! - operands, arguments, results and outputs refer to nodes that are there, operands to earlier ones, and scopes too;
 //! - every node's shape is the one that the shape rules give;
 //! - a loop's arguments and results fit its operands, its carries keep their shapes, its axis its slices;
 //! - a loop has a body of its own;
 //! - a `get` reads a loop and has that result's shape, and nothing else reads a loop;
-//! - parameters stand in the root region alone and have names of their own, arguments in loops' bodies alone.
+//! - parameters stand in the root region alone and have names of their own, arguments in loops' bodies alone;
+//! - outputs have names of their own; what one replaces is a parameter of its shape that no other replaces.
 //!
 //! All mistakes are collected. Not checked: that the numbers mean anything.
 
@@ -14,9 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 use super::dtype::DType;
-use super::error::{GraphError, Place};
+use super::error::{GraphError, Place, Problem};
 use super::infer::infer;
-use super::ir::{Graph, Node, NodeId, ROOT, Region, RegionId, Site};
+use super::ir::{Graph, Node, NodeId, Output, ROOT, Region, RegionId, Site};
 use super::op::{Loop, Op};
 use super::shape::Shape;
 use super::text;
@@ -30,7 +31,7 @@ pub fn render(graph: &Graph, errors: &[GraphError]) -> String {
             Site::UNKNOWN => String::new(),
             site => format!(" ({}:{})", site.file, site.line),
         };
-        let note = format!("{}: {}{site}", error.at.what, error.message);
+        let note = format!("{}: {}{site}", error.at.what, error.problem);
         match error.node {
             Some(node) => notes.entry(node).or_default().push(note),
             None => last.push_str(&format!("^ {note}\n")),
@@ -41,7 +42,7 @@ pub fn render(graph: &Graph, errors: &[GraphError]) -> String {
 
 /// A graph that is known to be well formed.
 #[derive(Clone, Debug)]
-pub struct Checked(Graph);
+pub struct Checked(pub(super) Graph);
 
 impl Deref for Checked {
     type Target = Graph;
@@ -59,11 +60,15 @@ impl Checked {
 }
 
 impl Graph {
-    /// This graph with the proof that it is well formed, or every mistake in it.
+    /// This graph with the proof that it is well formed.
+    ///
+    /// # Errors
+    /// Every mistake in it.
     pub fn check(self) -> Result<Checked, Vec<GraphError>> {
         let mut checker = Checker {
             graph: &self,
             bodies: BTreeSet::new(),
+            parameters: BTreeMap::new(),
             errors: Vec::new(),
         };
         checker.all();
@@ -78,42 +83,69 @@ struct Checker<'a> {
     graph: &'a Graph,
     /// The bodies of the loops seen so far.
     bodies: BTreeSet<RegionId>,
+    /// The parameters seen so far.
+    parameters: BTreeMap<&'a str, &'a Shape>,
     errors: Vec<GraphError>,
 }
 
 impl<'a> Checker<'a> {
     fn all(&mut self) {
-        for at in 0..self.graph.regions.len() {
+        let graph = self.graph;
+        if graph.regions.is_empty() {
+            return self.misplaced("it has no root region".into());
+        }
+        for at in 0..graph.regions.len() {
             let region = RegionId::from(at);
-            for node in 0..self.graph.region(region).nodes.len() {
+            for node in 0..graph.region(region).nodes.len() {
                 self.node(region, NodeId::from(node));
             }
         }
-        let root = self.graph.root();
-        let mut outputs = BTreeSet::new();
+        let root = graph.root();
+        if !root.args.is_empty() || !root.results.is_empty() {
+            self.misplaced("its root has arguments or results, as a loop's body has".into());
+        }
+        self.outputs(root);
+    }
+
+    fn outputs(&mut self, root: &'a Region) {
+        let mut names = BTreeSet::new();
+        let mut replaced = BTreeSet::new();
         for output in &self.graph.outputs {
-            let Some(node) = root.nodes.get(output.node.index()) else {
-                self.missing(format!(
-                    "output `{}` is {}, which is not there",
-                    output.name, output.node
-                ));
+            let Output {
+                name,
+                node: id,
+                replaces,
+            } = output;
+            let Some(node) = root.nodes.get(id.index()) else {
+                self.misplaced(format!("output `{name}` is {id}, which is not there"));
                 continue;
             };
-            if !outputs.insert(&output.name) {
-                self.found(
-                    ROOT,
-                    output.node,
-                    node,
-                    format!("two outputs are called `{}`", output.name),
-                );
+            let mut found = |problem: String| self.found(ROOT, *id, node, problem);
+            if !names.insert(name) {
+                found(format!("two outputs are called `{name}`"));
             }
             if node.shape.dtype == DType::Tuple {
-                self.found(
-                    ROOT,
-                    output.node,
-                    node,
-                    "an output is one tensor, not several".into(),
-                );
+                found("an output is one tensor, not several".into());
+            }
+            let Some(parameter) = replaces else {
+                continue;
+            };
+            if !replaced.insert(parameter) {
+                found(format!("two outputs replace `{parameter}`"));
+            }
+            match self.parameters.get(parameter.as_str()) {
+                None => {
+                    let problem =
+                        format!("output `{name}` replaces `{parameter}`, which is no parameter");
+                    self.found(ROOT, *id, node, problem);
+                }
+                Some(before) if **before != node.shape => {
+                    let after = &node.shape;
+                    let problem =
+                        format!("output `{name}` replaces `{parameter}`, {before}, by {after}");
+                    self.found(ROOT, *id, node, problem);
+                }
+                Some(_) => {}
             }
         }
     }
@@ -126,61 +158,50 @@ impl<'a> Checker<'a> {
             let message = format!("it reads {operand}, which is not earlier");
             return self.found(region, id, node, message);
         }
+        if !graph.scopes.has(node.scope) {
+            let message = format!("its scope {} is not there", node.scope);
+            return self.found(region, id, node, message);
+        }
         let shapes: Vec<_> = node
             .operands
             .iter()
             .map(|operand| at.shape(*operand))
             .collect();
+        let several = shapes.iter().any(|shape| shape.dtype == DType::Tuple);
+        if several && !matches!(node.op, Op::Get { .. }) {
+            let message = "it reads all results of a loop; `get` picks one";
+            return self.found(region, id, node, message);
+        }
         match infer(&node.op, &shapes) {
             Ok(shape) if shape == node.shape => {}
             Ok(shape) => {
                 let message = format!("it says {} and gives {shape}", node.shape);
                 return self.found(region, id, node, message);
             }
-            Err(message) => return self.found(region, id, node, message),
-        }
-        let several = |shape: &Shape| shape.dtype == DType::Tuple;
-        if !matches!(node.op, Op::Get { .. }) && shapes.iter().any(|shape| several(shape)) {
-            let message = "it reads all results of a loop; `get` picks one".into();
-            return self.found(region, id, node, message);
-        }
-        if several(&node.shape) && !matches!(node.op, Op::Loop(_)) {
-            let message = format!("it gives {}, which only a loop does", node.shape);
-            return self.found(region, id, node, message);
+            Err(problem) => return self.found(region, id, node, problem),
         }
         match &node.op {
             Op::Parameter { .. } if region != ROOT => {
-                self.found(
-                    region,
-                    id,
-                    node,
-                    "a parameter stands in a loop's body".into(),
-                );
+                self.found(region, id, node, "a parameter stands in a loop's body");
             }
             Op::Parameter { name, .. } => {
-                let first = graph.parameters().find(|(_, known, _)| known == name);
-                if first.is_some_and(|(first, ..)| first != id) {
-                    self.found(
-                        region,
-                        id,
-                        node,
-                        format!("two parameters are called `{name}`"),
-                    );
+                if self.parameters.contains_key(name.as_str()) {
+                    let message = format!("two parameters are called `{name}`");
+                    self.found(region, id, node, message);
+                } else {
+                    self.parameters.insert(name, &node.shape);
                 }
             }
-            Op::Argument { .. } if !at.args.contains(&id) => {
-                self.found(region, id, node, "it is no argument of its region".into());
+            Op::Argument { .. } if region == ROOT || !at.args.contains(&id) => {
+                self.found(region, id, node, "it is no argument of its region");
             }
             Op::Loop(spec) => self.loop_(region, id, node, spec, &shapes),
             Op::Get { index, shape } => {
                 let message = match &at.node(node.operands[0]).op {
-                    Op::Loop(spec) => match self.body(spec) {
-                        Some(body) if *index < body.results.len() => {
-                            let given = spec.result_shape(graph, *index);
-                            (given != *shape)
-                                .then(|| format!("result {index} of the loop is {given}"))
-                        }
-                        _ => Some(format!("the loop has no result {index}")),
+                    Op::Loop(spec) => match graph.result_shape(spec, *index) {
+                        Some(given) if given == *shape => None,
+                        Some(given) => Some(format!("result {index} of the loop is {given}")),
+                        None => Some(format!("the loop has no result {index}")),
                     },
                     other => Some(format!("it reads a {}, not a loop", other.name())),
                 };
@@ -209,9 +230,11 @@ impl<'a> Checker<'a> {
         operands: &[&Shape],
     ) {
         let Some(body) = self.body(spec) else {
-            return self.found(region, id, node, "its body is not whole".into());
+            return self.found(region, id, node, "its body is not whole");
         };
-        if body.args.len() != operands.len() + 1 || spec.carries + spec.slices > operands.len() {
+        if body.args.len() != operands.len() + 1
+            || spec.carries.saturating_add(spec.slices) > operands.len()
+        {
             let message = format!(
                 "its body takes {} arguments for the index and {} operands",
                 body.args.len(),
@@ -270,27 +293,28 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn found(&mut self, region: RegionId, id: NodeId, node: &Node, message: String) {
+    fn found(&mut self, region: RegionId, id: NodeId, node: &Node, problem: impl Into<Problem>) {
         let operands = (node.operands.iter())
             .filter_map(|operand| self.graph.region(region).nodes.get(operand.index()))
             .map(|operand| Place::of(self.graph, operand, operand.shape.to_string()))
             .collect();
         self.errors.push(GraphError {
             at: Box::new(Place::of(self.graph, node, node.op.name().into())),
-            message,
+            problem: problem.into(),
             operands,
             node: Some((region, id)),
         });
     }
 
-    fn missing(&mut self, message: String) {
+    /// A mistake of no node.
+    fn misplaced(&mut self, problem: String) {
         self.errors.push(GraphError {
             at: Box::new(Place {
                 what: "graph".into(),
                 scope: String::new(),
                 site: Site::UNKNOWN,
             }),
-            message,
+            problem: Problem::Use(problem),
             operands: Vec::new(),
             node: None,
         });

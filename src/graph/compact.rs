@@ -3,15 +3,31 @@
 //! makes it, and results are picked right behind their loop, so that no trace of dead readers is left. Parameters stay: they are the program's signature.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
+use super::builder::Builder;
+use super::check::Checked;
+use super::error::GraphError;
 use super::ir::{Graph, Node, NodeId, Output, ROOT, Region, RegionId};
 use super::op::{Loop, Op};
 
-impl Graph {
-    /// The same program without dead nodes.
-    pub fn compact(&self) -> Graph {
+impl Builder {
+    /// The graph without what no output needs: [`Builder::finish`], the proof, and [`Checked::compact`].
+    ///
+    /// # Errors
+    /// The first mistake.
+    pub fn compact(self) -> Result<Checked, GraphError> {
+        let checked = self.finish()?.check();
+        let checked = checked.map_err(|mut mistakes| mistakes.swap_remove(0))?;
+        Ok(checked.compact())
+    }
+}
+
+impl Checked {
+    /// The same program without dead nodes. What is well formed stays so, and a graph that is not cannot be asked.
+    pub fn compact(&self) -> Checked {
         let outputs: Vec<_> = self.outputs.iter().map(|output| output.node).collect();
-        let plan = Plan::of(self, ROOT, &outputs);
+        let plan = Plan::of(self, ROOT, &outputs, &mut Plans::new());
         let mut result = Graph {
             scopes: self.scopes.clone(),
             ..Graph::default()
@@ -23,15 +39,19 @@ impl Graph {
                 ..output.clone()
             })
             .collect();
-        result
+        Checked(result)
     }
 }
 
 /// What of a region stays.
 struct Plan {
     live: Vec<bool>,
-    loops: BTreeMap<NodeId, LoopPlan>,
+    loops: BTreeMap<NodeId, Rc<LoopPlan>>,
 }
+
+/// The plans made so far, by a loop's body and which of its results are used. A loop is asked for more than once while
+/// the one around it settles; without these, each level of loops would double the work of all within.
+type Plans = BTreeMap<(RegionId, Vec<bool>), Rc<LoopPlan>>;
 
 /// What of a loop stays.
 struct LoopPlan {
@@ -46,7 +66,7 @@ struct LoopPlan {
 }
 
 impl Plan {
-    fn of(graph: &Graph, region: RegionId, results: &[NodeId]) -> Plan {
+    fn of(graph: &Graph, region: RegionId, results: &[NodeId], plans: &mut Plans) -> Plan {
         let nodes = &graph.region(region).nodes;
         let mut plan = Plan {
             live: vec![false; nodes.len()],
@@ -66,7 +86,8 @@ impl Plan {
             match &node.op {
                 Op::Loop(spec) => {
                     let id = NodeId::from(at);
-                    let kept = LoopPlan::of(graph, spec, &read.remove(&id).unwrap_or_default());
+                    let read = read.remove(&id).unwrap_or_default();
+                    let kept = LoopPlan::of(graph, spec, &read, plans);
                     for at in &kept.operands {
                         plan.live[node.operands[*at].index()] = true;
                     }
@@ -112,17 +133,21 @@ impl Plan {
 
 impl LoopPlan {
     /// What stays of a loop of which the results `read` are used.
-    fn of(graph: &Graph, spec: &Loop, read: &[usize]) -> LoopPlan {
+    fn of(graph: &Graph, spec: &Loop, read: &[usize], plans: &mut Plans) -> Rc<LoopPlan> {
         let body = graph.region(spec.body);
         let mut results = vec![false; body.results.len()];
         for index in read {
             results[*index] = true;
         }
+        let asked = (spec.body, results.clone());
+        if let Some(known) = plans.get(&asked) {
+            return Rc::clone(known);
+        }
         loop {
             let wanted: Vec<_> = (body.results.iter().zip(&results))
                 .filter_map(|(id, keep)| keep.then_some(*id))
                 .collect();
-            let plan = Plan::of(graph, spec.body, &wanted);
+            let plan = Plan::of(graph, spec.body, &wanted, plans);
             let operands: Vec<_> = body.args[1..]
                 .iter()
                 .map(|arg| plan.live[arg.index()])
@@ -136,7 +161,9 @@ impl LoopPlan {
                 }
             }
             if settled {
-                return LoopPlan::kept(spec, body, plan, &operands, results);
+                let kept = Rc::new(LoopPlan::kept(spec, body, plan, &operands, results));
+                plans.insert(asked, Rc::clone(&kept));
+                return kept;
             }
         }
     }

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::ir::{Graph, Node, NodeId, RegionId, Site};
+use super::shape_error::ShapeError;
 
 /// Where a node stands: its scope path and the line of code that made it.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,13 +36,42 @@ impl Place {
     }
 }
 
+/// What is wrong with an operation.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Problem {
+    /// It has no shape. Boxed, for errors travel in every result.
+    #[error(transparent)]
+    Shape(Box<ShapeError>),
+    /// It is used in a way, or stands in a place, that it is not for.
+    #[error("{0}")]
+    Use(String),
+}
+
+impl From<ShapeError> for Problem {
+    fn from(problem: ShapeError) -> Self {
+        Problem::Shape(Box::new(problem))
+    }
+}
+
+impl From<String> for Problem {
+    fn from(problem: String) -> Self {
+        Problem::Use(problem)
+    }
+}
+
+impl From<&str> for Problem {
+    fn from(problem: &str) -> Self {
+        Problem::Use(problem.to_string())
+    }
+}
+
 /// A mistake in a graph.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub struct GraphError {
-    /// The operation that cannot be, and where it was asked for. Boxed, for errors travel in every result.
+    /// The operation that cannot be, and where it was asked for. Boxed as well.
     pub at: Box<Place>,
     /// What is wrong with it.
-    pub message: String,
+    pub problem: Problem,
     /// Its operands.
     pub operands: Vec<Place>,
     /// The node, if it is in a graph already (the checker's findings).
@@ -50,7 +80,7 @@ pub struct GraphError {
 
 impl fmt::Display for GraphError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.at.what, self.message)?;
+        write!(f, "{}: {}", self.at.what, self.problem)?;
         let [scope, line] = [self.at.scope.clone(), self.at.line()];
         if !(scope.is_empty() && line.is_empty()) {
             let gap = match scope.is_empty() || line.is_empty() {

@@ -30,19 +30,23 @@
 //!
 //! 1. Model code calls a [`Builder`] through [`Tensor`] handles. A mistake is kept, with shapes, scopes and the caller's
 //!    line, and what depends on it is poisoned; [`Builder::finish`] gives the graph or the first mistake ([`GraphError`]).
+//!    Handles know what they belong to: a tensor of another builder, or a loop that is closed, is a mistake too.
 //! 2. [`Builder::gradients`] appends the backward pass to the same graph (`autodiff`). A loop's gradient is a loop that
 //!    runs the other way, and finds saved what its [`Remat`] policy says.
-//! 3. [`Graph::compact`] drops what no output needs and puts the rest in an order that does not depend on it.
-//! 4. [`Graph::check`] proves the graph well formed and gives a [`Checked`] one, which lowering, cost and sharding ask for.
+//! 3. [`Graph::check`] proves the graph well formed and gives a [`Checked`] one, which all that follows asks for: lowering,
+//!    cost and sharding.
+//! 4. [`Checked::compact`] drops what no output needs and puts the rest in an order that does not depend on it.
+//!    [`Builder::compact`] is the way from a builder to there.
 //!
 //! # What is known after the check
 //!
-//! - Every id refers to a node that is there, and operands are earlier nodes of the same region.
+//! - Every id refers to a node or a scope that is there, and operands are earlier nodes of the same region.
 //! - Every node's shape is the one that the rules of `infer` give, so each of their numbered constraints holds: no
 //!   tensor has an empty axis, two axes of one name, or more bytes than 63 bits count.
 //! - Every loop has a body of its own, whose arguments, carries and stacks fit the loop's operands and results.
 //! - Only `get` reads a loop, and only loops give several values.
-//! - Parameters have names of their own, and so have outputs.
+//! - Parameters have names of their own, and so have outputs. An output that replaces a parameter has its shape, and no
+//!   other replaces it.
 //!
 //! After it, a pass may refuse a graph (an axis that no rule maps), but it may not panic. That the numbers mean
 //! anything is not checked: that is what the tests of gradients, loops and models are for.
@@ -57,6 +61,7 @@ mod compact;
 pub mod cost;
 pub mod dtype;
 pub mod error;
+mod id;
 pub mod infer;
 pub mod init;
 pub mod ir;
@@ -64,22 +69,26 @@ pub mod loops;
 pub mod op;
 pub mod policy;
 pub mod random;
+mod recorder;
+mod scopes;
 pub mod shape;
-pub mod tensor;
+mod shape_error;
+mod tensor;
 pub mod text;
 mod unroll;
 
-pub use builder::{Builder, Weight};
+pub use builder::{Builder, Tensor};
 pub use check::Checked;
 pub use cost::{Cost, Flops, cost};
 pub use dtype::DType;
-pub use error::GraphError;
+pub use error::{GraphError, Problem};
 pub use init::Init;
 pub use ir::{Graph, Node, NodeId, Region, RegionId, ScopeId, Site};
-pub use loops::{LoopBody, LoopOptions};
+pub use loops::LoopBody;
 pub use op::{Op, Pin, Remat, Role};
 pub use policy::Policy;
 pub use random::Key;
+pub use recorder::{LoopOptions, Weight};
 pub use shape::{Axis, AxisName, Shape};
-pub use tensor::Tensor;
+pub use shape_error::ShapeError;
 pub use text::ParseError;

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::dtype::DType;
-use super::ir::RegionId;
+use super::id::RegionId;
 use super::shape::{Axis, AxisName, Shape};
 
 /// What an input of the whole program is for. Decides donation, sharding rules and where its value comes from.

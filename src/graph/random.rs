@@ -5,10 +5,11 @@
 //! large as the tensor. The mixing is the finalizer of MurmurHash3 (Austin Appleby, public domain), which flips each
 //! output bit with probability near 1/2 for any flipped input bit.
 
-use super::builder::Builder;
+use std::panic::Location;
+
+use super::builder::{Builder, Tensor};
 use super::dtype::DType;
 use super::shape::{Axis, Shape};
-use super::tensor::Tensor;
 
 /// Where randomness comes from: a hashed counter that streams and positions are mixed into.
 #[derive(Clone, Copy, Debug)]
@@ -69,9 +70,14 @@ impl<'g> Key<'g> {
         high.cast(DType::F32) * 2f64.powi(-24)
     }
 
-    /// Whole numbers from 0 up to `limit` for each position of `axes`, `s32`, each as likely to within `limit` / 2^32.
+    /// Whole numbers from 0 up to `limit` for each position of `axes`, `s32`, each as likely to within `limit` / 2^32. A
+    /// `limit` that is not from 1 to 2^31 is a mistake.
     #[track_caller]
     pub fn below(self, limit: usize, axes: &[Axis]) -> Tensor<'g> {
+        if !(1..=1 << 31).contains(&limit) {
+            let problem = format!("numbers below {limit} are not whole numbers of s32");
+            return self.mistake("below", problem, Location::caller());
+        }
         let bits = self.bits(axes);
         bits.rem(bits.constant(limit as f64)).cast(DType::S32)
     }
@@ -87,9 +93,13 @@ impl<'g> Key<'g> {
         (away.log() * -2.0).sqrt() * angle.cos()
     }
 
-    /// `true` with probability `p` at each position of `axes`.
+    /// `true` with probability `p` at each position of `axes`. A `p` outside [0, 1] is a mistake.
     #[track_caller]
     pub fn chance(self, p: f64, axes: &[Axis]) -> Tensor<'g> {
+        if !(0.0..=1.0).contains(&p) {
+            let problem = format!("{p} is not a probability, which is from 0 to 1");
+            return self.mistake("chance", problem, Location::caller());
+        }
         let bits = self.bits(axes);
         // Comparing bits needs no float of the tensor's size. Certain outcomes stay certain.
         let threshold = (p * 2f64.powi(32)).round();
@@ -97,6 +107,10 @@ impl<'g> Key<'g> {
             return bits.ge(bits.constant(0.0));
         }
         bits.lt(bits.constant(threshold))
+    }
+
+    fn mistake(self, what: &str, problem: String, site: &'static Location<'static>) -> Tensor<'g> {
+        self.word.builder().fail(what, &[], problem, site.into())
     }
 
     #[track_caller]
@@ -134,9 +148,14 @@ impl<'g> Tensor<'g> {
 }
 
 impl Builder {
-    /// `tensor` with each element zeroed with probability `rate` and the others scaled so that the mean stays.
+    /// `tensor` with each element zeroed with probability `rate` and the others scaled so that the mean stays. A `rate`
+    /// outside [0, 1) is a mistake: with 1 there is nothing left to scale.
     #[track_caller]
     pub fn dropout<'g>(&'g self, tensor: Tensor<'g>, rate: f64, key: Key<'g>) -> Tensor<'g> {
+        if !(0.0..1.0).contains(&rate) {
+            let problem = format!("{rate} is not a rate, which is from 0 to below 1");
+            return self.fail("dropout", &[tensor], problem, Location::caller().into());
+        }
         let axes = tensor.shape().axes;
         let keep = key.chance(1.0 - rate, &axes);
         keep.select(tensor * (1.0 / (1.0 - rate)), tensor.constant(0.0))

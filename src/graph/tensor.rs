@@ -1,33 +1,16 @@
-//! The handle that model code holds: operators and methods that read like the paper. Elementwise operands broadcast by
+//! What model code says with [`Tensor`]s: operators and methods that read like the paper. Elementwise operands broadcast by
 //! axis name; an operand whose axes are not among the other's is a mistake, not a guess.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 use std::panic::Location;
 
-use super::builder::{Builder, Value};
+use super::builder::{Builder, Tensor};
 use super::dtype::DType;
+use super::infer::number;
 use super::ir::Site;
 use super::op::{Binary, Comparison, Literal, Op, Pin, Reduction, Unary};
 use super::shape::{Axis, AxisName, Shape};
-
-/// A value of the graph being built. Small and `Copy`; all work is recorded in its builder.
-#[derive(Clone, Copy)]
-pub struct Tensor<'g> {
-    pub(super) builder: &'g Builder,
-    pub(super) value: Value,
-}
-
-impl std::fmt::Debug for Tensor<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}{}: {}",
-            self.value.region,
-            self.value.node,
-            self.shape()
-        )
-    }
-}
+use super::shape_error::ShapeError;
 
 /// Methods of one operand with no argument.
 macro_rules! unary_methods {
@@ -163,48 +146,43 @@ fn names<N: Into<AxisName>>(names: impl IntoIterator<Item = N>) -> Vec<AxisName>
 }
 
 impl<'g> Tensor<'g> {
-    /// The shape; a scalar after a mistake.
-    pub fn shape(self) -> Shape {
-        self.builder.state.borrow().shape(self.value)
-    }
-
-    /// The element type.
-    pub fn dtype(self) -> DType {
-        self.shape().dtype
-    }
-
-    /// The size of the axis `name`; 1 if there is none (using such an axis is reported where it is used).
+    /// The size of the axis `name`. An axis that is not there is a mistake; its size reads 1.
+    #[track_caller]
     pub fn size(self, name: &str) -> usize {
-        self.shape().size(name).unwrap_or(1)
-    }
-
-    /// The graph that records this.
-    pub fn builder(self) -> &'g Builder {
-        self.builder
-    }
-
-    /// Whether a mistake came before, so that this stands for nothing.
-    pub fn is_poison(self) -> bool {
-        self.value.is_poison()
+        let shape = self.shape();
+        match shape.size(name) {
+            Some(size) => size,
+            None => {
+                if !self.is_poison() {
+                    let axis = name.into();
+                    let problem = ShapeError::NoAxis { shape, axis };
+                    let site = Location::caller().into();
+                    self.builder().fail("size", &[self], problem, site);
+                }
+                1
+            }
+        }
     }
 
     #[track_caller]
     fn push(self, op: Op) -> Tensor<'g> {
-        self.builder.push(op, &[self], Location::caller().into())
+        self.builder().push(op, &[self], Location::caller().into())
     }
 
     /// A number of this tensor's element type.
     #[track_caller]
     pub fn constant(self, value: f64) -> Tensor<'g> {
-        self.builder.constant(value, self.dtype())
+        self.builder().constant(value, self.dtype())
     }
 
     #[track_caller]
     pub(super) fn combine(self, op: Op, other: Tensor<'g>) -> Tensor<'g> {
         let site: Site = Location::caller().into();
         match self.aligned(other) {
-            Ok((left, right)) => self.builder.push(op, &[left, right], site),
-            Err(message) => self.builder.fail(op.name(), &[self, other], message, site),
+            Ok((left, right)) => self.builder().push(op, &[left, right], site),
+            Err(message) => self
+                .builder()
+                .fail(op.name(), &[self, other], message, site),
         }
     }
 
@@ -255,7 +233,7 @@ impl<'g> Tensor<'g> {
         dtype: DType,
     ) -> Tensor<'g> {
         let over = names(over);
-        self.builder.push(
+        self.builder().push(
             Op::Dot { over, dtype },
             &[self, other],
             Location::caller().into(),
@@ -298,8 +276,10 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn mean<N: Into<AxisName>>(self, over: impl IntoIterator<Item = N>) -> Tensor<'g> {
         let over = names(over);
-        let count: usize = over.iter().map(|name| self.size(name)).product();
-        self.sum(over) * (1.0 / count as f64)
+        let shape = self.shape();
+        let sizes = over.iter().filter_map(|name| shape.size(name));
+        let count: f64 = sizes.map(|size| size as f64).product();
+        self.sum(over) * (1.0 / count)
     }
 
     /// The largest element along `over`.
@@ -318,9 +298,13 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn broadcast(self, axes: impl IntoIterator<Item = Axis>) -> Tensor<'g> {
         let axes: Vec<_> = axes.into_iter().collect();
+        self.broadcast_at(&axes, Location::caller().into())
+    }
+
+    fn broadcast_at(self, axes: &[Axis], site: Site) -> Tensor<'g> {
         match self.shape().axes == axes {
             true => self,
-            false => self.push(Op::Broadcast(axes)),
+            false => (self.builder()).push(Op::Broadcast(axes.to_vec()), &[self], site),
         }
     }
 
@@ -420,7 +404,7 @@ impl<'g> Tensor<'g> {
             axis: axis.into(),
             size,
         };
-        self.builder
+        self.builder()
             .push(op, &[self, start], Location::caller().into())
     }
 
@@ -428,7 +412,7 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn dynamic_update(self, axis: &str, block: Tensor<'g>, start: Tensor<'g>) -> Tensor<'g> {
         let op = Op::DynamicUpdate(axis.into());
-        self.builder
+        self.builder()
             .push(op, &[self, block, start], Location::caller().into())
     }
 
@@ -436,15 +420,19 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn gather(self, axis: &str, ids: Tensor<'g>) -> Tensor<'g> {
         let op = Op::Gather(axis.into());
-        self.builder
+        self.builder()
             .push(op, &[self, ids], Location::caller().into())
     }
 
-    /// This table with `rows` added at `ids` along `axis`.
+    /// This table with `rows` added at `ids` along `axis`; `bf16` is summed in `f32`.
     #[track_caller]
     pub fn scatter_add(self, axis: &str, ids: Tensor<'g>, rows: Tensor<'g>) -> Tensor<'g> {
+        if self.dtype() == DType::BF16 && rows.dtype() == DType::BF16 {
+            let [table, rows] = [self, rows].map(|it| it.cast(DType::F32));
+            return table.scatter_add(axis, ids, rows).cast(DType::BF16);
+        }
         let op = Op::ScatterAdd(axis.into());
-        self.builder
+        self.builder()
             .push(op, &[self, ids, rows], Location::caller().into())
     }
 
@@ -458,8 +446,8 @@ impl<'g> Tensor<'g> {
             .map(|shape| &shape.axes)
             .max_by_key(|axes| axes.len());
         let axes = axes.cloned().unwrap_or_default();
-        let operands = [self, then, other].map(|tensor| tensor.broadcast(axes.iter().cloned()));
-        self.builder.push(Op::Select, &operands, site)
+        let operands = [self, then, other].map(|tensor| tensor.broadcast_at(&axes, site));
+        self.builder().push(Op::Select, &operands, site)
     }
 
     /// Ones of `dtype` where the axis `name`, of `size`, counts to this tensor's whole number, zeros elsewhere. The new axis is last.
@@ -467,7 +455,7 @@ impl<'g> Tensor<'g> {
     pub fn one_hot(self, name: &str, size: usize, dtype: DType) -> Tensor<'g> {
         let mut shape = self.shape();
         shape.axes.push(Axis::new(name, size));
-        let counted = self.builder.iota(name, shape);
+        let counted = self.builder().iota(name, shape);
         self.eq(counted).cast(dtype)
     }
 
@@ -521,13 +509,19 @@ impl<'g> Tensor<'g> {
 }
 
 impl Builder {
-    /// One number of type `dtype` (for `pred`, whether it is not 0).
+    /// One number of type `dtype` (for `pred`, whether it is not 0). That a whole-number type does not have the number
+    /// is a mistake.
     #[track_caller]
     pub fn constant(&self, value: f64, dtype: DType) -> Tensor<'_> {
         let literal = match dtype {
             DType::Pred => Literal::Bool(value != 0.0),
             dtype if dtype.is_float() => Literal::Float(value),
-            _ => Literal::Int(value as i64),
+            dtype => {
+                if let Err(problem) = number(value, dtype) {
+                    return self.fail("constant", &[], problem, Location::caller().into());
+                }
+                Literal::Int(value as i64)
+            }
         };
         let op = Op::Constant {
             value: literal,

@@ -2,20 +2,23 @@
 //! to be compiled and run.
 
 use std::borrow::Cow;
+use std::str::FromStr;
+use std::sync::OnceLock;
 
-use prost::Message;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::proto::HloModuleProto;
-use crate::graph::Shape;
+use super::module::Module;
+use super::proto::encode;
+use crate::graph::{Role, Shape};
 use crate::sharding::{Mesh, Sharding};
 
 /// A lowered program.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// The HLO.
-    pub module: HloModuleProto,
+    module: Module,
+    /// The module's bytes, once they were asked for.
+    bytes: OnceLock<Vec<u8>>,
     /// What goes in and comes out.
     pub signature: Signature,
 }
@@ -36,14 +39,50 @@ pub struct Signature {
 pub struct Port {
     /// The model's name for it.
     pub name: String,
-    /// Weight, state, step, seed, batch or metric.
-    pub role: String,
+    /// What it is for.
+    pub role: PortRole,
     /// Its global shape.
     pub shape: Shape,
     /// Where its parts lie.
     pub sharding: Sharding,
     /// For an output, the number of the input whose memory it takes over.
     pub aliases: Option<usize>,
+}
+
+/// What an input or output is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortRole {
+    /// An input of the model, or the output that updates one.
+    Input(Role),
+    /// A figure to look at, such as the loss.
+    Metric,
+}
+
+impl PortRole {
+    /// The word for it in signatures: the role's, or `metric`.
+    pub fn name(self) -> &'static str {
+        match self {
+            PortRole::Input(role) => role.name(),
+            PortRole::Metric => "metric",
+        }
+    }
+}
+
+impl FromStr for PortRole {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let inputs = Role::ALL.into_iter().map(PortRole::Input);
+        let mut all = inputs.chain([PortRole::Metric]);
+        all.find(|role| role.name() == text)
+            .ok_or_else(|| format!("there is no role `{text}`"))
+    }
+}
+
+impl PartialEq<Role> for PortRole {
+    fn eq(&self, role: &Role) -> bool {
+        *self == PortRole::Input(*role)
+    }
 }
 
 /// A [`Port`] as the JSON file has it.
@@ -69,9 +108,23 @@ pub(super) struct SignatureRecord<'a> {
 }
 
 impl Program {
-    /// The module as plugins take it.
-    pub fn bytes(&self) -> Vec<u8> {
-        self.module.encode_to_vec()
+    /// A program of `module`, whose inputs and outputs are those of `signature`.
+    pub fn new(module: Module, signature: Signature) -> Self {
+        Program {
+            module,
+            bytes: OnceLock::new(),
+            signature,
+        }
+    }
+
+    /// The HLO.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// The module as plugins take it; serialized once.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get_or_init(|| encode(&self.module))
     }
 
     /// `sha256:` and the hash of module and signature: equal for equal programs on every machine.
@@ -89,10 +142,7 @@ impl Program {
 
     /// Number of instructions in all computations.
     pub fn instructions(&self) -> usize {
-        let computations = self.module.computations.iter();
-        computations
-            .map(|computation| computation.instructions.len())
-            .sum()
+        self.module.instructions()
     }
 }
 
@@ -112,7 +162,7 @@ impl Signature {
     fn record<'a>(&self, port: &'a Port) -> PortRecord<'a> {
         PortRecord {
             name: port.name.as_str().into(),
-            role: port.role.as_str().into(),
+            role: port.role.name().into(),
             dtype: port.shape.dtype.name().into(),
             axes: (port.shape.axes.iter())
                 .map(|axis| (axis.name.as_str().into(), axis.size))

@@ -5,12 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use prost::Message;
-
+use super::lower::{op_sharding, primitive};
+use super::module::{Computation, Module};
 use super::program::{Port, PortRecord, Program, Signature, SignatureRecord};
-use super::proto::{HloComputationProto, HloModuleProto, OpSharding, ShapeProto};
-use crate::graph::{DType, Role, Shape};
-use crate::hlo::lower::{op_sharding, primitive};
+use super::proto::{OpSharding, ShapeProto, decode};
+use crate::graph::{DType, Shape};
 use crate::sharding::{Mesh, Sharding, sdy_mesh};
 
 /// Why two files are not a saved program.
@@ -36,18 +35,18 @@ impl Program {
         let signature = Signature::from_json(signature)?;
         let bytes = module;
         let cut = "; it may be cut off, or of another kind";
-        let module = HloModuleProto::decode(bytes)
-            .map_err(|error| SavedError::Module(format!("{error}{cut}")))?;
+        let module = decode(bytes).map_err(|error| SavedError::Module(format!("{error}{cut}")))?;
         let Some(entry) = entry(&module) else {
             let reason = format!("its entry computation is missing{cut}");
             return Err(SavedError::Module(reason));
         };
         compare(&module, entry, &signature).map_err(SavedError::Mismatch)?;
-        if module.encode_to_vec() != bytes {
-            let reason = "it has fields that ribosome does not write, which would be lost";
+        let program = Program::new(module, signature);
+        if program.bytes() != bytes {
+            let reason = "it holds what ribosome does not write, which would be changed";
             return Err(SavedError::Module(reason.to_string()));
         }
-        Ok(Program { module, signature })
+        Ok(program)
     }
 }
 
@@ -95,17 +94,10 @@ impl Signature {
     }
 }
 
-/// The role of an output that is no update.
-const METRIC: &str = "metric";
-
 fn port(record: &PortRecord, mesh: &Mesh) -> Result<Port, String> {
     let dtype: DType = record.dtype.parse()?;
     if dtype == DType::Tuple {
         return Err("a tuple is not an array".to_string());
-    }
-    let role = record.role.as_ref();
-    if role != METRIC && !Role::ALL.iter().any(|known| known.name() == role) {
-        return Err(format!("there is no role `{role}`"));
     }
     let axes = record.axes.iter();
     let axes = axes.map(|(name, size)| (name.as_ref(), *size));
@@ -122,7 +114,7 @@ fn port(record: &PortRecord, mesh: &Mesh) -> Result<Port, String> {
     }
     Ok(Port {
         name: record.name.to_string(),
-        role: role.to_string(),
+        role: record.role.parse()?,
         sharding: sharding(&record.sharding, mesh, &shape)?,
         shape,
         aliases: record.aliases,
@@ -166,25 +158,23 @@ fn sharding(text: &str, mesh: &Mesh, shape: &Shape) -> Result<Sharding, String> 
 }
 
 /// The module's entry computation with all that is written after it.
-fn entry(module: &HloModuleProto) -> Option<&HloComputationProto> {
-    let id = module.entry_computation_id;
+fn entry(module: &Module) -> Option<&Computation> {
+    let id = module.entry_id;
     let mut computations = module.computations.iter();
-    module.host_program_shape.as_ref()?;
+    module.program_shape.as_ref()?;
     computations.find(|computation| computation.id == id)
 }
 
 /// Compares what module and signature both say: inputs and outputs, their shapes and shardings, whose memory is taken
 /// over, and the mesh. The first difference, in words.
-fn compare(
-    module: &HloModuleProto,
-    entry: &HloComputationProto,
-    signature: &Signature,
-) -> Result<(), String> {
+fn compare(module: &Module, entry: &Computation, signature: &Signature) -> Result<(), String> {
     let mesh = &signature.mesh;
     let shape = entry.program_shape.clone().unwrap_or_default();
-    let results = shape.result.unwrap_or_default().tuple_shapes;
+    let results = shape.result.unwrap_or_default();
+    let parameters: Vec<_> = shape.parameters.iter().map(AsRef::as_ref).collect();
+    let results: Vec<_> = results.tuple_shapes.iter().collect();
     for (way, shapes, ports) in [
-        ("input", &shape.parameters, &signature.inputs),
+        ("input", &parameters, &signature.inputs),
         ("output", &results, &signature.outputs),
     ] {
         if shapes.len() != ports.len() {
@@ -219,10 +209,10 @@ fn compare(
         let mut parameters: Vec<_> = (entry.instructions.iter())
             .filter(|instruction| instruction.opcode == "parameter")
             .collect();
-        parameters.sort_by_key(|parameter| parameter.parameter_number);
-        let inputs = parameters.iter().map(|it| it.sharding.as_ref());
+        parameters.sort_by_key(|parameter| parameter.parameter_number());
+        let inputs = parameters.iter().map(|it| it.sharding.as_deref());
         let root = entry.instructions.iter().find(|it| it.id == entry.root_id);
-        let parts = root.and_then(|root| root.sharding.as_ref());
+        let parts = root.and_then(|root| root.sharding.as_deref());
         let outputs = parts.map_or(&[][..], |sharding| &sharding.tuple_shardings);
         same_places("input", inputs, &signature.inputs, mesh)?;
         same_places("output", outputs.iter().map(Some), &signature.outputs, mesh)?;
@@ -280,7 +270,7 @@ fn describe(shape: &ShapeProto) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Builder;
+    use crate::graph::{Builder, Role};
     use crate::hlo::{Layout, lower};
     use crate::sharding::Rules;
 
@@ -292,7 +282,7 @@ mod tests {
         builder.update("w", weight + 1.0);
         builder.output("y", x.dot(weight, ["embed"]).pin());
         builder.output("loss", x.sum_all());
-        let graph = builder.finish().unwrap().compact().check().unwrap();
+        let graph = builder.compact().unwrap();
         let layout = Layout {
             mesh: &Mesh::parse(mesh).unwrap(),
             rules: &Rules::standard(),
@@ -310,7 +300,7 @@ mod tests {
     fn a_saved_program_reads_back_with_its_fingerprint() {
         for mesh in ["data=2,model=4", "data=1,model=1"] {
             let program = program(mesh, 4);
-            let read = Program::from_saved(&program.bytes(), &program.signature.json()).unwrap();
+            let read = Program::from_saved(program.bytes(), &program.signature.json()).unwrap();
             assert_eq!(read.fingerprint(), program.fingerprint());
             assert_eq!(read.signature.json(), program.signature.json());
         }
@@ -330,10 +320,10 @@ mod tests {
         }
         let message = read(&bytes[..bytes.len() / 2], &signature);
         assert!(message.contains("it may be cut off"), "{message}");
-        // A field that no message has.
-        let message = read(&[&bytes[..], &[0xF8, 0x07, 1]].concat(), &signature);
+        // A field that no message has is kept, but would stand elsewhere.
+        let message = read(&[&[0xF8, 0x07, 1], bytes].concat(), &signature);
         assert!(
-            message.contains("fields that ribosome does not write"),
+            message.contains("what ribosome does not write"),
             "{message}"
         );
     }
@@ -341,7 +331,7 @@ mod tests {
     #[test]
     fn two_files_of_different_programs_are_refused() {
         let (four, eight) = (program("data=2,model=4", 4), program("data=2,model=4", 8));
-        let message = read(&four.bytes(), &eight.signature.json());
+        let message = read(four.bytes(), &eight.signature.json());
         assert!(
             message.ends_with(
                 "the input `x` is f32[4,8] in the module, and f32[batch=8, embed=8] in the signature"
@@ -349,7 +339,7 @@ mod tests {
             "{message}"
         );
         let other = program("data=4,model=2", 4);
-        let message = read(&four.bytes(), &other.signature.json());
+        let message = read(four.bytes(), &other.signature.json());
         assert!(
             message.contains("the mesh is {mesh = #sdy.mesh<"),
             "{message}"
@@ -359,7 +349,7 @@ mod tests {
             "{message}"
         );
         let one = program("data=1,model=1", 4);
-        let message = read(&one.bytes(), &four.signature.json());
+        let message = read(one.bytes(), &four.signature.json());
         assert!(
             message.contains("the mesh is one device in the module"),
             "{message}"
@@ -372,7 +362,7 @@ mod tests {
         let signature = program.signature.json();
         let changed = |from: &str, to: &str| {
             assert!(signature.contains(from), "no {from} in {signature}");
-            read(&program.bytes(), &signature.replacen(from, to, 1))
+            read(program.bytes(), &signature.replacen(from, to, 1))
         };
         for (from, to, message) in [
             (
@@ -427,13 +417,13 @@ mod tests {
         // An output that no longer takes over the weight it replaces, and one that is gone.
         let mut other = program.signature.clone();
         other.outputs[0].aliases = None;
-        let message = read(&program.bytes(), &other.json());
+        let message = read(program.bytes(), &other.json());
         assert!(
             message.contains("other outputs that take over"),
             "{message}"
         );
         other.outputs.pop();
-        let message = read(&program.bytes(), &other.json());
+        let message = read(program.bytes(), &other.json());
         assert!(
             message.ends_with("the module has 3 outputs, and the signature has 2"),
             "{message}"
@@ -441,7 +431,7 @@ mod tests {
         let whole = Sharding::replicated(2);
         let mut other = program.signature.clone();
         other.outputs[1].sharding = whole;
-        let message = read(&program.bytes(), &other.json());
+        let message = read(program.bytes(), &other.json());
         assert!(
             message.contains("the output `y` is not cut as"),
             "{message}"

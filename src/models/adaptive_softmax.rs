@@ -8,7 +8,7 @@
 
 use super::context::Context;
 use super::hugging_face::ConfigError;
-use super::layers::{self, Dense, Place, linear, log_softmax};
+use super::layers::{self, Linear, log_softmax};
 use super::weights::{Entry, Kept};
 use crate::graph::{Init, Tensor};
 
@@ -157,21 +157,10 @@ impl AdaptiveVocabulary<'_> {
     }
 
     fn project<'g>(&self, cx: Context<'g>, vectors: Tensor<'g>) -> Tensor<'g> {
-        let (init, outputs) = (self.projection_init, [("embed", self.embed)]);
-        let dense = Dense {
-            init,
-            biased: false,
-        };
-        let place = Place::Residual;
-        linear(
-            cx,
-            "projection",
-            vectors,
-            &["factor"],
-            &outputs,
-            dense,
-            place,
-        )
+        let layer = Linear::new("projection", self.projection_init)
+            .biased(false)
+            .residual();
+        layer.of(cx, vectors, &["factor"], &[("embed", self.embed)])
     }
 
     /// `hidden` `[.., embed]` as a vector of `cluster`, `[.., factor]`.

@@ -13,9 +13,11 @@ use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::embeddings::Embeddings;
-use super::encoder::{Encoded, Encoder, Norm, repeat};
+use super::encoder::{Encoded, Encoder, Norm, repeat, ungated};
+use super::families::HasTensor;
+use super::family::{Family, MaskedLanguageModel};
 use super::heads::{self, MaskedHead};
-use super::hugging_face::ConfigError;
+use super::hugging_face::config::{self, ConfigError};
 use super::hugging_face::encoder as files;
 use super::hugging_face::encoder::LayerNames;
 use super::layers::{Activation, project};
@@ -121,6 +123,7 @@ impl Config {
             heads: self.num_attention_heads,
             mlp: self.intermediate_size,
             activation: self.hidden_act,
+            rotary: None,
             norm: Norm::After,
             epsilon: self.layer_norm_eps,
             dropout: self.hidden_dropout_prob,
@@ -143,73 +146,39 @@ impl Config {
         }
         passes
     }
+}
 
-    /// Encodes `tokens`. With `inputs` each pass's input comes too.
-    ///
-    /// Each group is one loop that captures its weights, so that their gradients are summed in the backward loop.
-    pub fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
-        let (builder, encoder) = (cx.builder, self.encoder());
-        let embedded = self.embeddings().embed(cx, tokens);
-        let embedded = cx.dropout(embedded, self.hidden_dropout_prob, "embedded");
-        builder.scope("encoder", || {
-            let (to, init) = (("embed", self.hidden_size), self.initializer_range);
-            let mut last = project(cx, "projection", embedded, "factor", to, init).pin_residual();
-            let mut stacks = Vec::new();
-            for (group, passes) in self.passes().into_iter().enumerate() {
-                let encoded = builder.scope(&format!("group_{group}"), || {
-                    repeat(cx, passes, LoopOptions::default(), last, inputs, |cx, x| {
-                        (0..self.inner_group_num).fold(x, |x, layer| {
-                            builder.scope(&format!("layer_{layer}"), || {
-                                encoder.layer(cx, x, tokens.mask)
-                            })
-                        })
-                    })
-                });
-                last = encoded.last;
-                stacks.extend(encoded.inputs);
-            }
-            let inputs = inputs.then(|| builder.concat("layers", &stacks));
-            Encoded { last, inputs }
-        })
+impl Family for Config {
+    fn name() -> &'static str {
+        "albert"
     }
 
-    /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
-    pub fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
-        let head = MaskedHead {
-            embeddings: self.embeddings(),
-            tied: self.tie_word_embeddings,
-            activation: self.hidden_act,
-            epsilon: self.layer_norm_eps,
-            init: self.initializer_range,
-        };
-        head.logits(cx, encoded)
+    fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let config: Self = files::config(config)?;
+        config.check()?;
+        Ok(config)
     }
 
-    /// The logits `[batch, classes]` of whether the two sentences of `encoded` `[batch, length, embed]` are in order, in
-    /// the exact type.
-    pub fn sentence_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
-        let pooled = heads::pool(cx, encoded, self.initializer_range);
-        let pooled = cx.dropout(pooled, self.classifier_dropout_prob, "pooled");
-        heads::sentence_logits(cx, pooled, self.initializer_range)
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
     }
 
-    /// The masked-LM logits `[batch, length, vocab]` of `tokens`, in the exact type. The weights of the head for
-    /// sentences, if there is one, are the model's too.
-    pub fn logits<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
-        let encoded = self.encode(cx, tokens, false).last;
-        if self.sentence_head {
-            self.sentence_logits(cx, encoded);
-        }
-        self.token_logits(cx, encoded)
+    fn positions(&self) -> Option<usize> {
+        Some(self.max_position_embeddings)
     }
 
-    /// Refuses what no model can have.
-    ///
-    /// # Errors
-    /// Sizes or switches that do not fit one another.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
+        self.logits(cx, Tokens::new(ids));
+    }
+
+    fn masked_language_model(&self) -> Option<&dyn MaskedLanguageModel> {
+        Some(self)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
         self.embeddings().check()?;
         self.encoder().check()?;
+        ungated(self.hidden_act)?;
         ConfigError::require(self.inner_group_num > 0, || "inner_group_num is 0".into())?;
         let (layers, groups) = (self.num_hidden_layers, self.num_hidden_groups);
         ConfigError::require((1..=layers).contains(&groups), || {
@@ -227,18 +196,15 @@ impl Config {
         })
     }
 
-    /// The configuration in a Hugging Face `config.json`.
-    ///
-    /// # Errors
-    /// An unknown key, a value of the wrong kind, or values that do not fit one another.
-    pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
-        let config: Self = files::config(config)?;
-        config.check()?;
-        Ok(config)
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
+        let class = match self.sentence_head {
+            true => "AlbertForPreTraining",
+            false => "AlbertForMaskedLM",
+        };
+        config::write(self, model_type, class)
     }
 
-    /// Where Hugging Face keeps each weight.
-    pub fn hugging_face(&self) -> Vec<Entry> {
+    fn hugging_face(&self) -> Vec<Entry> {
         let names = LayerNames {
             query: "attention.query",
             key: "attention.key",
@@ -274,6 +240,62 @@ impl Config {
         }
         table
     }
+
+    /// Published files are of several classes, of which only some have the head.
+    fn look_at_tensors(&mut self, has: HasTensor) {
+        let head = ["albert.pooler.weight", "sop_classifier.classifier.weight"];
+        self.sentence_head = self.sentence_head || head.iter().all(|name| has(name));
+    }
+}
+
+impl MaskedLanguageModel for Config {
+    /// Each group is one loop that captures its weights, so that their gradients are summed in the backward loop.
+    fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+        let (builder, encoder) = (cx.builder, self.encoder());
+        let embedded = self.embeddings().embed(cx, tokens);
+        let embedded = cx.dropout(embedded, self.hidden_dropout_prob, "embedded");
+        builder.scope("encoder", || {
+            let (to, init) = (("embed", self.hidden_size), self.initializer_range);
+            let mut last = project(cx, "projection", embedded, "factor", to, init).pin_residual();
+            let mut stacks = Vec::new();
+            for (group, passes) in self.passes().into_iter().enumerate() {
+                let encoded = builder.scope(&format!("group_{group}"), || {
+                    repeat(cx, passes, LoopOptions::default(), last, inputs, |cx, x| {
+                        (0..self.inner_group_num).fold(x, |x, layer| {
+                            builder.scope(&format!("layer_{layer}"), || {
+                                encoder.layer(cx, x, tokens.mask)
+                            })
+                        })
+                    })
+                });
+                last = encoded.last;
+                stacks.extend(encoded.inputs);
+            }
+            let inputs = inputs.then(|| builder.concat("layers", &stacks));
+            Encoded { last, inputs }
+        })
+    }
+
+    fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+        let head = MaskedHead {
+            embeddings: self.embeddings(),
+            tied: self.tie_word_embeddings,
+            activation: self.hidden_act,
+            epsilon: self.layer_norm_eps,
+            init: self.initializer_range,
+        };
+        head.logits(cx, encoded)
+    }
+
+    /// Whether the two sentences are in order.
+    fn sentence_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Option<Tensor<'g>> {
+        let init = self.initializer_range;
+        self.sentence_head.then(|| {
+            let pooled = heads::pool(cx, encoded, init);
+            let pooled = cx.dropout(pooled, self.classifier_dropout_prob, "pooled");
+            heads::sentence_logits(cx, pooled, init)
+        })
+    }
 }
 
 #[cfg(test)]
@@ -291,14 +313,14 @@ mod tests {
         };
         let pooler = 4096 * 4096 + 4096;
         assert_eq!(
-            Model::Albert(prot_albert.clone()).parameters(),
+            Model::new(prot_albert.clone()).parameters(),
             224_339_106 - pooler
         );
         let with_head = Config {
             sentence_head: true,
             ..prot_albert
         };
-        assert_eq!(Model::Albert(with_head.clone()).parameters(), 224_347_300);
+        assert_eq!(Model::new(with_head.clone()).parameters(), 224_347_300);
     }
 
     #[test]

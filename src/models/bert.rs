@@ -13,9 +13,11 @@ use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::embeddings::Embeddings;
-use super::encoder::{Encoded, Encoder, Norm};
+use super::encoder::{Encoded, Encoder, Norm, ungated};
+use super::families::HasTensor;
+use super::family::{Family, MaskedLanguageModel};
 use super::heads::{self, MaskedHead};
-use super::hugging_face::ConfigError;
+use super::hugging_face::config::{self, ConfigError};
 use super::hugging_face::encoder as files;
 use super::hugging_face::encoder::{BERT_DECODER, BERT_LAYER};
 use super::layers::Activation;
@@ -103,6 +105,7 @@ impl Config {
             heads: self.num_attention_heads,
             mlp: self.intermediate_size,
             activation: self.hidden_act,
+            rotary: None,
             norm: Norm::After,
             epsilon: self.layer_norm_eps,
             dropout: self.hidden_dropout_prob,
@@ -111,16 +114,75 @@ impl Config {
             output_init: self.initializer_range,
         }
     }
+}
 
-    /// Encodes `tokens`. With `inputs` each layer's input comes too.
-    pub fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+impl Family for Config {
+    fn name() -> &'static str {
+        "bert"
+    }
+
+    fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let config: Self = files::config(config)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn positions(&self) -> Option<usize> {
+        Some(self.max_position_embeddings)
+    }
+
+    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
+        self.logits(cx, Tokens::new(ids));
+    }
+
+    fn masked_language_model(&self) -> Option<&dyn MaskedLanguageModel> {
+        Some(self)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.embeddings().check()?;
+        self.encoder().check()?;
+        ungated(self.hidden_act)
+    }
+
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
+        let class = match self.sentence_head {
+            true => "BertForPreTraining",
+            false => "BertForMaskedLM",
+        };
+        config::write(self, model_type, class)
+    }
+
+    fn hugging_face(&self) -> Vec<Entry> {
+        [
+            files::embeddings("embeddings", "bert.embeddings", BERT_DECODER),
+            files::layer("encoder/layer", "bert.encoder.layer.{layer}", &BERT_LAYER),
+            files::bert_head("masked_lm"),
+            files::linear("pooler", "bert.pooler.dense", 1),
+            files::linear("sentence", "cls.seq_relationship", 1),
+        ]
+        .concat()
+    }
+
+    /// Published files are of several classes, of which only some have the head.
+    fn look_at_tensors(&mut self, has: HasTensor) {
+        let head = ["bert.pooler.dense.weight", "cls.seq_relationship.weight"];
+        self.sentence_head = self.sentence_head || head.iter().all(|name| has(name));
+    }
+}
+
+impl MaskedLanguageModel for Config {
+    fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
         let embedded = self.embeddings().embed(cx, tokens);
         let embedded = cx.dropout(embedded, self.hidden_dropout_prob, "embedded");
         self.encoder().stack(cx, embedded, tokens.mask, inputs)
     }
 
-    /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
-    pub fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+    fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
         let head = MaskedHead {
             embeddings: self.embeddings(),
             tied: self.tie_word_embeddings,
@@ -131,52 +193,13 @@ impl Config {
         head.logits(cx, encoded)
     }
 
-    /// The logits `[batch, classes]` of whether the second sentence of `encoded` `[batch, length, embed]` follows the
-    /// first, in the exact type.
-    pub fn sentence_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
-        let pooled = heads::pool(cx, encoded, self.initializer_range);
-        heads::sentence_logits(cx, pooled, self.initializer_range)
-    }
-
-    /// The masked-LM logits `[batch, length, vocab]` of `tokens`, in the exact type. The weights of the head for
-    /// sentences, if there is one, are the model's too.
-    pub fn logits<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
-        let encoded = self.encode(cx, tokens, false).last;
-        if self.sentence_head {
-            self.sentence_logits(cx, encoded);
-        }
-        self.token_logits(cx, encoded)
-    }
-
-    /// Refuses what no model can have.
-    ///
-    /// # Errors
-    /// Sizes or switches that do not fit one another.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        self.embeddings().check()?;
-        self.encoder().check()
-    }
-
-    /// The configuration in a Hugging Face `config.json`.
-    ///
-    /// # Errors
-    /// An unknown key, a value of the wrong kind, or values that do not fit one another.
-    pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
-        let config: Self = files::config(config)?;
-        config.check()?;
-        Ok(config)
-    }
-
-    /// Where Hugging Face keeps each weight.
-    pub fn hugging_face(&self) -> Vec<Entry> {
-        [
-            files::embeddings("embeddings", "bert.embeddings", BERT_DECODER),
-            files::layer("encoder/layer", "bert.encoder.layer.{layer}", &BERT_LAYER),
-            files::bert_head("masked_lm"),
-            files::linear("pooler", "bert.pooler.dense", 1),
-            files::linear("sentence", "cls.seq_relationship", 1),
-        ]
-        .concat()
+    /// Whether the second sentence follows the first.
+    fn sentence_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Option<Tensor<'g>> {
+        let init = self.initializer_range;
+        self.sentence_head.then(|| {
+            let pooled = heads::pool(cx, encoded, init);
+            heads::sentence_logits(cx, pooled, init)
+        })
     }
 }
 
@@ -202,14 +225,14 @@ mod tests {
     fn parameter_counts_are_the_published_ones() {
         let pooler = 1024 * 1024 + 1024;
         assert_eq!(
-            Model::Bert(prot_bert().clone()).parameters(),
+            Model::new(prot_bert().clone()).parameters(),
             420_982_814 - pooler
         );
         let with_head = Config {
             sentence_head: true,
             ..prot_bert()
         };
-        assert_eq!(Model::Bert(with_head.clone()).parameters(), 420_984_864);
+        assert_eq!(Model::new(with_head.clone()).parameters(), 420_984_864);
     }
 
     fn read(config: Value) -> Result<Config, String> {

@@ -15,7 +15,7 @@ use crate::graph::{Init, Tensor};
 
 /// One thing that the head says of each position.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Task {
+pub struct Classification {
     /// Its name.
     pub name: String,
     /// How many classes it has.
@@ -34,14 +34,14 @@ pub struct Config {
     /// How often a channel is dropped.
     pub dropout: f64,
     /// What is said of each position.
-    pub tasks: Vec<Task>,
+    pub tasks: Vec<Classification>,
 }
 
 impl Config {
     /// The published head on embeddings of `features`: 32 channels, 7 positions, and three tasks: secondary structure in 3
     /// and in 8 classes, and disorder.
     pub fn published(features: usize) -> Self {
-        let task = |name: &str, classes| Task {
+        let task = |name: &str, classes| Classification {
             name: name.into(),
             classes,
         };
@@ -66,7 +66,7 @@ impl Config {
             self.kernel,
         );
         let seen = cx.dropout(Activation::Relu.of(seen), self.dropout, "features");
-        let task = |task: &Task| {
+        let task = |task: &Classification| {
             let classes = ("classes", task.classes);
             convolution(cx, &task.name, seen, "channels", classes, self.kernel)
                 .cast(cx.policy.exact())

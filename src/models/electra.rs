@@ -14,9 +14,11 @@ use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::embeddings::Embeddings;
-use super::encoder::{Encoded, Encoder, Norm};
+use super::encoder::{Encoded, Encoder, Norm, ungated};
+use super::family::Family;
 use super::heads::{self, MaskedHead};
-use super::hugging_face::ConfigError;
+use super::hugging_face::NetworkFiles;
+use super::hugging_face::config::{self, ConfigError};
 use super::hugging_face::encoder as files;
 use super::hugging_face::encoder::BERT_LAYER;
 use super::layers::{Activation, project};
@@ -109,7 +111,7 @@ impl Default for Config {
 
 /// A network in its role: the scope of its weights, and where its embeddings are.
 #[derive(Clone, Copy, Debug)]
-pub struct Part<'c> {
+pub struct RoledNetwork<'c> {
     network: &'c Network,
     scope: &'static str,
     tables: Embeddings,
@@ -117,8 +119,8 @@ pub struct Part<'c> {
 
 impl Network {
     /// This network as a generator.
-    pub fn generator(&self) -> Part<'_> {
-        Part {
+    pub fn generator(&self) -> RoledNetwork<'_> {
+        RoledNetwork {
             network: self,
             scope: "generator",
             tables: self.embeddings("generator/embeddings"),
@@ -126,8 +128,8 @@ impl Network {
     }
 
     /// This network as a discriminator with embeddings of its own.
-    pub fn discriminator(&self) -> Part<'_> {
-        Part {
+    pub fn discriminator(&self) -> RoledNetwork<'_> {
+        RoledNetwork {
             network: self,
             scope: "discriminator",
             tables: self.embeddings("discriminator/embeddings"),
@@ -155,6 +157,7 @@ impl Network {
             heads: self.num_attention_heads,
             mlp: self.intermediate_size,
             activation: self.hidden_act,
+            rotary: None,
             norm: Norm::After,
             epsilon: self.layer_norm_eps,
             dropout: self.hidden_dropout_prob,
@@ -170,7 +173,8 @@ impl Network {
     /// Sizes or switches that do not fit one another.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.generator().tables.check()?;
-        self.encoder().check()
+        self.encoder().check()?;
+        ungated(self.hidden_act)
     }
 
     /// The configuration in a Hugging Face `config.json`.
@@ -184,7 +188,7 @@ impl Network {
     }
 }
 
-impl Part<'_> {
+impl RoledNetwork<'_> {
     /// Encodes `tokens`. With `inputs` each layer's input comes too.
     pub fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
         let network = self.network;
@@ -264,10 +268,10 @@ impl Part<'_> {
 }
 
 impl Config {
-    fn shared_discriminator(&self) -> Part<'_> {
+    fn shared_discriminator(&self) -> RoledNetwork<'_> {
         let part = self.discriminator.discriminator();
         match self.share_embeddings {
-            true => Part {
+            true => RoledNetwork {
                 tables: self.generator.generator().tables,
                 ..part
             },
@@ -289,11 +293,51 @@ impl Config {
         discriminator.replaced_logits(cx, encoded)
     }
 
-    /// Refuses what no pair can have.
-    ///
-    /// # Errors
-    /// Sizes or switches that do not fit one another.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// Where Hugging Face keeps the generator's weights, in a file of its own.
+    pub fn generator_names(&self) -> Vec<Entry> {
+        self.generator.generator().hugging_face("")
+    }
+
+    /// Where Hugging Face keeps the discriminator's weights, shared embeddings among them, in a file of its own.
+    pub fn discriminator_names(&self) -> Vec<Entry> {
+        self.shared_discriminator().hugging_face("")
+    }
+}
+
+impl Family for Config {
+    fn name() -> &'static str {
+        "electra"
+    }
+
+    /// A `config.json` is of one network; the pair is found by its folder's name.
+    fn from_hugging_face(_: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let message = "it is one of ELECTRA's two networks, which are trained together: take a folder that has the two as \
+                       `generator` and `discriminator`";
+        Err(ConfigError::Unfit(message.into()))
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.generator.vocab_size
+    }
+
+    fn positions(&self) -> Option<usize> {
+        let [one, other] = [&self.generator, &self.discriminator];
+        Some((one.max_position_embeddings).min(other.max_position_embeddings))
+    }
+
+    fn layer_keys(&self) -> &'static [&'static str] {
+        &[
+            "generator.num_hidden_layers",
+            "discriminator.num_hidden_layers",
+        ]
+    }
+
+    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
+        self.generator_logits(cx, Tokens::new(ids));
+        self.discriminator_logits(cx, Tokens::new(ids));
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
         self.generator.check()?;
         self.discriminator.check()?;
         let (ours, theirs) = (&self.generator, &self.discriminator);
@@ -315,19 +359,17 @@ impl Config {
         })
     }
 
-    /// Where Hugging Face keeps the generator's weights, in a file of its own.
-    pub fn generator_names(&self) -> Vec<Entry> {
-        self.generator.generator().hugging_face("")
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
+        config::write(self, model_type, "ElectraForPreTraining")
     }
 
-    /// Where Hugging Face keeps the discriminator's weights, shared embeddings among them, in a file of its own.
-    pub fn discriminator_names(&self) -> Vec<Entry> {
-        self.shared_discriminator().hugging_face("")
+    fn networks(&self, model_type: &str) -> Result<Vec<NetworkFiles>, ConfigError> {
+        self.files(model_type)
     }
 
     /// Where Hugging Face keeps each weight: each network as in its own file, below `generator.` and `discriminator.`, and
     /// shared embeddings below `generator.`.
-    pub fn hugging_face(&self) -> Vec<Entry> {
+    fn hugging_face(&self) -> Vec<Entry> {
         let discriminator = self.shared_discriminator();
         let shared = |entry: &Entry| entry.ours.starts_with(self.generator.generator().scope);
         let mut table = self.generator.generator().hugging_face("generator.");
@@ -371,7 +413,7 @@ mod tests {
     fn parameter_counts_are_the_published_ones() {
         let model = prot_electra();
         let names = model.generator_names();
-        let mut weights = Model::Electra(model.clone()).weights();
+        let mut weights = Model::new(model.clone()).weights();
         weights.retain(|weight| names.iter().any(|entry| entry.ours == weight.name));
         let generator: usize = weights.iter().map(|it| it.shape.elements()).sum();
         assert_eq!(generator, 65_215_262);
@@ -380,12 +422,12 @@ mod tests {
             ..model.clone()
         };
         assert_eq!(
-            Model::Electra(apart.clone()).parameters() - generator,
+            Model::new(apart.clone()).parameters() - generator,
             419_932_161
         );
         let shared = (40000 + 30 + 2 + 2) * 1024;
         assert_eq!(
-            Model::Electra(apart.clone()).parameters() - Model::Electra(model.clone()).parameters(),
+            Model::new(apart.clone()).parameters() - Model::new(model.clone()).parameters(),
             shared
         );
     }

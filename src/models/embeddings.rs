@@ -21,7 +21,7 @@ pub struct Embeddings {
     pub size: usize,
     /// How many ids.
     pub vocab: usize,
-    /// How many positions.
+    /// How many positions; 0 leaves their table out, for models that know positions otherwise.
     pub positions: usize,
     /// How many types; 0 leaves their table out.
     pub types: usize,
@@ -55,17 +55,19 @@ impl Embeddings {
                         None => table.slice("types", 0, 1).sum(["types"]).cast(dtype),
                     };
             }
-            let table = self.table(cx, "position", "positions", self.positions);
-            // There are too many positions for a product with ones.
-            sum = sum
-                + match tokens.positions {
-                    Some(positions) => table.gather("positions", positions).cast(dtype),
-                    None => {
-                        let length = tokens.ids.size("length");
-                        let rows = table.slice("positions", 0, length);
-                        rows.rename("positions", "length").cast(dtype)
-                    }
-                };
+            if self.positions > 0 {
+                let table = self.table(cx, "position", "positions", self.positions);
+                // There are too many positions for a product with ones.
+                sum = sum
+                    + match tokens.positions {
+                        Some(positions) => table.gather("positions", positions).cast(dtype),
+                        None => {
+                            let length = tokens.ids.size("length");
+                            let rows = table.slice("positions", 0, length);
+                            rows.rename("positions", "length").cast(dtype)
+                        }
+                    };
+            }
             match self.norm {
                 Some(epsilon) => layers::layer_norm_along(cx, "norm", sum, self.axis, epsilon),
                 None => sum,

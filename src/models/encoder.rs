@@ -37,6 +37,8 @@ pub struct Encoder {
     pub mlp: usize,
     /// The function of the feed-forward layers.
     pub activation: Activation,
+    /// The base of rotary positions; `None` where the embeddings have positions.
+    pub rotary: Option<f64>,
     /// Where the norms are.
     pub norm: Norm,
     /// What norms add to the variance.
@@ -49,6 +51,26 @@ pub struct Encoder {
     pub init: f64,
     /// That of the kernels whose results are added to the residual stream.
     pub output_init: f64,
+}
+
+impl Default for Encoder {
+    /// BERT's base size.
+    fn default() -> Self {
+        Encoder {
+            layers: 12,
+            hidden: 768,
+            heads: 12,
+            mlp: 3072,
+            activation: Activation::Gelu,
+            rotary: None,
+            norm: Norm::After,
+            epsilon: 1e-12,
+            dropout: 0.1,
+            attention_dropout: 0.1,
+            init: 0.02,
+            output_init: 0.02,
+        }
+    }
 }
 
 impl Encoder {
@@ -92,6 +114,7 @@ impl Encoder {
             heads: self.heads,
             kv,
             scale: (kv as f64).powf(-0.5),
+            rotary: self.rotary,
             biased: true,
             query_init: self.init,
             init: self.init,
@@ -139,7 +162,7 @@ impl Encoder {
     /// Refuses what no model can have.
     ///
     /// # Errors
-    /// A size of 0, heads that do not divide the residual stream, or a gated activation.
+    /// A size of 0, heads that do not divide the residual stream, or odd ones with rotary positions.
     pub fn check(&self) -> Result<(), ConfigError> {
         let sizes = [
             ("num_hidden_layers", self.layers),
@@ -154,7 +177,12 @@ impl Encoder {
         ConfigError::require(hidden % heads == 0, || {
             format!("hidden_size {hidden} is not a multiple of num_attention_heads {heads}")
         })?;
-        ungated(self.activation)
+        let pairs = self.rotary.is_none() || (hidden / heads) % 2 == 0;
+        ConfigError::require(pairs, || {
+            format!(
+                "hidden_size {hidden} / num_attention_heads {heads} is odd; rotary positions turn a head's numbers in pairs"
+            )
+        })
     }
 }
 
@@ -163,8 +191,9 @@ impl Encoder {
 /// # Errors
 /// It is one.
 pub(super) fn ungated(activation: Activation) -> Result<(), ConfigError> {
-    ConfigError::require(activation != Activation::GatedGelu, || {
-        "the activation is gated-gelu, which this family does not have".into()
+    ConfigError::require(!activation.is_gated(), || {
+        let name = serde_json::json!(activation);
+        format!("the activation is {name}, which this family does not have")
     })
 }
 

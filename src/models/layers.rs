@@ -1,9 +1,10 @@
-//! The layers that families share. Each takes the run, declares its weights in the current scope by name and named
+//! The layers that families share. Each takes the context, declares its weights in the current scope by name and named
 //! axes, and says nothing of a mesh: pins fix the residual stream, heads, hidden units and logits, and rules map them.
 
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
+use super::rotary::rotate;
 use crate::graph::{DType, Init, Shape, Tensor};
 
 /// Root-mean-square norm without mean or bias (Zhang and Sennrich 2019), in `f32`: `[.., embed]` to the same.
@@ -77,9 +78,19 @@ pub fn layer_norm_along<'g>(
     })
 }
 
+/// A linear layer, in a line:
+/// `Linear::new("q", init).activation().of(cx, x, &["embed"], &[("heads", 16), ("kv", 64)])`.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear<'n> {
+    name: &'n str,
+    init: f64,
+    biased: bool,
+    place: Placed,
+}
+
 /// How the result of a linear layer lies on the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+enum Placed {
     /// Where the compiler puts it.
     Free,
     /// As an activation: heads and hidden units split.
@@ -88,50 +99,68 @@ pub enum Place {
     Residual,
 }
 
-/// The weights of a linear layer: how they start, and whether there is a bias.
-#[derive(Clone, Copy, Debug)]
-pub struct Dense {
-    /// The deviation of the kernel's first values.
-    pub init: f64,
-    /// Whether a bias, from zeros, is added.
-    pub biased: bool,
-}
-
-/// A linear layer in the scope `name`: `x` times `kernel` over the axes `inputs`, plus `bias` if there is one. The
-/// kernel's axes are `inputs` (sizes from `x`), then `outputs`. If the run has a low-rank change, the kernel is the changed one.
-pub fn linear<'g>(
-    cx: Context<'g>,
-    name: &str,
-    x: Tensor<'g>,
-    inputs: &[&str],
-    outputs: &[(&str, usize)],
-    dense: Dense,
-    place: Place,
-) -> Tensor<'g> {
-    let builder = cx.builder;
-    let dtype = cx.policy.compute();
-    builder.scope(name, || {
-        let axes = inputs.iter().map(|name| (*name, x.size(name)));
-        let axes = axes.chain(outputs.iter().copied());
-        let init = Init::Normal(dense.init);
-        let kernel = match cx.low_rank {
-            None => cx.weight("kernel", axes, init, dtype),
-            Some(change) => {
-                let kernel = cx.weight("kernel", axes, init, DType::F32);
-                change.apply(cx, kernel, inputs).cast(dtype)
-            }
-        };
-        let product = x.dot(kernel, inputs.iter().copied());
-        let product = match place {
-            Place::Free => product,
-            Place::Activation => product.pin(),
-            Place::Residual => product.pin_residual(),
-        };
-        match dense.biased {
-            true => product + cx.weight("bias", outputs.iter().copied(), Init::Zeros, dtype),
-            false => product,
+impl<'n> Linear<'n> {
+    /// The layer in the scope `name`, with a kernel whose first values deviate by `init` and a bias from zeros. The compiler
+    /// places its result.
+    pub fn new(name: &'n str, init: f64) -> Self {
+        Linear {
+            name,
+            init,
+            biased: true,
+            place: Placed::Free,
         }
-    })
+    }
+
+    /// The same with or without a bias.
+    pub fn biased(self, biased: bool) -> Self {
+        Linear { biased, ..self }
+    }
+
+    /// The same whose result lies as an activation: heads and hidden units split.
+    pub fn activation(self) -> Self {
+        let place = Placed::Activation;
+        Linear { place, ..self }
+    }
+
+    /// The same whose result lies as the residual stream.
+    pub fn residual(self) -> Self {
+        let place = Placed::Residual;
+        Linear { place, ..self }
+    }
+
+    /// `x` times the kernel over the axes `inputs`, plus the bias. The kernel's axes are `inputs` (sizes from `x`), then
+    /// `outputs`. If the context has a low-rank change, the kernel is the changed one.
+    pub fn of<'g>(
+        self,
+        cx: Context<'g>,
+        x: Tensor<'g>,
+        inputs: &[&str],
+        outputs: &[(&str, usize)],
+    ) -> Tensor<'g> {
+        let dtype = cx.policy.compute();
+        cx.builder.scope(self.name, || {
+            let axes = inputs.iter().map(|name| (*name, x.size(name)));
+            let axes = axes.chain(outputs.iter().copied());
+            let init = Init::Normal(self.init);
+            let kernel = match cx.low_rank {
+                None => cx.weight("kernel", axes, init, dtype),
+                Some(change) => {
+                    let kernel = cx.weight("kernel", axes, init, DType::F32);
+                    change.apply(cx, kernel, inputs).cast(dtype)
+                }
+            };
+            let product = x.dot(kernel, inputs.iter().copied());
+            let product = match self.place {
+                Placed::Free => product,
+                Placed::Activation => product.pin(),
+                Placed::Residual => product.pin_residual(),
+            };
+            match self.biased {
+                true => product + cx.weight("bias", outputs.iter().copied(), Init::Zeros, dtype),
+                false => product,
+            }
+        })
+    }
 }
 
 /// A biased linear layer from the axis `from` to `to`, `[.., from]` to `[.., to]`. Where both have one name (`embed` to
@@ -144,19 +173,12 @@ pub fn project<'g>(
     (to, size): (&str, usize),
     init: f64,
 ) -> Tensor<'g> {
-    let dense = Dense { init, biased: true };
+    let layer = Linear::new(name, init);
     match from == to {
-        true => linear(
-            cx,
-            name,
-            x,
-            &[from],
-            &[("hidden", size)],
-            dense,
-            Place::Free,
-        )
-        .rename("hidden", to),
-        false => linear(cx, name, x, &[from], &[(to, size)], dense, Place::Free),
+        true => layer
+            .of(cx, x, &[from], &[("hidden", size)])
+            .rename("hidden", to),
+        false => layer.of(cx, x, &[from], &[(to, size)]),
     }
 }
 
@@ -169,6 +191,8 @@ pub struct Heads {
     pub kv: usize,
     /// What scores are multiplied by; 1 where queries start small instead (T5).
     pub scale: f64,
+    /// The base of rotary positions ([`rotate`]); `None` where positions come otherwise.
+    pub rotary: Option<f64>,
     /// Whether the four linear layers have biases.
     pub biased: bool,
     /// The deviation of the query weights' first values; families scale queries differently.
@@ -200,15 +224,18 @@ pub fn attention<'g>(
     sight: Sight<'g>,
 ) -> Tensor<'g> {
     let builder = cx.builder;
-    let (embed, Heads { heads, kv, .. }) = (x.size("embed"), shape);
-    let biased = shape.biased;
-    let project = |name: &str, of: Tensor<'g>, init: f64| {
-        let outputs = [("heads", heads), ("kv", kv)];
-        let dense = Dense { init, biased };
-        linear(cx, name, of, &["embed"], &outputs, dense, Place::Activation)
+    let (embed, biased) = (x.size("embed"), shape.biased);
+    let heads = [("heads", shape.heads), ("kv", shape.kv)];
+    let project = |name, of, init| {
+        let layer = Linear::new(name, init).biased(biased).activation();
+        layer.of(cx, of, &["embed"], &heads)
     };
-    let query = project("q", x, shape.query_init);
-    let key = project("k", context, shape.init).rename("length", "keys");
+    let turned = |name: &str, of: Tensor<'g>| match shape.rotary {
+        Some(base) => builder.scope(name, || rotate(cx, of, base)),
+        None => of,
+    };
+    let query = turned("q", project("q", x, shape.query_init));
+    let key = turned("k", project("k", context, shape.init)).rename("length", "keys");
     let value = project("v", context, shape.init).rename("length", "keys");
     // Scores and their mix stay split by heads; left free, the gradient of the residual stream (split by positions)
     // would pull them over to its own split and back.
@@ -221,17 +248,10 @@ pub fn attention<'g>(
     });
     let weights = attention_weights(cx, scores, sight);
     let mixed = builder.scope("mix", || weights.dot(value, ["keys"]).pin());
-    let (init, outputs) = (shape.output_init, [("embed", embed)]);
-    let dense = Dense { init, biased };
-    linear(
-        cx,
-        "o",
-        mixed,
-        &["heads", "kv"],
-        &outputs,
-        dense,
-        Place::Residual,
-    )
+    let layer = Linear::new("o", shape.output_init)
+        .biased(biased)
+        .residual();
+    layer.of(cx, mixed, &["heads", "kv"], &[("embed", embed)])
 }
 
 /// What share of each key a query takes, from `scores` `[batch, heads, length, keys]`.
@@ -269,17 +289,24 @@ pub enum Activation {
     /// x times its logistic function.
     #[serde(alias = "swish")]
     Silu,
-    /// The tanh form times a second projection.
+    /// The tanh form times a second projection (Shazeer 2020).
     GatedGelu,
+    /// x times its logistic function times a second projection (SwiGLU of the same).
+    GatedSilu,
 }
 
 impl Activation {
+    /// Whether the function's result is multiplied by a second projection.
+    pub fn is_gated(self) -> bool {
+        matches!(self, Activation::GatedGelu | Activation::GatedSilu)
+    }
+
     /// The function of `x`; of a gated one, that of the gate.
     pub fn of(self, x: Tensor<'_>) -> Tensor<'_> {
         match self {
             Activation::Relu => x.maximum(x.constant(0.0)),
             Activation::Gelu => gelu(x),
-            Activation::Silu => x * x.logistic(),
+            Activation::Silu | Activation::GatedSilu => x * x.logistic(),
             Activation::GeluNew | Activation::GatedGelu => gelu_tanh(x),
         }
     }
@@ -305,19 +332,19 @@ pub struct FeedForward {
 /// A feed-forward layer: `[.., embed]` to the same, by way of `mlp` hidden units.
 pub fn feed_forward<'g>(cx: Context<'g>, x: Tensor<'g>, shape: FeedForward) -> Tensor<'g> {
     let (embed, biased) = (x.size("embed"), shape.biased);
-    let project = |name: &str| {
-        let (init, outputs) = (shape.init, [("mlp", shape.mlp)]);
-        let dense = Dense { init, biased };
-        linear(cx, name, x, &["embed"], &outputs, dense, Place::Activation)
+    let project = |name| {
+        let layer = Linear::new(name, shape.init).biased(biased).activation();
+        layer.of(cx, x, &["embed"], &[("mlp", shape.mlp)])
     };
-    let hidden = match shape.activation {
-        Activation::GatedGelu => gelu_tanh(project("wi_0")) * project("wi_1"),
-        activation => activation.of(project("wi")),
+    let hidden = match shape.activation.is_gated() {
+        true => shape.activation.of(project("wi_0")) * project("wi_1"),
+        false => shape.activation.of(project("wi")),
     };
     let hidden = cx.dropout(hidden, shape.dropout, "hidden");
-    let (init, outputs) = (shape.output_init, [("embed", embed)]);
-    let dense = Dense { init, biased };
-    linear(cx, "wo", hidden, &["mlp"], &outputs, dense, Place::Residual)
+    let layer = Linear::new("wo", shape.output_init)
+        .biased(biased)
+        .residual();
+    layer.of(cx, hidden, &["mlp"], &[("embed", embed)])
 }
 
 /// The gaussian error linear unit.

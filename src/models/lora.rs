@@ -1,6 +1,6 @@
 //! LoRA (Hu et al. 2022): linear layers whose kernels stay as they are but for a product of two thin matrices, which is all
-//! that is trained. Any family whose layers come from [`super::layers::linear`] takes one, through
-//! [`Context::low_rank`](super::Run).
+//! that is trained. Any family whose layers come from [`super::layers::Linear`] takes one, through
+//! [`Context::low_rank`].
 //!
 //! Two forms are in use on ProtT5: Hugging Face's peft adds `b·a x alpha / r`; ProtTrans's own fine-tuning also multiplies
 //! the kernel, by a product of rank 1 that starts near 1 (after Liu et al. 2022), and trains the norms.

@@ -9,13 +9,14 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::context::Context;
 use super::embeddings::Embeddings;
 use super::encoder::{Encoded, Encoder, Norm, ungated};
+use super::family::{Family, MaskedLanguageModel};
 use super::heads::MaskedHead;
-use super::hugging_face::ConfigError;
+use super::hugging_face::config::{self, ConfigError};
 use super::hugging_face::encoder as files;
 use super::hugging_face::encoder::{BERT_DECODER, BERT_LAYER, LayerNames};
 use super::layers::Activation;
@@ -106,6 +107,7 @@ impl Config {
             heads: self.num_attention_heads,
             mlp: self.intermediate_size,
             activation: self.hidden_act,
+            rotary: None,
             norm: Norm::Before,
             epsilon: self.layer_norm_eps,
             dropout: self.hidden_dropout_prob,
@@ -124,47 +126,51 @@ impl Config {
             init: self.initializer_range,
         }
     }
+}
 
-    /// Encodes `tokens`. With `inputs` each layer's input comes too.
-    pub fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
-        let embedded = self.embeddings().embed(cx, tokens);
-        let embedded = cx.dropout(embedded, self.hidden_dropout_prob, "embedded");
-        self.encoder().stack(cx, embedded, tokens.mask, inputs)
+impl Family for Config {
+    fn name() -> &'static str {
+        "megatron"
     }
 
-    /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
-    pub fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
-        self.head().logits(cx, encoded)
+    fn model_type() -> &'static str {
+        "megatron-bert"
     }
 
-    /// The masked-LM logits `[batch, length, vocab]` of `tokens`, in the exact type.
-    pub fn logits<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
-        let encoded = self.encode(cx, tokens, false).last;
-        self.token_logits(cx, encoded)
-    }
-
-    /// Refuses what no model can have.
-    ///
-    /// # Errors
-    /// Sizes or switches that do not fit one another.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        self.embeddings().check()?;
-        self.encoder().check()?;
-        ungated(self.head().activation)
-    }
-
-    /// The configuration in a Hugging Face `config.json`.
-    ///
-    /// # Errors
-    /// An unknown key, a value of the wrong kind, or values that do not fit one another.
-    pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+    fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
         let config: Self = files::config(config)?;
         config.check()?;
         Ok(config)
     }
 
-    /// Where Hugging Face keeps each weight.
-    pub fn hugging_face(&self) -> Vec<Entry> {
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn positions(&self) -> Option<usize> {
+        Some(self.max_position_embeddings)
+    }
+
+    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
+        self.logits(cx, Tokens::new(ids));
+    }
+
+    fn masked_language_model(&self) -> Option<&dyn MaskedLanguageModel> {
+        Some(self)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.embeddings().check()?;
+        self.encoder().check()?;
+        ungated(self.hidden_act)?;
+        ungated(self.head().activation)
+    }
+
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
+        config::write(self, model_type, "MegatronBertForMaskedLM")
+    }
+
+    fn hugging_face(&self) -> Vec<Entry> {
         let names = LayerNames {
             attention_norm: "attention.ln",
             mlp_norm: "ln",
@@ -177,6 +183,27 @@ impl Config {
             files::bert_head("masked_lm"),
         ]
         .concat()
+    }
+
+    fn unlike_transformers(&self) -> Option<String> {
+        let head = self.head_act.filter(|head| *head != self.hidden_act)?;
+        let [layers, head] = [self.hidden_act, head].map(|it| json!(it));
+        Some(format!(
+            "MegatronBertForMaskedLM has one activation, {layers}, for its layers and its head; this model's head has {head} \
+             (model.head_act). Its logits will differ slightly there; its hidden states will not"
+        ))
+    }
+}
+
+impl MaskedLanguageModel for Config {
+    fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+        let embedded = self.embeddings().embed(cx, tokens);
+        let embedded = cx.dropout(embedded, self.hidden_dropout_prob, "embedded");
+        self.encoder().stack(cx, embedded, tokens.mask, inputs)
+    }
+
+    fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+        self.head().logits(cx, encoded)
     }
 }
 
@@ -195,10 +222,7 @@ mod tests {
             type_vocab_size: 0,
             ..Config::default()
         };
-        assert_eq!(
-            Model::Megatron(protein_lm.clone()).parameters(),
-            204_952_704
-        );
+        assert_eq!(Model::new(protein_lm.clone()).parameters(), 204_952_704);
     }
 
     #[test]

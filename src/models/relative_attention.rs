@@ -9,6 +9,23 @@ use super::context::Context;
 use super::layers::{Sight, attention_weights};
 use crate::graph::{DType, Shape, Tensor};
 
+/// The shape of what a model remembers for `batch` rows, `[layers, batch, memory, embed]`; `None` where `length` is 0.
+pub fn memory(
+    layers: usize,
+    batch: usize,
+    length: usize,
+    embed: usize,
+    dtype: DType,
+) -> Option<Shape> {
+    let axes = [
+        ("layers", layers),
+        ("batch", batch),
+        ("memory", length),
+        ("embed", embed),
+    ];
+    (length > 0).then(|| Shape::new(dtype, axes))
+}
+
 /// How far a segment's queries and keys are apart.
 #[derive(Clone, Copy, Debug)]
 pub struct Reach {

@@ -8,13 +8,18 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::encoder::Encoded;
+use super::family::{Family, SequenceToSequence};
+use super::hugging_face::config::{self, ConfigError};
+use super::hugging_face::t5 as files;
 use super::layers::{
     self, Activation, FeedForward, Heads, Sight, attention, cross_entropy, feed_forward, rms_norm,
 };
 use super::relative_bias::{Buckets, relative_bias};
+use super::weights::Entry;
 use crate::graph::{Axis, Init, LoopOptions, Tensor};
 
 /// The sizes and switches of a T5 model.
@@ -104,6 +109,7 @@ impl Config {
             heads: self.num_heads,
             kv: self.d_kv,
             scale: 1.0,
+            rotary: None,
             biased: false,
             query_init,
             init: (self.d_model as f64).powf(-0.5),
@@ -302,10 +308,51 @@ impl Config {
             ),
         }
     }
+}
 
-    /// The loss of restoring `labels` from `ids`, both `s32[batch, length]`: the sum over the labels that are `counted`
-    /// and their number.
-    pub fn loss<'g>(
+impl Family for Config {
+    fn name() -> &'static str {
+        "t5"
+    }
+
+    fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        files::read(config)
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn layer_keys(&self) -> &'static [&'static str] {
+        &["num_layers", "num_decoder_layers"]
+    }
+
+    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
+        self.loss(cx, ids, ids, ids.ge(ids.constant(0.0)));
+    }
+
+    fn sequence_to_sequence(&self) -> Option<&dyn SequenceToSequence> {
+        Some(self)
+    }
+
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
+        let mut config = config::write(self, model_type, "T5ForConditionalGeneration")?;
+        config.insert("is_encoder_decoder".into(), true.into());
+        Ok(config)
+    }
+
+    fn hugging_face(&self) -> Vec<Entry> {
+        files::entries(self)
+    }
+
+    /// T5's first published files have a table of relative positions that cross-attention never used.
+    fn unused(&self) -> &'static [&'static str] {
+        &["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"]
+    }
+}
+
+impl SequenceToSequence for Config {
+    fn loss<'g>(
         &self,
         cx: Context<'g>,
         ids: Tensor<'g>,
@@ -320,5 +367,9 @@ impl Config {
         let logits = self.logits(cx, decoded);
         cx.builder
             .scope("loss", || cross_entropy(logits, labels, counted))
+    }
+
+    fn pad(&self) -> i32 {
+        self.pad_token_id
     }
 }

@@ -8,15 +8,21 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::adaptive_softmax::AdaptiveVocabulary;
 use super::context::Context;
-use super::hugging_face::ConfigError;
+use super::family::{CausalLanguageModel, Family, Segment};
+use super::hugging_face::config::{self, ConfigError};
+use super::hugging_face::transfo_xl as files;
 use super::layers::{
-    Activation, Dense, FeedForward, Place, Sight, cross_entropy, feed_forward, layer_norm, linear,
+    Activation, FeedForward, Linear, Sight, cross_entropy, feed_forward, layer_norm,
 };
-use super::relative_attention::{Compared, Reach, keys, mix, relative_scores, remember, sinusoids};
-use crate::graph::{Axis, Init, LoopOptions, Shape, Tensor};
+use super::relative_attention::{
+    Compared, Reach, keys, memory, mix, relative_scores, remember, sinusoids,
+};
+use super::weights::Entry;
+use crate::graph::{Axis, DType, Init, LoopOptions, Shape, Tensor};
 
 /// The sizes and switches of a Transformer-XL model. What is not given is as in Hugging Face's `TransfoXLConfig`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,19 +103,9 @@ impl Default for Config {
     }
 }
 
-/// What a segment gives.
-#[derive(Clone, Copy)]
-pub struct Output<'g> {
-    /// The last layer's result, `[batch, length, embed]`.
-    pub hidden: Tensor<'g>,
-    /// The memory for the next segment, `[layers, batch, memory, embed]` in the policy's compute type, through which no
-    /// gradient goes; none where `mem_len` is 0.
-    pub memory: Option<Tensor<'g>>,
-}
-
 /// What all layers share.
 #[derive(Clone, Copy)]
-struct Shared<'g> {
+struct SharedPositions<'g> {
     /// The sinusoids of distances, `[distance, embed]`.
     sinusoids: Tensor<'g>,
     /// Which keys are seen, `pred[length, keys]`.
@@ -119,18 +115,6 @@ struct Shared<'g> {
 }
 
 impl Config {
-    /// Whether the model can be built.
-    ///
-    /// # Errors
-    /// Sizes that are 0 or do not go together.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        if !self.d_model.is_multiple_of(2) {
-            let message = format!("d_model is {}; half of it are sines", self.d_model);
-            return Err(ConfigError::Unfit(message));
-        }
-        self.tying(|vocabulary| vocabulary.check())
-    }
-
     /// The vocabulary's clusters, with what in- and output share.
     pub(super) fn tying<T>(&self, body: impl FnOnce(AdaptiveVocabulary<'_>) -> T) -> T {
         let usual: Vec<_> = (0..=self.cutoffs.len())
@@ -147,68 +131,6 @@ impl Config {
             init: self.init_std,
             projection_init: self.proj_init_std,
         })
-    }
-
-    /// Reads the segment `ids` (`s32[batch, length]`) with the memory of those before, `[layers, batch, memory, embed]`
-    /// in the policy's compute type. Without one the memory is zeros, `mem_len` of them, which are attended to like any
-    /// other, as in the original.
-    pub fn forward<'g>(
-        &self,
-        cx: Context<'g>,
-        ids: Tensor<'g>,
-        memory: Option<Tensor<'g>>,
-    ) -> Output<'g> {
-        let builder = cx.builder;
-        let compute = cx.policy.compute();
-        let memory = memory.or_else(|| {
-            let axes = [
-                ("layers", self.n_layer),
-                ("batch", ids.size("batch")),
-                ("memory", self.mem_len),
-                ("embed", self.d_model),
-            ];
-            let zeros = || builder.full(0.0, Shape::new(compute, axes)).pin();
-            (self.mem_len > 0).then(zeros)
-        });
-        let embedded = self.tying(|vocabulary| vocabulary.embed(cx, ids));
-        let embedded = cx.dropout(embedded.pin_residual(), self.dropout, "embedded");
-        let length = ids.size("length");
-        let before = memory.map_or(0, |memory| memory.size("memory"));
-        let reach = Reach {
-            length,
-            keys: before + length,
-            after: false,
-            clamp: self.clamp_len,
-        };
-        let waves = builder.scope("positions", || {
-            sinusoids(cx, reach.distances(cx), self.d_model)
-        });
-        let shared = Shared {
-            sinusoids: cx.dropout(waves, self.dropout, "positions"),
-            seen: reach.window(cx, self.oldest(reach)),
-            biases: (!self.untie_r).then(|| self.biases(cx)),
-        };
-        let results = builder.scope("layer", || {
-            let options = LoopOptions {
-                remat: cx.remat,
-                stack_weights: true,
-                ..LoopOptions::default()
-            };
-            let body = builder.open_loop(Axis::new("layers", self.n_layer), options);
-            let x = body.carry(embedded);
-            let memory = memory.map(|memory| body.slice(memory));
-            if self.mem_len > 0 {
-                body.emit(remember(cx, memory, x, self.mem_len));
-            }
-            let cx = cx.at(body.index());
-            let x = self.attention(cx, x, memory, shared);
-            body.set_next(0, self.mlp(cx, x));
-            body.close()
-        });
-        Output {
-            hidden: cx.dropout(results[0], self.dropout, "final").pin(),
-            memory: (self.mem_len > 0).then(|| results[1]),
-        }
     }
 
     /// With `same_length`, how many positions after its own number (or before, where below 0) the first key stands that
@@ -253,15 +175,12 @@ impl Config {
         cx: Context<'g>,
         x: Tensor<'g>,
         memory: Option<Tensor<'g>>,
-        shared: Shared<'g>,
+        shared: SharedPositions<'g>,
     ) -> Tensor<'g> {
         let builder = cx.builder;
         let compute = cx.policy.compute();
         let (heads, init) = ([("heads", self.n_head), ("kv", self.d_head)], self.init_std);
-        let dense = Dense {
-            init,
-            biased: false,
-        };
+        let linear = |name| Linear::new(name, init).biased(false);
         builder.scope("attention", || {
             // The memory is of the residual stream, and is normed with it.
             let memory = match self.pre_lnorm {
@@ -288,15 +207,7 @@ impl Config {
                     Compared {
                         query: project(0, x),
                         key: keys(cx, memory, x, |of| project(1, of)),
-                        distance: linear(
-                            cx,
-                            "r",
-                            waves,
-                            &["embed"],
-                            &heads,
-                            dense,
-                            Place::Activation,
-                        ),
+                        distance: linear("r").activation().of(cx, waves, &["embed"], &heads),
                         content_bias,
                         position_bias,
                     },
@@ -310,8 +221,9 @@ impl Config {
                 let value = keys(cx, memory, x, |of| project(2, of));
                 let mixed = mix(cx, scores, value, sight);
                 let outputs = [("embed", self.d_model)];
-                let inputs = ["heads", "kv"];
-                linear(cx, "o", mixed, &inputs, &outputs, dense, Place::Residual)
+                linear("o")
+                    .residual()
+                    .of(cx, mixed, &["heads", "kv"], &outputs)
             })
         })
     }
@@ -337,10 +249,118 @@ impl Config {
     pub fn log_probabilities<'g>(&self, cx: Context<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
         self.tying(|vocabulary| vocabulary.log_probabilities(cx, hidden))
     }
+}
 
-    /// The cross-entropies of `labels` (`s32[batch, length]`, the words to come after each position) where `counted`
-    /// (`pred`, the same axes) holds: their sum and their number, scalars.
-    pub fn losses<'g>(
+impl Family for Config {
+    fn name() -> &'static str {
+        "transfo-xl"
+    }
+
+    fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        files::read(config)
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn memory(&self, batch: usize, dtype: DType) -> Option<Shape> {
+        memory(self.n_layer, batch, self.mem_len, self.d_model, dtype)
+    }
+
+    fn layer_keys(&self) -> &'static [&'static str] {
+        &["n_layer"]
+    }
+
+    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
+        let read = self.read(cx, ids, None);
+        self.losses(cx, read.hidden, ids, ids.ge(ids.constant(0.0)));
+    }
+
+    fn causal_language_model(&self) -> Option<&dyn CausalLanguageModel> {
+        Some(self)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if !self.d_model.is_multiple_of(2) {
+            let message = format!("d_model is {}; half of it are sines", self.d_model);
+            return Err(ConfigError::Unfit(message));
+        }
+        self.tying(|vocabulary| vocabulary.check())
+    }
+
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
+        config::write(self, model_type, "TransfoXLLMHeadModel")
+    }
+
+    fn hugging_face(&self) -> Vec<Entry> {
+        files::entries(self)
+    }
+}
+
+impl CausalLanguageModel for Config {
+    /// Without a memory it is zeros, `mem_len` of them, which are attended to like any
+    /// other, as in the original.
+    fn read<'g>(
+        &self,
+        cx: Context<'g>,
+        ids: Tensor<'g>,
+        memory: Option<Tensor<'g>>,
+    ) -> Segment<'g> {
+        let builder = cx.builder;
+        let compute = cx.policy.compute();
+        let memory = memory.or_else(|| {
+            let axes = [
+                ("layers", self.n_layer),
+                ("batch", ids.size("batch")),
+                ("memory", self.mem_len),
+                ("embed", self.d_model),
+            ];
+            let zeros = || builder.full(0.0, Shape::new(compute, axes)).pin();
+            (self.mem_len > 0).then(zeros)
+        });
+        let embedded = self.tying(|vocabulary| vocabulary.embed(cx, ids));
+        let embedded = cx.dropout(embedded.pin_residual(), self.dropout, "embedded");
+        let length = ids.size("length");
+        let before = memory.map_or(0, |memory| memory.size("memory"));
+        let reach = Reach {
+            length,
+            keys: before + length,
+            after: false,
+            clamp: self.clamp_len,
+        };
+        let waves = builder.scope("positions", || {
+            sinusoids(cx, reach.distances(cx), self.d_model)
+        });
+        let shared = SharedPositions {
+            sinusoids: cx.dropout(waves, self.dropout, "positions"),
+            seen: reach.window(cx, self.oldest(reach)),
+            biases: (!self.untie_r).then(|| self.biases(cx)),
+        };
+        let results = builder.scope("layer", || {
+            let options = LoopOptions {
+                remat: cx.remat,
+                stack_weights: true,
+                ..LoopOptions::default()
+            };
+            let body = builder.open_loop(Axis::new("layers", self.n_layer), options);
+            let x = body.carry(embedded);
+            let memory = memory.map(|memory| body.slice(memory));
+            if self.mem_len > 0 {
+                body.emit(remember(cx, memory, x, self.mem_len));
+            }
+            let cx = cx.at(body.index());
+            let x = self.attention(cx, x, memory, shared);
+            body.set_next(0, self.mlp(cx, x));
+            body.close()
+        });
+        Segment {
+            hidden: cx.dropout(results[0], self.dropout, "final").pin(),
+            memory: (self.mem_len > 0).then(|| results[1]),
+        }
+    }
+
+    fn losses<'g>(
         &self,
         cx: Context<'g>,
         hidden: Tensor<'g>,

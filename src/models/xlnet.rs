@@ -9,12 +9,16 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::context::Context;
-use super::hugging_face::ConfigError;
+use super::family::{Family, Segment};
+use super::hugging_face::config::{self, ConfigError};
+use super::hugging_face::xlnet as files;
 use super::layers::{self, Activation};
-use super::relative_attention::remember;
-use crate::graph::{Axis, Init, LoopOptions, Tensor};
+use super::relative_attention::{memory, remember};
+use super::weights::Entry;
+use crate::graph::{Axis, DType, Init, LoopOptions, Shape, Tensor};
 
 /// Which keys a position may see, before masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,13 +58,14 @@ pub struct Config {
     pub dropout: f64,
     /// Positions of the memory; 0 (null in a `config.json`) keeps all there ever were.
     pub mem_len: usize,
-    /// How many of a segment's first positions go into the memory; 0 (or null) takes all.
+    /// How many of a segment's first positions go into the memory; 0 (or null) takes all. In training a row is so many tokens
+    /// further in the next step, and the rest is read again.
     pub reuse_len: usize,
     /// Whether callers hand memories on outside of training. [`Config::forward`] gives them either way.
     pub use_mems_eval: bool,
     /// Whether callers hand memories on in training. [`Config::forward`] gives them either way.
     pub use_mems_train: bool,
-    /// Whether the second half of a batch's rows is written back to front, so that distances change their sign.
+    /// Whether the second half of a batch's rows is written back to front, in training too, so that distances change their sign.
     pub bi_data: bool,
     /// Distances beyond this, on either side, count as this; 0 and less clamp nothing.
     pub clamp_len: i64,
@@ -117,37 +122,7 @@ pub struct Input<'g> {
     pub memory: Option<Tensor<'g>>,
 }
 
-/// What a segment gives.
-#[derive(Clone, Copy)]
-pub struct Output<'g> {
-    /// What logits are made of: the content stream `[batch, length, embed]`, or the query stream
-    /// `[batch, predictions, embed]` where there are targets.
-    pub hidden: Tensor<'g>,
-    /// The memory for the next segment, `[layers, batch, memory, embed]` in the policy's compute type, through which no
-    /// gradient goes. There always is one.
-    pub memory: Option<Tensor<'g>>,
-}
-
 impl Config {
-    /// Whether the model can be built.
-    ///
-    /// # Errors
-    /// Sizes that do not go together, or a gated activation.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let (embed, heads) = (self.d_model, self.n_head);
-        let unfit = |message: String| Err(ConfigError::Unfit(message));
-        if heads == 0 || !embed.is_multiple_of(heads) {
-            return unfit(format!("n_head {heads} does not divide d_model {embed}"));
-        }
-        if !embed.is_multiple_of(2) {
-            return unfit(format!("d_model is {embed}; half of it are sines"));
-        }
-        if self.ff_activation == Activation::GatedGelu {
-            return unfit("ff_activation is gated, and there is one projection only".into());
-        }
-        Ok(())
-    }
-
     pub(super) fn init(&self) -> Init {
         Init::Normal(self.initializer_range)
     }
@@ -167,7 +142,7 @@ impl Config {
     }
 
     /// Reads one segment.
-    pub fn forward<'g>(&self, cx: Context<'g>, input: Input<'g>) -> Output<'g> {
+    pub fn forward<'g>(&self, cx: Context<'g>, input: Input<'g>) -> Segment<'g> {
         let builder = cx.builder;
         let content = layers::embed(cx, self.embedding(cx), input.ids);
         let content = cx.dropout(content, self.dropout, "embedded");
@@ -207,9 +182,17 @@ impl Config {
         // The query stream's result stands second where there is one; the memory is last.
         let streams = 1 + usize::from(query.is_some());
         let hidden = cx.dropout(results[streams - 1], self.dropout, "final");
-        Output {
+        Segment {
             hidden: hidden.pin(),
             memory: Some(results[streams]),
+        }
+    }
+
+    /// How many of the first tokens of a row of `length` go into the memory.
+    pub fn reused(&self, length: usize) -> usize {
+        match self.reuse_len {
+            0 => length,
+            reused => reused.min(length),
         }
     }
 
@@ -222,7 +205,7 @@ impl Config {
         let length = content.size("length");
         let reused = match self.reuse_len {
             0 => content,
-            reused => content.slice("length", 0, reused.min(length)),
+            _ => content.slice("length", 0, self.reused(length)),
         };
         remember(cx, memory, reused, self.mem_len)
     }
@@ -243,5 +226,67 @@ impl Config {
             let logits = hidden.dot_as(table.cast(compute), ["embed"], exact).pin();
             logits + bias.cast(exact)
         })
+    }
+}
+
+impl Family for Config {
+    fn name() -> &'static str {
+        "xlnet"
+    }
+
+    fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        files::read(config)
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn memory(&self, batch: usize, dtype: DType) -> Option<Shape> {
+        memory(self.n_layer, batch, self.mem_len, self.d_model, dtype)
+    }
+
+    fn layer_keys(&self) -> &'static [&'static str] {
+        &["n_layer"]
+    }
+
+    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
+        let input = Input {
+            ids,
+            types: Some(ids),
+            mask: None,
+            permutation: None,
+            targets: None,
+            memory: None,
+        };
+        let read = self.forward(cx, input);
+        self.logits(cx, read.hidden);
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let (embed, heads) = (self.d_model, self.n_head);
+        let unfit = |message: String| Err(ConfigError::Unfit(message));
+        if heads == 0 || !embed.is_multiple_of(heads) {
+            return unfit(format!("n_head {heads} does not divide d_model {embed}"));
+        }
+        if !embed.is_multiple_of(2) {
+            return unfit(format!("d_model is {embed}; half of it are sines"));
+        }
+        if self.ff_activation.is_gated() {
+            return unfit("ff_activation is gated, and there is one projection only".into());
+        }
+        Ok(())
+    }
+
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
+        let mut object = config::write(self, model_type, "XLNetLMHeadModel")?;
+        if self.mem_len == 0 {
+            object.insert("mem_len".into(), Value::Null);
+        }
+        Ok(object)
+    }
+
+    fn hugging_face(&self) -> Vec<Entry> {
+        files::entries()
     }
 }

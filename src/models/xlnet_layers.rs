@@ -1,14 +1,14 @@
 //! XLNet's layers: two streams that share all weights, and what they may see.
 
 use super::context::Context;
-use super::layers::{Dense, FeedForward, Place, Sight, feed_forward, layer_norm, linear};
+use super::layers::{FeedForward, Linear, Sight, feed_forward, layer_norm};
 use super::relative_attention::{Compared, Reach, SCORES, keys, mix, relative_scores, sinusoids};
 use super::xlnet::{AttentionType, Config, Input};
 use crate::graph::{Axis, DType, Shape, Tensor};
 
 /// What all layers share.
 #[derive(Clone, Copy)]
-pub(super) struct Shared<'g> {
+pub(super) struct SharedSight<'g> {
     /// The sinusoids of distances, `[distance, embed]`, or `[directions, distance, embed]`.
     sinusoids: Tensor<'g>,
     /// For each row its direction as a one, `[batch, directions]`.
@@ -34,7 +34,7 @@ struct Seen<'g> {
 
 impl Config {
     /// Positions and masks.
-    pub(super) fn shared<'g>(&self, cx: Context<'g>, input: Input<'g>) -> Shared<'g> {
+    pub(super) fn shared<'g>(&self, cx: Context<'g>, input: Input<'g>) -> SharedSight<'g> {
         let builder = cx.builder;
         let (batch, length) = (input.ids.size("batch"), input.ids.size("length"));
         let before = input.memory.map_or(0, |memory| memory.size("memory"));
@@ -87,7 +87,7 @@ impl Config {
             way.one_hot("directions", 2, cx.policy.compute())
         });
         let waves = sinusoids(cx, distances, self.d_model);
-        Shared {
+        SharedSight {
             // The original drops each row's apart; here rows share what is dropped, as they share the sinusoids.
             sinusoids: cx.dropout(waves, self.dropout, "positions"),
             directions,
@@ -105,7 +105,7 @@ impl Config {
         content: Tensor<'g>,
         query: Option<Tensor<'g>>,
         memory: Option<Tensor<'g>>,
-        shared: Shared<'g>,
+        shared: SharedSight<'g>,
     ) -> Vec<Tensor<'g>> {
         let builder = cx.builder;
         let query_cx = second(cx);
@@ -145,11 +145,10 @@ impl Config {
     /// `x` `[.., embed]` by the weight `name`, `[embed, heads, kv]`.
     fn project<'g>(&self, cx: Context<'g>, name: &str, x: Tensor<'g>) -> Tensor<'g> {
         let heads = [("heads", self.n_head), ("kv", self.kv())];
-        let dense = Dense {
-            init: self.initializer_range,
-            biased: false,
-        };
-        linear(cx, name, x, &["embed"], &heads, dense, Place::Activation)
+        let layer = Linear::new(name, self.initializer_range)
+            .biased(false)
+            .activation();
+        layer.of(cx, x, &["embed"], &heads)
     }
 
     /// What the queries `[batch, length, heads, kv]` find in what they are compared with, but for the keys that are `blocked`:

@@ -1,13 +1,11 @@
 //! From a recipe to a compiled program and what the compiler says of it, as one function of named stages.
 
-use prost::Message;
-
 use super::error::Error;
 use super::job::{Job, Lowered};
 use super::machine::{Built, Machine};
 use super::stages::{Seconds, Stages};
 use crate::forecast::{FlopsReport, Forecast, MemoryReport, forecast};
-use crate::hlo::proto::HloModuleProtoWithConfig;
+use crate::hlo::proto::decode_with_config;
 use crate::hlo::{Analysis, analyse};
 use crate::runtime::{self, Executable, Settings};
 use crate::sharding::{Mesh, Partitioner, Target};
@@ -129,11 +127,7 @@ fn analysis(executable: &Executable, mesh: &Mesh) -> Result<Option<Analysis>, Er
         }) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let unreadable = |error: prost::DecodeError| Error::Optimized(error.to_string());
-    let with_config = HloModuleProtoWithConfig::decode(bytes.as_slice()).map_err(unreadable)?;
-    let module = with_config
-        .hlo_module
-        .ok_or_else(|| Error::Optimized("it holds no module".to_string()))?;
+    let module = decode_with_config(&bytes).map_err(|error| Error::Optimized(error.to_string()))?;
     let axes: Vec<_> = (mesh.axes().iter())
         .map(|axis| (axis.name.to_string(), axis.size))
         .collect();

@@ -2,6 +2,7 @@
 
 use super::file::FileError;
 use crate::graph::GraphError;
+use crate::hlo::{InternalError, LowerError};
 use crate::runtime;
 use crate::sharding::{Mesh, ShardingError};
 use crate::train::recipe::RecipeError;
@@ -50,6 +51,9 @@ pub enum Error {
     /// The target, the mesh and the model do not fit together.
     #[error(transparent)]
     Sharding(#[from] ShardingError),
+    /// The lowering contradicts itself.
+    #[error(transparent)]
+    Lowering(#[from] InternalError),
     /// The plugin cannot be had, or refused.
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
@@ -95,6 +99,15 @@ pub enum Error {
     Optimized(String),
 }
 
+impl From<LowerError> for Error {
+    fn from(error: LowerError) -> Self {
+        match error {
+            LowerError::Sharding(error) => Error::Sharding(error),
+            LowerError::Internal(error) => Error::Lowering(error),
+        }
+    }
+}
+
 impl Error {
     /// The mistakes that the checker found, as one error.
     pub(super) fn graph(mut mistakes: Vec<GraphError>) -> Self {
@@ -116,6 +129,7 @@ impl Error {
             Error::File(error) => error.is_usage(),
             Error::Recipe(_)
             | Error::Graph { .. }
+            | Error::Lowering(_)
             | Error::Runtime(_)
             | Error::Devices { .. }
             | Error::NoTorus { .. }

@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::stages::Stages;
 use crate::graph::{Checked, Cost, Graph, Role, cost};
-use crate::hlo::{Layout, Port, Program, Signature, lower};
+use crate::hlo::{Layout, LowerError, Port, Program, Signature, lower};
 use crate::sharding::{Choice, Mesh, Partitioner, ShardingError, Target, check_mesh, choose_mesh};
 use crate::train::recipe::Recipe;
 use crate::train::step::Step;
@@ -57,9 +57,9 @@ impl Lowered {
     /// What a program alone tells: its weights are the ports of that role.
     pub fn of(program: Program) -> Self {
         let Signature { mesh, inputs, .. } = &program.signature;
-        let weights = inputs.iter().filter(|it| it.role == Role::Weight.name());
+        let weights = inputs.iter().filter(|it| it.role == Role::Weight);
         Lowered {
-            name: module_name(&program.module.name),
+            name: module_name(&program.module().name),
             parameters: weights.map(|port| port.shape.elements() as u64).sum(),
             cost: None,
             mesh: mesh.clone(),
@@ -157,7 +157,7 @@ pub(super) fn lower_for(
     name: &str,
     layout: Layout,
     stages: &mut Stages,
-) -> Result<Program, ShardingError> {
+) -> Result<Program, LowerError> {
     stages.time("lower", || lower(graph, name, layout))
 }
 
@@ -167,8 +167,12 @@ const LARGE: usize = 64 << 20;
 /// A warning for each large weight, state and result that is whole on every device. A result is whole unless it is pinned or
 /// replaces an input.
 fn whole(signature: &Signature) -> Vec<String> {
-    let held = [Role::Weight.name(), Role::State.name()];
-    let inputs = (signature.inputs.iter()).filter(|port| held.contains(&port.role.as_str()));
+    let held = |port: &Port| {
+        [Role::Weight, Role::State]
+            .iter()
+            .any(|role| port.role == *role)
+    };
+    let inputs = (signature.inputs.iter()).filter(|port| held(port));
     let results = (signature.outputs.iter()).filter(|port| port.aliases.is_none());
     let warn = |port: &Port| {
         let (sharding, shape) = (&port.sharding, &port.shape);

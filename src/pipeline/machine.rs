@@ -195,8 +195,8 @@ impl Machine {
         let config = self.config(&program.signature.mesh, partitioner)?;
         let bytes = program.bytes();
         Ok(match &self.kind {
-            Kind::Described(topology) => Built::Ahead(topology.compile(&bytes, &config)?),
-            Kind::Attached(client) => Built::Loaded(client.compile(&bytes, &config)?),
+            Kind::Described(topology) => Built::Ahead(topology.compile(bytes, &config)?),
+            Kind::Attached(client) => Built::Loaded(client.compile(bytes, &config)?),
         })
     }
 }

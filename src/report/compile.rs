@@ -1,6 +1,5 @@
 //! The report of a compiled step: one structure, which is also what `ribosome compile --json` prints.
 
-use prost::Message;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::advice::advice;
@@ -79,7 +78,7 @@ impl CompileReport {
             seconds: compiled.seconds.clone(),
             hlo: HloReport {
                 instructions: lowered.program.instructions(),
-                bytes: lowered.program.module.encoded_len(),
+                bytes: lowered.program.bytes().len(),
             },
             warnings: lowered.warnings.clone(),
             advice: advised

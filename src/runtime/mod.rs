@@ -44,6 +44,4 @@ pub use sharded::{Block, download, upload};
 pub use value::Value;
 
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;

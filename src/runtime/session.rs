@@ -35,7 +35,7 @@ impl Session {
                 program.signature.mesh, config.partitions
             )));
         }
-        let executable = client.compile(&program.bytes(), &config)?;
+        let executable = client.compile(program.bytes(), &config)?;
         Session::of(executable, &config, &program.signature)
     }
 

@@ -1,9 +1,10 @@
 //! The real plugins, fetched the way a user's are: a sharded program on virtual CPU devices, and compiled for a pod.
 
-use super::testing::{opcodes, sharded_sum};
 use super::*;
-use crate::graph::DType;
-use crate::sharding::Partitioner;
+use crate::graph::{Builder, DType, Role, Shape};
+use crate::hlo::proto::decode_with_config;
+use crate::hlo::{Layout, lower};
+use crate::sharding::{Mesh, Partitioner, Rules};
 
 const DEVICES: usize = 8;
 const ROWS: usize = 16;
@@ -19,6 +20,32 @@ fn cpu(devices: usize) -> Client {
 
 fn config(devices: usize) -> CompileConfig {
     CompileConfig::for_devices(devices)
+}
+
+/// A program over `devices` devices that takes `x` and `state`, both `f32[rows, columns]` split by rows, and gives the sum
+/// of `x` (a scalar on every device: an all-reduce) and `state + x`, which takes over the memory of `state`.
+fn sharded_sum(devices: usize, rows: usize, columns: usize) -> Vec<u8> {
+    let builder = Builder::new();
+    // The standard rules split `embed` over `data`.
+    let shape = Shape::new(DType::F32, [("embed", rows), ("mlp", columns)]);
+    let x = builder.input("x", Role::Weight, shape.clone());
+    let state = builder.input("state", Role::State, shape);
+    builder.output("sum", x.sum(["embed", "mlp"]));
+    builder.update("state", (state + x).pin_weight());
+    let graph = builder.finish().unwrap().check().unwrap();
+    let layout = Layout {
+        mesh: &Mesh::new([("data", devices), ("model", 1)]).unwrap(),
+        rules: &Rules::standard(),
+    };
+    let program = lower(&graph, "sharded_sum", layout).unwrap();
+    program.bytes().to_vec()
+}
+
+/// The opcodes of all instructions of an optimized program.
+fn opcodes(with_config: &[u8]) -> Vec<String> {
+    let module = decode_with_config(with_config).unwrap();
+    let instructions = module.computations.iter().flat_map(|it| &it.instructions);
+    instructions.map(|it| it.opcode.to_string()).collect()
 }
 
 /// Which rows of `[ROWS, COLUMNS]` each device holds.
@@ -88,6 +115,26 @@ fn a_sharded_program_runs_on_eight_cpu_devices_under_both_partitioners() {
         let next = download(&next, &[ROWS, COLUMNS], &by_rows()).unwrap();
         assert_eq!(f32::from_bytes(&next), numbers(1.5));
     }
+}
+
+/// Collectives of one launch are not mixed up with those of another that runs at the same time.
+#[test]
+fn two_clients_run_sharded_programs_at_once() {
+    let program = sharded_sum(DEVICES, ROWS, COLUMNS);
+    let run = |x: Vec<f32>| {
+        let client = cpu(DEVICES);
+        let program = client.compile(&program, &config(DEVICES)).unwrap();
+        let sum: f32 = x.iter().sum();
+        for _ in 0..300 {
+            let (x, state) = (shard(&client, &x), shard(&client, &numbers(0.5)));
+            let outputs = program.execute(&lists(&x, &state)).unwrap();
+            assert_eq!(f32::from_bytes(&outputs[0][0].to_host().unwrap()), [sum]);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| run(numbers(1.0)));
+        scope.spawn(|| run(numbers(2.0)));
+    });
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 use thiserror::Error;
 
+use super::rules::Kind;
+
 /// A mistake in a target, a mesh, the rules, or in how they meet a tensor.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ShardingError {
@@ -114,14 +116,16 @@ pub enum ShardingError {
 
     /// A tensor's axis has no rule.
     #[error(
-        "{kind} `{tensor}` {shape}: no rule for axis `{axis}`; \
-         add \"{axis}->whole\" or \"{axis}->MESH_AXIS\" to {key}"
+        "{} `{tensor}` {shape}: no rule for axis `{axis}`; \
+         add \"{axis}->whole\" or \"{axis}->MESH_AXIS\" to {}",
+        kind.name(),
+        list.key()
     )]
     NoRule {
-        /// Weight, state, activation or residual.
-        kind: &'static str,
-        /// The key of the recipe that lists the rules.
-        key: &'static str,
+        /// What the tensor is.
+        kind: Kind,
+        /// Whose list of rules lacks one.
+        list: Kind,
         /// The tensor's name.
         tensor: String,
         /// The tensor's shape.
@@ -132,14 +136,16 @@ pub enum ShardingError {
 
     /// Every rule for an axis wants a mesh axis that another axis of the tensor already has.
     #[error(
-        "{kind} {tensor}: mesh axis `{mesh_axis}` used twice, by `{first}` and by `{second}`; \
-         add \"{second}->whole\" to {key}, below its other rules for `{second}`"
+        "{} {tensor}: mesh axis `{mesh_axis}` used twice, by `{first}` and by `{second}`; \
+         add \"{second}->whole\" to {}, below its other rules for `{second}`",
+        kind.name(),
+        list.key()
     )]
     UsedTwice {
-        /// Weight, state, activation or residual.
-        kind: &'static str,
-        /// The key of the recipe that lists the rules.
-        key: &'static str,
+        /// What the tensor is.
+        kind: Kind,
+        /// Whose list of rules lacks one.
+        list: Kind,
         /// The tensor's name and shape.
         tensor: String,
         /// The mesh axis.
@@ -152,12 +158,13 @@ pub enum ShardingError {
 
     /// An axis does not divide by its part of the mesh.
     #[error(
-        "{kind} `{tensor}`: {division}; \
-         nearest sizes that divide: {sizes}; nearest mesh: {meshes}"
+        "{} `{tensor}`: {division}; \
+         nearest sizes that divide: {sizes}; nearest mesh: {meshes}",
+        kind.name()
     )]
     NotDivisible {
-        /// Weight, state, activation or residual.
-        kind: &'static str,
+        /// What the tensor is.
+        kind: Kind,
         /// The tensor's name.
         tensor: String,
         /// The division, as `heads=12 over model=8 leaves 4`.

@@ -152,11 +152,11 @@ pub fn resolve(
             (Some(positions), _) => positions,
             (None, None) => {
                 return Err(ShardingError::NoRule {
-                    kind: kind.name(),
+                    kind,
                     // State without a rule of its own follows its weight.
-                    key: match kind {
-                        Kind::State => Kind::Weight.key(),
-                        kind => kind.key(),
+                    list: match kind {
+                        Kind::State => Kind::Weight,
+                        kind => kind,
                     },
                     tensor: tensor_name.to_string(),
                     shape: shape.to_string(),
@@ -165,8 +165,8 @@ pub fn resolve(
             }
             (None, Some(at)) => {
                 return Err(ShardingError::UsedTwice {
-                    kind: kind.name(),
-                    key: kind.key(),
+                    kind,
+                    list: kind,
                     tensor: format!("`{tensor_name}` {shape}"),
                     mesh_axis: mesh.axes()[at].name.to_string(),
                     first: taken[at].unwrap_or_default().to_string(),
@@ -177,7 +177,7 @@ pub fn resolve(
         let parts: usize = positions.iter().map(|&at| mesh.axes()[at].size).product();
         if !axis.size.is_multiple_of(parts) {
             return Err(ShardingError::NotDivisible {
-                kind: kind.name(),
+                kind,
                 tensor: tensor_name.to_string(),
                 division: format!(
                     "{axis} over {}={parts} leaves {}",

@@ -25,8 +25,7 @@ fn nearest(message: String) -> String {
     }
 }
 
-/// The line, from 1, with which `text` gets the mistake `found` by `mistake`: without it and what follows it has another or
-/// none.
+/// The line, from 1, that gives `text` the mistake `found`: the first one up to which `mistake` says just that.
 pub(super) fn line_of(
     text: &str,
     found: &str,

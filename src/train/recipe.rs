@@ -1,4 +1,5 @@
-//! A recipe: everything that decides a run, as a preset names it, a TOML file changes it and `--set` overrides it.
+//! A recipe: everything that decides a run. A TOML file states all of it, or what differs from another recipe (`base`), and
+//! `--set` changes single keys.
 
 use std::path::PathBuf;
 
@@ -7,21 +8,24 @@ use serde::{Deserialize, Serialize};
 use super::mistake::{explained, line_of};
 use super::objective::Objective;
 use super::optimizer::Optimizer;
-use super::published;
+use super::registry::Registry;
 use super::schedule::Schedule;
 use super::step::StepConfig;
-use crate::data::{VocabFileError, Vocabulary, VocabularyName, read_vocabulary};
+use crate::data::{NamedVocabulary, Rows, VocabFileError, Vocabulary, read_vocabulary};
 use crate::graph::{Policy, Remat};
 use crate::models::Model;
-use crate::models::presets;
 use crate::sharding::RulesConfig;
 
-/// A run.
+/// A run. Its model, objective and vocabulary are known by name to its registry; while it is read they are still TOML (`M`
+/// and `O`) and a name (`V`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recipe {
-    /// What reports call it.
+pub struct Recipe<M = Model, O = Objective, V = NamedVocabulary> {
+    /// What reports and the program call it: the name that was asked for, or the file's with dashes. A file may set it.
     pub name: String,
+    /// A line on what is trained, for lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// The machine that it is for, as `--on` takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
@@ -32,6 +36,10 @@ pub struct Recipe {
     pub batch: usize,
     /// Tokens of a row; longer proteins are cut, shorter ones padded.
     pub length: usize,
+    /// The weights that a run begins with: a checkpoint, a run's folder, or a Hugging Face folder, as seen from the current
+    /// folder. Without it they are drawn from the seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<PathBuf>,
     /// How many parts a batch is taken in.
     pub microbatches: usize,
     /// How many steps a run has.
@@ -51,7 +59,7 @@ pub struct Recipe {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
     /// What tokens are.
-    pub vocabulary: VocabularyName,
+    pub vocabulary: V,
     /// The model's own `vocab.txt` or `spiece.model`, whose ids are then used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vocabulary_file: Option<PathBuf>,
@@ -59,9 +67,9 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "RulesConfig::is_default")]
     pub rules: RulesConfig,
     /// The model.
-    pub model: Model,
+    pub model: M,
     /// What it learns.
-    pub objective: Objective,
+    pub objective: O,
     /// How weights are updated.
     pub optimizer: Optimizer,
     /// The learning rate.
@@ -69,6 +77,30 @@ pub struct Recipe {
     /// Phases of the run, each what differs in it; a run without has one phase.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<toml::Table>,
+    /// Which phase this is, where [`Recipe::phase`] made it one.
+    #[serde(skip)]
+    pub phase: Phase,
+    /// What its names mean.
+    #[serde(skip)]
+    pub registry: Registry,
+}
+
+/// Which phase of a recipe a recipe is. Steps and schedule are each phase's own and count from its first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// From 1.
+    pub number: usize,
+    /// How many phases the recipe has.
+    pub count: usize,
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Phase {
+            number: 1,
+            count: 1,
+        }
+    }
 }
 
 /// [`Remat`] as a recipe spells it.
@@ -96,12 +128,13 @@ impl From<RematName> for Remat {
 /// What is wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
-    /// No preset has this name.
+    /// No recipe and no model has this name.
     #[error(
-        "there is no model `{name}`; the nearest are {}; `ribosome models` lists all, and a recipe file ends in .toml",
+        "there is no recipe or model `{name}`; the nearest are {}; `ribosome recipes` lists all, and a recipe file ends in \
+         .toml",
         near.join(", ")
     )]
-    UnknownModel {
+    Unknown {
         /// What was asked for.
         name: String,
         /// The nearest names.
@@ -115,7 +148,7 @@ pub enum RecipeError {
         /// Why.
         source: std::io::Error,
     },
-    /// The vocabulary's file is none.
+    /// The vocabulary's file is not one.
     #[error(transparent)]
     Vocabulary(#[from] VocabFileError),
     /// There is no such phase.
@@ -138,25 +171,46 @@ pub enum RecipeError {
     },
 }
 
+/// How serde begins what it says of a key that is not there.
+const MISSING: &str = "missing field";
+
 impl Recipe {
-    /// The recipe for `what`: a preset's name, or a TOML file (`base = "prot-t5-xl"` and what differs from it).
+    /// [`Registry::load`] of what ribosome comes with.
     ///
     /// # Errors
-    /// An unknown name, an unreadable file, an unknown key or a value of the wrong kind.
+    /// As there.
     pub fn load(what: &str) -> Result<Self, RecipeError> {
-        if !what.ends_with(".toml") {
-            return Recipe::preset(what);
-        }
-        let text = std::fs::read_to_string(what).map_err(|source| RecipeError::Unreadable {
-            path: what.into(),
-            source,
-        })?;
+        Registry::standard().load(what)
+    }
+
+    /// [`Registry::preset`] of what ribosome comes with.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn preset(name: &str) -> Result<Self, RecipeError> {
+        Registry::standard().preset(name)
+    }
+
+    /// The recipe that the file `what` states in `text`; it is called `name` if the file does not say otherwise.
+    pub(super) fn parse(
+        registry: &Registry,
+        what: &str,
+        name: &str,
+        text: &str,
+    ) -> Result<Self, RecipeError> {
         let invalid = |what: String, message: String| RecipeError::Invalid { what, message };
         // The parser shows the place itself.
         let parsed: Result<toml::Table, toml::de::Error> = text.parse();
         parsed.map_err(|error| invalid(what.to_string(), error.to_string()))?;
-        Recipe::read(&text).map_err(|message| {
-            let place = match line_of(&text, &message, |part| Recipe::read(part).err()) {
+        Recipe::read(registry, name, text).map_err(|message| {
+            // What is missing is missing from the file as a whole.
+            let place = match message.starts_with(MISSING) {
+                true => None,
+                false => line_of(text, &message, |part| {
+                    Recipe::read(registry, name, part).err()
+                }),
+            };
+            let place = match place {
                 Some(line) => format!("{what}, line {line}"),
                 None => what.to_string(),
             };
@@ -164,24 +218,55 @@ impl Recipe {
         })
     }
 
-    /// The recipe that a file's `text` is, with phases that are ones, or what is wrong with it.
-    fn read(text: &str) -> Result<Self, String> {
+    /// The recipe in a file's `text` with all its phases checked, or what is wrong with it.
+    fn read(registry: &Registry, name: &str, text: &str) -> Result<Self, String> {
+        let said = |error: RecipeError| error.to_string();
         let mut table: toml::Table = text.parse().map_err(|error| explained(&error))?;
         let base = table.remove("base");
-        let base = base.as_ref().and_then(toml::Value::as_str);
-        let base =
-            base.ok_or("a recipe starts with base = \"PRESET\", the preset that it differs from")?;
-        let said = |error: RecipeError| error.to_string();
-        let mut value = Recipe::preset(base)
-            .and_then(|it| it.to_toml())
-            .map_err(said)?;
+        let mut value = match &base {
+            None => toml::Value::Table(toml::Table::new()),
+            Some(toml::Value::String(base)) => {
+                let base = registry.preset(base).map_err(said)?;
+                Recipe {
+                    about: None,
+                    ..base
+                }
+                .to_toml()
+                .map_err(said)?
+            }
+            Some(other) => {
+                return Err(format!(
+                    "base is {other}; it must be the name of a recipe, as in base = \"prot-bert\""
+                ));
+            }
+        };
+        // Before the file's own, which may set it.
+        let name = toml::Value::String(name.to_string());
+        merge(
+            &mut value,
+            toml::Value::Table([("name".to_string(), name)].into_iter().collect()),
+        );
         merge(&mut value, toml::Value::Table(table));
-        let recipe: Recipe = value.try_into().map_err(|error| explained(&error))?;
+        let recipe = Recipe::of(registry, value).map_err(|message| {
+            match base.is_none() && message.starts_with(MISSING) {
+                true => format!(
+                    "{message}; a recipe states every key, or begins with base = \"NAME\", the recipe that it differs from"
+                ),
+                false => message,
+            }
+        })?;
         // A mistake in a later phase is found before the first one has run for weeks.
         for phase in 1..=recipe.phases.len() {
             recipe.phase(phase).map_err(said)?;
         }
         Ok(recipe)
+    }
+
+    /// The recipe that `value` states: the one place where TOML becomes a recipe.
+    fn of(registry: &Registry, value: toml::Value) -> Result<Self, String> {
+        let read: Result<Recipe<toml::Value, toml::Value, String>, _> = value.try_into();
+        let read = read.and_then(|recipe| recipe.named(registry));
+        read.map_err(|error| explained(&error))
     }
 
     /// The recipe of one phase, counted from 1: this one with what differs in it.
@@ -199,30 +284,25 @@ impl Recipe {
         }
         let mut whole = Recipe {
             phases: Vec::new(),
+            // What a run begins with is its first phase's; the later ones go on.
+            start: self.start.clone().filter(|_| phase == 1),
             ..self.clone()
         }
         .to_toml()?;
         if let Some(differences) = self.phases.get(phase - 1) {
             merge(&mut whole, toml::Value::Table(differences.clone()));
         }
-        whole
-            .try_into()
-            .map_err(|error: toml::de::Error| RecipeError::Invalid {
-                what: format!("phase {phase} of {}", self.name),
-                message: explained(&error),
-            })
-    }
-
-    /// The recipe of a preset: the published run where there is one.
-    ///
-    /// # Errors
-    /// An unknown name.
-    pub fn preset(name: &str) -> Result<Self, RecipeError> {
-        let preset = presets::preset(name).map_err(|near| RecipeError::UnknownModel {
-            name: name.to_string(),
-            near,
+        let recipe = Recipe::of(&self.registry, whole).map_err(|message| RecipeError::Invalid {
+            what: format!("phase {phase} of {}", self.name),
+            message,
         })?;
-        Ok(published::recipe(&preset))
+        Ok(Recipe {
+            phase: Phase {
+                number: phase,
+                count,
+            },
+            ..recipe
+        })
     }
 
     /// The recipe with `key` (dotted, as `optimizer.decay_exponent`) set to `value`.
@@ -230,10 +310,6 @@ impl Recipe {
     /// # Errors
     /// A key that is not the recipe's, or a value of the wrong kind.
     pub fn set(&self, key: &str, value: &str) -> Result<Self, RecipeError> {
-        let invalid = |message: String| RecipeError::Invalid {
-            what: format!("--set {key}={value}"),
-            message,
-        };
         // A bare word is a string; anything that TOML reads as a value is that value.
         let parsed = format!("v = {value}")
             .parse::<toml::Table>()
@@ -245,9 +321,14 @@ impl Recipe {
         }
         let mut whole = self.to_toml()?;
         merge(&mut whole, patch);
-        whole
-            .try_into()
-            .map_err(|error: toml::de::Error| invalid(explained(&error)))
+        let recipe = Recipe::of(&self.registry, whole).map_err(|message| RecipeError::Invalid {
+            what: format!("--set {key}={value}"),
+            message,
+        })?;
+        Ok(Recipe {
+            phase: self.phase,
+            ..recipe
+        })
     }
 
     fn to_toml(&self) -> Result<toml::Value, RecipeError> {
@@ -260,19 +341,18 @@ impl Recipe {
     /// The vocabulary: that of the file, if one is given.
     ///
     /// # Errors
-    /// A file that is none.
+    /// A file that is not a vocabulary.
     pub fn tokens(&self) -> Result<Vocabulary, RecipeError> {
-        let published = self.vocabulary.table();
         match &self.vocabulary_file {
-            Some(path) => Ok(read_vocabulary(path, published)?),
-            None => Ok(published.clone()),
+            Some(path) => Ok(read_vocabulary(path, &self.vocabulary)?),
+            None => Ok(Vocabulary::clone(&self.vocabulary)),
         }
     }
 
     /// What the step of this recipe computes.
     ///
     /// # Errors
-    /// A vocabulary's file that is none.
+    /// A vocabulary file that is not one.
     pub fn step(&self) -> Result<StepConfig, RecipeError> {
         Ok(StepConfig {
             model: self.model.clone(),
@@ -280,6 +360,7 @@ impl Recipe {
             vocabulary: self.tokens()?,
             optimizer: self.optimizer.clone(),
             schedule: self.schedule,
+            steps: self.steps,
             clip_norm: self.clip_norm,
             batch: self.batch,
             length: self.length,
@@ -291,9 +372,55 @@ impl Recipe {
         })
     }
 
+    /// The seed of noise, dropout and the order of the data. Steps count from 0 in each phase, so each has another seed; that of
+    /// the first is `seed` itself.
+    pub fn phase_seed(&self) -> u32 {
+        // 2^32 by the golden ratio: odd, so that no two phases have one seed.
+        let before = self.phase.number.saturating_sub(1) as u32;
+        self.seed.wrapping_add(before.wrapping_mul(0x9e37_79b9))
+    }
+
+    /// How proteins lie in the rows of a batch.
+    pub fn rows(&self) -> Rows {
+        self.objective.rows(&self.model, self.length)
+    }
+
     /// Tokens that a step reads; where there is an encoder and a decoder, those of both.
     pub fn tokens_per_step(&self) -> usize {
         self.batch * self.length * self.objective.readings()
+    }
+}
+
+impl Recipe<toml::Value, toml::Value, String> {
+    /// The recipe with all that it names looked up in `registry`.
+    fn named(self, registry: &Registry) -> Result<Recipe, toml::de::Error> {
+        Ok(Recipe {
+            vocabulary: registry.read_vocabulary("vocabulary", &self.vocabulary)?,
+            model: registry.families().read("model", self.model)?,
+            objective: registry.objectives().read("objective", self.objective)?,
+            registry: registry.clone(),
+            name: self.name,
+            about: self.about,
+            target: self.target,
+            mesh: self.mesh,
+            batch: self.batch,
+            length: self.length,
+            start: self.start,
+            microbatches: self.microbatches,
+            steps: self.steps,
+            seed: self.seed,
+            precision: self.precision,
+            remat: self.remat,
+            dropout: self.dropout,
+            clip_norm: self.clip_norm,
+            data: self.data,
+            vocabulary_file: self.vocabulary_file,
+            rules: self.rules,
+            optimizer: self.optimizer,
+            schedule: self.schedule,
+            phases: self.phases,
+            phase: self.phase,
+        })
     }
 }
 
@@ -326,6 +453,7 @@ fn merge(base: &mut toml::Value, patch: toml::Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::t5;
     use crate::train::optimizer::{AdamW, Lamb, MomentType};
 
     #[test]
@@ -336,9 +464,7 @@ mod tests {
             .unwrap()
             .set("batch", "32")
             .unwrap();
-        let Model::T5(model) = &recipe.model else {
-            panic!("{:?}", recipe.model)
-        };
+        let model: &t5::Config = recipe.model.config().unwrap();
         assert_eq!((model.num_layers, recipe.batch), (3, 32));
         let recipe = recipe.set("optimizer.name", "momentum").unwrap();
         assert!(matches!(recipe.optimizer, Optimizer::Momentum(_)));
@@ -399,9 +525,7 @@ mod tests {
         )
         .unwrap();
         let recipe = Recipe::load(path.to_str().unwrap()).unwrap();
-        let Model::T5(model) = &recipe.model else {
-            panic!("{:?}", recipe.model)
-        };
+        let model: &t5::Config = recipe.model.config().unwrap();
         assert_eq!(
             (recipe.batch, model.dropout_rate, recipe.length),
             (2048, 0.0, 512)
@@ -415,7 +539,10 @@ mod tests {
         let message = Recipe::load(path.to_str().unwrap())
             .unwrap_err()
             .to_string();
-        assert!(message.contains("base = \"PRESET\""), "{message}");
+        assert!(
+            message.contains("missing field `length`; a recipe states every key"),
+            "{message}"
+        );
     }
 
     #[test]

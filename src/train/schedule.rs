@@ -22,6 +22,10 @@ pub enum Schedule {
         /// The slope that the rate starts with, if it does not start flat.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ramp: Option<f64>,
+        /// Steps that count as done before the run's own: T5's code goes on with the counter of the checkpoint that a run
+        /// starts from.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        first_step: u64,
     },
     /// A linear rise to `rate`, then `end + (rate - end) x left^power`, where `left` goes from 1 to 0 at step `total` and
     /// stays. Steps count from 0 here, as in the code of BERT, XLNet, Megatron and Hugging Face: with a warm-up, the rate of
@@ -32,8 +36,9 @@ pub enum Schedule {
         /// Steps of the rise.
         #[serde(default)]
         warmup: f64,
-        /// The step at which `end` is reached.
-        total: f64,
+        /// The step at which `end` is reached; the run's last if it is not set.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total: Option<f64>,
         /// The last rate.
         #[serde(default)]
         end: f64,
@@ -51,8 +56,9 @@ pub enum Schedule {
         /// Steps of the rise.
         #[serde(default)]
         warmup: f64,
-        /// The step at which 0 is reached.
-        total: f64,
+        /// The step at which 0 is reached; the run's last if it is not set.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total: Option<f64>,
     },
 }
 
@@ -72,12 +78,34 @@ fn linear() -> f64 {
     1.0
 }
 
+fn is_zero(steps: &u64) -> bool {
+    *steps == 0
+}
+
 impl Schedule {
-    /// The rate of `step` (counted from 1, `f32[]`), `f32[]`.
-    pub fn rate<'g>(&self, step: Tensor<'g>) -> Tensor<'g> {
+    /// The schedule of a run of `steps` steps, with its `total` written out.
+    pub fn of_run(mut self, steps: u64) -> Self {
+        if let Schedule::Polynomial { total, .. } | Schedule::Cosine { total, .. } = &mut self {
+            total.get_or_insert(steps as f64);
+        }
+        self
+    }
+
+    /// The rate of `step` (counted from 1, `f32[]`) of a run of `steps` steps, `f32[]`.
+    pub fn rate<'g>(&self, step: Tensor<'g>, steps: u64) -> Tensor<'g> {
+        let last = steps as f64;
         match *self {
             Schedule::Constant { rate } => step.constant(rate),
-            Schedule::InverseSqrt { rate, warmup, ramp } => {
+            Schedule::InverseSqrt {
+                rate,
+                warmup,
+                ramp,
+                first_step,
+            } => {
+                let step = match first_step {
+                    0 => step,
+                    before => step + before as f64,
+                };
                 let flat = step.maximum(step.constant(warmup)).rsqrt() * rate;
                 match ramp {
                     Some(slope) => (step * slope).minimum(flat),
@@ -92,7 +120,7 @@ impl Schedule {
                 power,
                 decay_from,
             } => {
-                let done = step - 1.0;
+                let (done, total) = (step - 1.0, total.unwrap_or(last));
                 let from = match decay_from {
                     DecayFrom::Warmup => warmup,
                     DecayFrom::Start => 0.0,
@@ -109,7 +137,7 @@ impl Schedule {
                 warmup,
                 total,
             } => {
-                let done = step - 1.0;
+                let (done, total) = (step - 1.0, total.unwrap_or(last));
                 let part =
                     done.minimum(done.constant(total)) * (std::f64::consts::PI / total.max(1.0));
                 warmed(done, rate, warmup, (part.cos() + 1.0) * (rate / 2.0))

@@ -25,6 +25,8 @@ pub struct StepConfig {
     pub optimizer: Optimizer,
     /// The learning rate.
     pub schedule: Schedule,
+    /// How many steps a run has, for a schedule that falls until the last.
+    pub steps: u64,
     /// The norm that all gradients together are clipped to, if any.
     pub clip_norm: Option<f64>,
     /// Rows of a global batch.
@@ -180,7 +182,7 @@ impl StepConfig {
         builder.set_unroll(self.unroll);
         self.record(&builder)?;
         let weights = builder.weights();
-        let graph = builder.finish()?.compact();
+        let graph = builder.compact()?.into_graph();
         let weights = renumbered(&graph, weights);
         Ok(Step { graph, weights })
     }
@@ -246,7 +248,7 @@ impl StepConfig {
                     .collect();
             }
             let step = (counter + 1.0).cast(DType::F32);
-            let rate = self.schedule.rate(step);
+            let rate = self.schedule.rate(step, self.steps);
             for (weight, gradient) in weights.iter().zip(gradients) {
                 let update = Update {
                     builder,
@@ -459,5 +461,5 @@ pub fn initial(step: &Step) -> Result<Graph, GraphError> {
         };
         builder.output(name, placed);
     }
-    Ok(builder.finish()?.compact())
+    Ok(builder.compact()?.into_graph())
 }

@@ -1,21 +1,23 @@
 //! A run on devices: the step compiled for a mesh, the weights and optimizer state that it turns into the next ones, and
 //! the data it reads. A step is a pure function of (recipe, data, step number, state), so a run that goes on from a
-//! checkpoint is the run that never stopped.
+//! checkpoint is the run that never stopped. Steps are counted from 0 in each phase of a recipe, and each phase has a seed of its
+//! own, so that none repeats the noise or the order of another.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ndarray::{Array1, Array2};
 use serde::Serialize;
 
 use super::checkpoint::{self, About, Checkpoint, CheckpointError, FORMAT};
-use super::convert::{layer_of, shapes};
+use super::convert::{ConvertError, layer_of, shapes};
 use super::recipe::Recipe;
+use super::start::Start;
 use super::step::names;
 use crate::data::{Batches, Dataset, DatasetError};
 use crate::graph::{DType, Role, Shape, Weight};
-use crate::hlo::{Program, Signature};
+use crate::hlo::{Port, Program, Signature};
 use crate::models::weights::load;
 use crate::runtime::{self, Client, CompileConfig, DeviceArrays, HostArray, Session};
 use crate::sharding::Mesh;
@@ -86,6 +88,38 @@ pub enum TrainError {
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The weights that the run begins with cannot be had.
+    #[error(transparent)]
+    Start(#[from] ConvertError),
+    /// A checkpoint of another phase, and not of the one before.
+    #[error(
+        "the checkpoint {} is in phase {before}, and phase {now} was asked for; go on with --phase {before}",
+        path.display()
+    )]
+    Phase {
+        /// The file.
+        path: PathBuf,
+        /// Its phase.
+        before: usize,
+        /// The run's phase.
+        now: usize,
+    },
+    /// The phase before has steps left.
+    #[error(
+        "phase {before} is not finished: the checkpoint {} has {done} of its {steps} steps; finish it with --phase {before} \
+         --resume, or begin phase {now} with its weights as they are by --start and another --out",
+        path.display(), now = before + 1
+    )]
+    Unfinished {
+        /// The file.
+        path: PathBuf,
+        /// Its phase.
+        before: usize,
+        /// Its steps done.
+        done: u64,
+        /// The steps that its phase has.
+        steps: u64,
+    },
     /// More steps than the step's counter holds.
     #[error("a run has at most {max} steps, and {0} were asked for", max = i32::MAX)]
     TooManySteps(u64),
@@ -113,7 +147,7 @@ pub enum TrainError {
     #[error("cannot write {}: {source}", path.display())]
     Log {
         /// The file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// The system's error.
         source: std::io::Error,
     },
@@ -145,11 +179,25 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// The run that wrote `checkpoint`, from there on. It may be on another mesh: values are then the same within
-    /// rounding, and on the same mesh bit for bit. From a checkpoint of weights alone it is a new run with these weights.
+    /// A new run that begins with the weights of `start`, which is at `path`; its optimizer starts anew.
     ///
     /// # Errors
-    /// As [`Trainer::start`], and a checkpoint of another model or optimizer, or a damaged one.
+    /// As [`Trainer::start`], and weights of another model, or damaged ones.
+    pub fn start_from(setup: Setup<'a>, start: Start, path: &Path) -> Result<Self, TrainError> {
+        let weights = &setup.programs.weights;
+        // Before the compiler has its minute.
+        start.check(path, weights)?;
+        let mut trainer = Trainer::start(setup)?;
+        let weights = start.load::<TrainError>(&trainer.session, weights)?;
+        trainer.state.extend(weights);
+        Ok(trainer)
+    }
+
+    /// The run that wrote `checkpoint`, from there on, or the next phase after the one that it finished. It may be on another
+    /// mesh: values are then the same within rounding, and on the same mesh bit for bit. From a checkpoint of weights alone it is a new run with these weights.
+    ///
+    /// # Errors
+    /// As [`Trainer::start`], and a checkpoint of another model, optimizer or phase, or a damaged one.
     pub fn resume(setup: Setup<'a>, checkpoint: &Checkpoint) -> Result<Self, TrainError> {
         check_steps(setup.recipe)?;
         let Programs { weights, step, .. } = setup.programs;
@@ -167,6 +215,9 @@ impl<'a> Trainer<'a> {
             return Ok(trainer);
         }
         let tensors = kept(&step.signature);
+        if checkpoint.about().phase != setup.recipe.phase.number {
+            return Trainer::next_phase(setup, checkpoint, weights, &tensors);
+        }
         // Before the compiler has its minute.
         checkpoint.check(&tensors)?;
         let mut trainer = Trainer::compile(setup)?;
@@ -179,14 +230,50 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
+    /// The first step of the phase after the one that `checkpoint` ended: with its weights and its optimizer state, and with
+    /// nothing remembered, as rows are others now.
+    fn next_phase(
+        setup: Setup<'a>,
+        checkpoint: &Checkpoint,
+        weights: &[Weight],
+        tensors: &[(String, Shape)],
+    ) -> Result<Self, TrainError> {
+        let (about, now) = (checkpoint.about(), setup.recipe.phase.number);
+        let (path, before) = (checkpoint.path().to_path_buf(), about.phase);
+        if before + 1 != now {
+            return Err(TrainError::Phase { path, before, now });
+        }
+        let (done, steps) = (about.steps_done, about.steps().unwrap_or(0));
+        if done < steps {
+            return Err(TrainError::Unfinished {
+                path,
+                before,
+                done,
+                steps,
+            });
+        }
+        checkpoint.check_some(&shapes(weights))?;
+        let mut trainer = Trainer::start(setup)?;
+        for (name, shape) in tensors.iter().filter(|(name, _)| name != names::MEMORY) {
+            // State of another optimizer, or in another shape, begins as zeros.
+            let held = [(name.clone(), shape.clone())];
+            if checkpoint.check_some(&held).is_ok() {
+                let array = checkpoint.read(name, shape)?;
+                let array = trainer.session.put(name, &array)?;
+                trainer.state.insert(name.clone(), array);
+            }
+        }
+        Ok(trainer)
+    }
+
     /// The run without weights.
     fn compile(setup: Setup<'a>) -> Result<Self, TrainError> {
         let (recipe, program) = (setup.recipe, &setup.programs.step);
         let length = recipe.objective.row_tokens(recipe.length);
-        let rows = recipe.objective.rows(recipe.length);
+        let rows = recipe.rows();
         Ok(Trainer {
             setup,
-            batches: Batches::new(setup.data, rows, u64::from(recipe.seed), length)?,
+            batches: Batches::new(setup.data, rows, u64::from(recipe.phase_seed()), length)?,
             session: Session::new(setup.client, program, setup.config)?,
             program: program.fingerprint(),
             data: setup.data.fingerprint(),
@@ -306,14 +393,14 @@ impl<'a> Trainer<'a> {
         };
         // The counter fits: a recipe has at most i32::MAX steps.
         put(names::STEP, &HostArray::scalar(self.done as i32))?;
-        put(names::SEED, &HostArray::scalar(recipe.seed))?;
+        put(names::SEED, &HostArray::scalar(recipe.phase_seed()))?;
         put(names::TOKENS, &array("length", &batch.tokens)?)?;
         if let Some(spans) = recipe.objective.spans() {
             let residues = vocabulary.residue_ids();
             let mut targets = Array2::zeros((recipe.batch, spans.predictions));
             for (row, mut places) in targets.outer_iter_mut().enumerate() {
                 let tokens = batch.tokens.row(row).to_vec();
-                let seed = u64::from(recipe.seed);
+                let seed = u64::from(recipe.phase_seed());
                 let drawn = spans.draw(seed, self.done, row, &tokens, |id| residues.contains(&id));
                 places.assign(&Array1::from(drawn));
             }
@@ -337,15 +424,16 @@ impl<'a> Trainer<'a> {
     }
 
     fn about(&self) -> About {
+        let recipe = self.setup.recipe;
         About {
             format: FORMAT,
             steps_done: self.done,
-            seed: self.setup.recipe.seed,
+            phase: recipe.phase.number,
+            seed: recipe.seed,
             mesh: self.setup.programs.mesh().to_string(),
             program: self.program.clone(),
             data: self.data.clone(),
-            // A recipe is plain numbers and words, which TOML has for all of them.
-            recipe: toml::to_string(self.setup.recipe).unwrap_or_default(),
+            recipe: written(recipe),
         }
     }
 
@@ -355,7 +443,12 @@ impl<'a> Trainer<'a> {
         let (before, now) = (checkpoint.about(), self.about());
         let mut lines = recipe_differences(&before.recipe, &now.recipe);
         if before.is_of_weights() {
-            // No run wrote them: there is but the model to compare.
+            // No run wrote them: only the model can be compared.
+            lines.retain(|line| line.starts_with("model."));
+            return lines;
+        }
+        if before.phase != now.phase {
+            // Phases are meant to differ in the rest.
             lines.retain(|line| line.starts_with("model."));
             return lines;
         }
@@ -400,16 +493,27 @@ fn check_steps(recipe: &Recipe) -> Result<(), TrainError> {
 
 /// What a run keeps from step to step: weights and optimizer state by name, with their shapes.
 fn kept(signature: &Signature) -> Vec<(String, Shape)> {
-    let roles = [Role::Weight, Role::State, Role::Memory].map(Role::name);
-    let kept = |role: &str| roles.contains(&role);
-    (signature.inputs.iter().filter(|port| kept(&port.role)))
+    let roles = [Role::Weight, Role::State, Role::Memory];
+    let kept = |port: &&Port| roles.iter().any(|role| port.role == *role);
+    (signature.inputs.iter().filter(kept))
         .map(|port| (port.name.clone(), port.shape.clone()))
         .collect()
 }
 
+/// `recipe` as a checkpoint keeps it: with the schedule's last step written out, as a schedule that follows `steps` is another
+/// one if these are.
+fn written(recipe: &Recipe) -> String {
+    let recipe = Recipe {
+        schedule: recipe.schedule.of_run(recipe.steps),
+        ..recipe.clone()
+    };
+    // A recipe is plain numbers and words, which TOML has for all of them.
+    toml::to_string(&recipe).unwrap_or_default()
+}
+
 /// The recipe's keys that have other values now, but for those that change no number.
 fn recipe_differences(before: &str, now: &str) -> Vec<String> {
-    const FREE: [&str; 4] = ["name", "target", "mesh", "steps"];
+    const FREE: [&str; 6] = ["name", "about", "target", "mesh", "start", "steps"];
     let flat = |text: &str| {
         let mut keys = std::collections::BTreeMap::new();
         if let Ok(table) = text.parse::<toml::Table>() {
@@ -446,5 +550,28 @@ fn flatten(
         value => {
             keys.insert(prefix.to_string(), value.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A longer run is the same run as far as it went, unless its learning rate falls until the last step.
+    #[test]
+    fn more_steps_are_another_run_where_the_schedule_follows_them() {
+        let differences = |name: &str, key: &str, value: &str| {
+            let before = Recipe::preset(name).unwrap();
+            let now = before.set(key, value).unwrap();
+            recipe_differences(&written(&before), &written(&now))
+        };
+        assert_eq!(differences("prot-t5-tiny", "steps", "500"), [""; 0]);
+        assert_eq!(
+            differences("prot-bert-tiny", "steps", "500"),
+            ["schedule.total: 300.0 before, 500.0 now"]
+        );
+        assert_eq!(differences("protein-lm-200m", "steps", "500"), [""; 0]);
+        let total = differences("prot-bert-tiny", "schedule.total", "300.0");
+        assert_eq!(total, [""; 0]);
     }
 }

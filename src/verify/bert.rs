@@ -9,53 +9,85 @@ use crate::models::encoder::Encoded;
 use crate::models::hugging_face::ConfigError;
 use crate::models::tokens::Tokens;
 use crate::models::weights::Entry;
-use crate::models::{Context, albert, bert, electra, layers, megatron};
+use crate::models::{Context, Families, Family, Model, electra, layers};
 use crate::runtime::Client;
 
-pub(super) fn bert(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
-    let model = bert::Config::from_hugging_face(&case.config)?;
-    masked(case, client, &model.hugging_face(), |cx, tokens| {
-        let encoded = model.encode(cx, tokens, true);
-        (encoded, model.token_logits(cx, encoded.last))
-    })
+/// A masked language model of any of the `families`, by the case's `model_type`.
+pub(super) fn masked_language_model(
+    case: &Case,
+    client: &Client,
+    families: &Families,
+) -> Result<Tensors, VerifyError> {
+    let model = model(case, families)?;
+    let network = (model.masked_language_model()).ok_or_else(|| not_masked(&model))?;
+    let (used, gradients) = without_unused(case, &model);
+    let mut computed = masked(&used, client, &model.hugging_face(), |cx, tokens| {
+        let encoded = network.encode(cx, tokens, true);
+        (encoded, network.token_logits(cx, encoded.last))
+    })?;
+    computed.extend(gradients);
+    Ok(computed)
 }
 
-pub(super) fn albert(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
-    let model = albert::Config::from_hugging_face(&case.config)?;
-    masked(case, client, &model.hugging_face(), |cx, tokens| {
-        let encoded = model.encode(cx, tokens, true);
-        (encoded, model.token_logits(cx, encoded.last))
-    })
+/// The same with a head for pairs of sentences, whose labels and logits the case calls `names`; the loss is the sum of both
+/// means.
+pub(super) fn pretraining(
+    case: &Case,
+    client: &Client,
+    families: &Families,
+    names: [&str; 2],
+) -> Result<Tensors, VerifyError> {
+    let model = model(case, families)?;
+    let network = (model.masked_language_model()).ok_or_else(|| not_masked(&model))?;
+    let builder = Builder::new();
+    let cx = Context::new(&builder, Policy::F32);
+    let encoded = network.encode(cx, tokens(&builder, case, "input_ids")?, true);
+    let order = network.sentence_logits(cx, encoded.last);
+    let order = order.ok_or_else(|| {
+        let kind = &case.kind;
+        ConfigError::Unfit(format!(
+            "{kind} has a head for sentences, whose weights the case lacks"
+        ))
+    })?;
+    let logits = network.token_logits(cx, encoded.last);
+    if let Some(inputs) = encoded.inputs {
+        hidden_states(&builder, inputs, encoded.last);
+    }
+    builder.output("output.prediction_logits", logits);
+    builder.output(&format!("output.{}", names[1]), order);
+    let right = input_of(&builder, case, names[0], DType::S32, &["batch"])?;
+    let order = token_loss(order.rename("classes", "vocab"), right);
+    let masked = token_loss(logits, input(&builder, case, "labels")?);
+    differentiate(&builder, masked + order);
+    let mut computed = compute(case, client, &model.hugging_face(), builder)?;
+    join_hidden_states(&mut computed, "output.hidden_states");
+    Ok(computed)
 }
 
-pub(super) fn bert_pretraining(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
-    let mut model = bert::Config::from_hugging_face(&case.config)?;
-    model.sentence_head = true;
-    let names = ["next_sentence_label", "seq_relationship_logits"];
-    pretraining(case, client, &model.hugging_face(), names, |cx, tokens| {
-        let encoded = model.encode(cx, tokens, true);
-        let order = model.sentence_logits(cx, encoded.last);
-        (encoded, model.token_logits(cx, encoded.last), order)
-    })
+/// The case's model, of one of the `families`.
+fn model(case: &Case, families: &Families) -> Result<Model, VerifyError> {
+    let has = |name: &str| case.tensors.contains_key(&format!("weight.{name}"));
+    Ok(families.from_hugging_face(&case.config, &has)?)
 }
 
-pub(super) fn albert_pretraining(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
-    let mut model = albert::Config::from_hugging_face(&case.config)?;
-    model.sentence_head = true;
-    let names = ["sentence_order_label", "sop_logits"];
-    pretraining(case, client, &model.hugging_face(), names, |cx, tokens| {
-        let encoded = model.encode(cx, tokens, true);
-        let order = model.sentence_logits(cx, encoded.last);
-        (encoded, model.token_logits(cx, encoded.last), order)
-    })
+fn not_masked(model: &Model) -> ConfigError {
+    let family = model.family();
+    ConfigError::Unfit(format!(
+        "models of the family `{family}` are no masked language models"
+    ))
 }
 
-pub(super) fn megatron(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
-    let model = megatron::Config::from_hugging_face(&case.config)?;
-    masked(case, client, &model.hugging_face(), |cx, tokens| {
-        let encoded = model.encode(cx, tokens, true);
-        (encoded, model.token_logits(cx, encoded.last))
-    })
+/// The case without the weights that the model does not use, and their gradients: zeros, as nothing depends on them.
+fn without_unused(case: &Case, model: &Model) -> (Case, Tensors) {
+    let unused = |name: &str| model.unused().iter().any(|start| name.starts_with(start));
+    let (mut used, mut gradients) = (case.clone(), Tensors::new());
+    for (name, weight) in case.below("weight.") {
+        if unused(&name) {
+            used.tensors.remove(&format!("weight.{name}"));
+            gradients.insert(format!("grad.{name}"), weight * 0.0);
+        }
+    }
+    (used, gradients)
 }
 
 pub(super) fn electra_generator(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
@@ -79,32 +111,6 @@ fn masked(
     let (encoded, logits) = model(cx, tokens(&builder, case, "input_ids")?);
     let loss = token_loss(logits, input(&builder, case, "labels")?);
     give(&builder, encoded, logits, loss);
-    let mut computed = compute(case, client, table, builder)?;
-    join_hidden_states(&mut computed, "output.hidden_states");
-    Ok(computed)
-}
-
-/// A model with a masked-LM head and one for pairs of sentences, whose labels and logits the case calls `names`; the loss
-/// is the sum of both means.
-fn pretraining(
-    case: &Case,
-    client: &Client,
-    table: &[Entry],
-    names: [&str; 2],
-    model: impl for<'g> FnOnce(Context<'g>, Tokens<'g>) -> (Encoded<'g>, Tensor<'g>, Tensor<'g>),
-) -> Result<Tensors, VerifyError> {
-    let builder = Builder::new();
-    let cx = Context::new(&builder, Policy::F32);
-    let (encoded, logits, order) = model(cx, tokens(&builder, case, "input_ids")?);
-    if let Some(inputs) = encoded.inputs {
-        hidden_states(&builder, inputs, encoded.last);
-    }
-    builder.output("output.prediction_logits", logits);
-    builder.output(&format!("output.{}", names[1]), order);
-    let right = input_of(&builder, case, names[0], DType::S32, &["batch"])?;
-    let order = token_loss(order.rename("classes", "vocab"), right);
-    let masked = token_loss(logits, input(&builder, case, "labels")?);
-    differentiate(&builder, masked + order);
     let mut computed = compute(case, client, table, builder)?;
     join_hidden_states(&mut computed, "output.hidden_states");
     Ok(computed)

@@ -6,7 +6,7 @@ use super::model::{compute, differentiate, input};
 use super::{Case, CaseError, Tensors, VerifyError};
 use crate::graph::{Builder, DType, Policy, Role, Shape};
 use crate::models::Context;
-use crate::models::convolution_head::{Config, Task};
+use crate::models::convolution_head::{Classification, Config};
 use crate::runtime::Client;
 
 pub(super) fn head(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
@@ -58,7 +58,7 @@ fn config(case: &Case) -> Result<Config, VerifyError> {
     let tasks = config.tasks.iter().map(|task| {
         let [classes, ..] = kernel(&format!("{}_classifier", task.name))?;
         let name = task.name.clone();
-        Ok(Task { name, classes })
+        Ok(Classification { name, classes })
     });
     config.tasks = tasks.collect::<Result<_, CaseError>>()?;
     Ok(config)

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::options::Options;
 use super::{Case, Tensors, VerifyError, t5};
+use crate::models::Family;
 use crate::models::lora::LowRank;
 use crate::models::t5::Config;
 use crate::runtime::Client;

@@ -24,7 +24,8 @@ use serde::Serialize;
 pub use case::{Case, CaseError};
 
 use crate::graph::{Graph, GraphError};
-use crate::hlo::{Layout, lower};
+use crate::hlo::{InternalError, Layout, LowerError, lower};
+use crate::models::Families;
 use crate::models::hugging_face::ConfigError;
 use crate::models::weights::WeightsError;
 use crate::pipeline;
@@ -138,6 +139,9 @@ pub enum VerifyError {
     /// The case cannot be compiled for the device.
     #[error(transparent)]
     Pipeline(#[from] pipeline::Error),
+    /// The lowering contradicts itself.
+    #[error(transparent)]
+    Lowering(#[from] InternalError),
     /// The runtime's own.
     #[error(transparent)]
     Runtime(#[from] crate::runtime::Error),
@@ -162,14 +166,12 @@ const KINDS: &[&str] = &[
     "ProtTransLoraT5Encoder",
     "ConvHead",
     "Optimizer (adafactor, adamw, lamb)",
-    "BertForMaskedLM",
+    "...ForMaskedLM",
     "BertForPreTraining",
-    "AlbertForMaskedLM",
     "AlbertForPreTraining",
     "ElectraForMaskedLM",
     "ElectraForPreTraining",
     "ElectraJoint",
-    "MegatronBertForMaskedLM",
     "XLNetLMHeadModel",
     "TransfoXLLMHeadModel",
 ];
@@ -177,11 +179,11 @@ const KINDS: &[&str] = &[
 /// Tensors by name.
 type Tensors = BTreeMap<String, ArrayD<f32>>;
 
-/// Runs the case in the file `path` on one device of `client`.
+/// Runs the case in the file `path`, whose model is of one of the `families`, on one device of `client`.
 ///
 /// # Errors
 /// A file that is no case, a kind that is not known, or what building and running gives.
-pub fn verify(path: &Path, client: &Client) -> Result<Verified, VerifyError> {
+pub fn verify(path: &Path, client: &Client, families: &Families) -> Result<Verified, VerifyError> {
     let case = Case::read(path)?;
     let computed = match case.kind.as_str() {
         "T5ForConditionalGeneration" => t5::conditional(&case, client, None)?,
@@ -191,16 +193,23 @@ pub fn verify(path: &Path, client: &Client) -> Result<Verified, VerifyError> {
         "ProtTransLoraT5Encoder" => lora::prottrans(&case, client)?,
         "ConvHead" => convolution_head::head(&case, client)?,
         "Optimizer" => optimizer::optimizer(&case, client)?,
-        "BertForMaskedLM" => bert::bert(&case, client)?,
-        "AlbertForMaskedLM" => bert::albert(&case, client)?,
-        "BertForPreTraining" => bert::bert_pretraining(&case, client)?,
-        "AlbertForPreTraining" => bert::albert_pretraining(&case, client)?,
+        "BertForPreTraining" => {
+            let names = ["next_sentence_label", "seq_relationship_logits"];
+            bert::pretraining(&case, client, families, names)?
+        }
+        "AlbertForPreTraining" => {
+            let names = ["sentence_order_label", "sop_logits"];
+            bert::pretraining(&case, client, families, names)?
+        }
         "ElectraForMaskedLM" => bert::electra_generator(&case, client)?,
         "ElectraForPreTraining" => bert::electra_discriminator(&case, client)?,
         "ElectraJoint" => bert::electra_joint(&case, client)?,
-        "MegatronBertForMaskedLM" => bert::megatron(&case, client)?,
         "XLNetLMHeadModel" => xlnet::language_model(&case, client)?,
         "TransfoXLLMHeadModel" => transfo_xl::language_model(&case, client)?,
+        // Of any family, ours or another's.
+        kind if kind.ends_with("ForMaskedLM") => {
+            bert::masked_language_model(&case, client, families)?
+        }
         kind => {
             return Err(VerifyError::UnknownKind {
                 case: case.name.clone(),
@@ -276,9 +285,18 @@ fn distance(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> f64 {
     })
 }
 
+impl From<LowerError> for VerifyError {
+    fn from(error: LowerError) -> Self {
+        match error {
+            LowerError::Sharding(error) => VerifyError::Sharding(error),
+            LowerError::Internal(error) => VerifyError::Lowering(error),
+        }
+    }
+}
+
 /// A graph compiled for one device.
 fn session(graph: Graph, client: &Client) -> Result<Session, VerifyError> {
-    let graph = graph.compact().check().map_err(VerifyError::Check)?;
+    let graph = graph.check().map_err(VerifyError::Check)?.compact();
     let mesh = Mesh::new([("data", 1), ("model", 1)])?;
     let layout = Layout {
         mesh: &mesh,

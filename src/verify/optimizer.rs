@@ -13,8 +13,6 @@ use crate::train::schedule::{DecayFrom, Schedule};
 /// The optimizer that the case names, with the options and defaults of the class that it was made with: Hugging Face's
 /// Adafactor, PyTorch's AdamW, LAMB of `torch_optimizer`.
 pub(super) fn optimizer(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
-    let gradients = case.below("input.grad.");
-    let count = gradients.values().map(|gradient| gradient.shape()[0]).max();
     let mut options = Options::of(case, "options");
     let mut finds_its_rate = false;
     let (optimizer, rate) = match case.argument("name") {
@@ -35,7 +33,7 @@ pub(super) fn optimizer(case: &Case, client: &Client) -> Result<Tensors, VerifyE
     let schedule = match finds_its_rate {
         // min(1e-2, 1/sqrt(step)), from 1e-6 x step with `warmup_init`.
         true => rate,
-        false => schedule(case, rate, count.unwrap_or(0))?,
+        false => schedule(case, rate)?,
     };
     let mut computed = steps(case, client, &optimizer, schedule)?;
     if finds_its_rate {
@@ -67,6 +65,7 @@ fn adafactor(options: &mut Options) -> Result<(Optimizer, Schedule), VerifyError
             rate: 1.0,
             warmup: if warms_up { 1.0 } else { 10_000.0 },
             ramp: warms_up.then_some(1e-6),
+            first_step: 0,
         },
         false => Schedule::Constant { rate },
     };
@@ -109,7 +108,7 @@ fn lamb(options: &mut Options) -> Result<(Optimizer, Schedule), VerifyError> {
 }
 
 /// The schedule that the case names over the `rate` of its optimizer: `linear` is Hugging Face's, over the case's steps.
-fn schedule(case: &Case, rate: Schedule, steps: usize) -> Result<Schedule, VerifyError> {
+fn schedule(case: &Case, rate: Schedule) -> Result<Schedule, VerifyError> {
     let given = |key: &str| case.arguments.get(key).filter(|value| !value.is_null());
     let number = |key: &str| given(key).and_then(Value::as_f64);
     match (given("schedule").map(Value::as_str), rate) {
@@ -117,7 +116,7 @@ fn schedule(case: &Case, rate: Schedule, steps: usize) -> Result<Schedule, Verif
         (Some(Some("linear")), Schedule::Constant { rate }) => Ok(Schedule::Polynomial {
             rate,
             warmup: number("warmup").unwrap_or(0.0),
-            total: number("total").unwrap_or(steps as f64),
+            total: number("total"),
             end: 0.0,
             power: 1.0,
             decay_from: DecayFrom::Warmup,
@@ -135,9 +134,13 @@ fn steps(
 ) -> Result<Tensors, VerifyError> {
     let starts = case.below("input.start.");
     let gradients = case.below("input.grad.");
+    let count = gradients
+        .values()
+        .next()
+        .map_or(0, |gradient| gradient.shape()[0]);
     let builder = Builder::new();
     let step = builder.input("step", Role::Step, Shape::scalar(DType::F32));
-    let rate = schedule.rate(step);
+    let rate = schedule.rate(step, count as u64);
     for (name, start) in &starts {
         let axes: Vec<_> = start
             .shape()
@@ -170,14 +173,10 @@ fn steps(
     let session = session(builder.finish()?, client)?;
 
     let mut state: Tensors = (session.signature().inputs.iter())
-        .filter(|port| port.role == Role::State.name())
+        .filter(|port| port.role == Role::State)
         .map(|port| (port.name.clone(), ArrayD::zeros(port.shape.dims())))
         .collect();
     state.extend(starts.clone());
-    let count = gradients
-        .values()
-        .next()
-        .map_or(0, |gradient| gradient.shape()[0]);
     let mut history: std::collections::BTreeMap<String, Vec<ArrayD<f32>>> = Default::default();
     for at in 0..count {
         state.insert("step".into(), ArrayD::from_elem(vec![], at as f32 + 1.0));

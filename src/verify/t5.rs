@@ -7,6 +7,7 @@ use super::model::{
 };
 use super::{Case, Tensors, VerifyError};
 use crate::graph::{Builder, DType, Policy, Role, Shape, Tensor};
+use crate::models::Family;
 use crate::models::lora::LowRank;
 use crate::models::relative_bias::Buckets;
 use crate::models::t5::Config;

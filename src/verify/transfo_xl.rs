@@ -5,6 +5,7 @@ use super::{Case, Tensors, VerifyError};
 use crate::graph::{Builder, DType, Policy};
 use crate::models::Context;
 use crate::models::transfo_xl::Config;
+use crate::models::{CausalLanguageModel, Family};
 use crate::runtime::Client;
 
 /// The language model. Labels are the tokens themselves, of which each position is to know the next.
@@ -19,7 +20,7 @@ pub(super) fn language_model(case: &Case, client: &Client) -> Result<Tensors, Ve
             input_of(&builder, case, &name, DType::S32, &["batch", "length"])
         };
         let (ids, labels) = (input("input_ids")?, input("labels")?);
-        let output = config.forward(cx, ids, memory);
+        let output = config.read(cx, ids, memory);
         memory = output.memory;
         let logarithms = config.log_probabilities(cx, output.hidden);
         builder.output(&format!("output.log_probs_{segment}"), logarithms);

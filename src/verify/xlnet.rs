@@ -3,6 +3,7 @@
 use super::model::{compute, differentiate_segment, input_of, memories, optional, real, segments};
 use super::{Case, Tensors, VerifyError};
 use crate::graph::{Builder, DType, Policy};
+use crate::models::Family;
 use crate::models::xlnet::{Config, Input};
 use crate::models::{Context, layers};
 use crate::runtime::Client;

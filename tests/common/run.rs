@@ -33,7 +33,7 @@ pub fn preset(name: &str, settings: &[(&str, &str)]) -> Recipe {
 /// The tokens that the first step of `recipe` reads, made of the example proteins.
 pub fn first_batch(recipe: &Recipe) -> Array2<i32> {
     let data = proteins(&recipe.tokens().unwrap());
-    let rows = recipe.objective.rows(recipe.length);
+    let rows = recipe.rows();
     let length = recipe.objective.row_tokens(recipe.length);
     let batches = Batches::new(&data, rows, u64::from(recipe.seed), length).unwrap();
     batches.batch(0, recipe.batch).unwrap().tokens
@@ -63,7 +63,17 @@ pub fn on<T>(
     data: &Dataset,
     test: impl FnOnce(Setup) -> T,
 ) -> T {
-    test(training(recipe, mesh, partitioner).unwrap().setup(data))
+    let training = training(recipe, mesh, partitioner).unwrap();
+    let setup = training.setup(data);
+    // One device is what others are compared with, so it compiles as `ribosome` does.
+    let config = match setup.config.partitions {
+        1 => setup.config.clone(),
+        _ => super::quick(setup.config.clone()),
+    };
+    test(Setup {
+        config: &config,
+        ..setup
+    })
 }
 
 /// Every weight, all optimizer state and what the model remembers.

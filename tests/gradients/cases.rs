@@ -345,6 +345,9 @@ fn views(random: &mut Random) -> Vec<Case> {
             &[("embed", outer * inner), ("batch", 2)],
             move |x| x.split("embed", [("heads", outer), ("kv", inner)]),
         ),
+        one("split", &[("length", 3), ("embed", 1), ("batch", 2)], |x| {
+            x.split("embed", [("", 0); 0])
+        }),
         one(
             "merge",
             &[("batch", 2), ("heads", outer), ("kv", inner)],
@@ -373,7 +376,8 @@ fn lookups(random: &mut Random) -> Vec<Case> {
     let start = random.between(0, long) as f64;
     let table = random.shuffled(&[("vocab", 4), ("embed", 3)]);
     let ids: Vec<_> = (0..6).map(|_| random.between(0, 3) as i64).collect();
-    let again = ids.clone();
+    // Also ids outside, whose rows are left out.
+    let wide: Vec<_> = (0..6).map(|_| random.between(0, 5) as i64 - 1).collect();
     vec![
         one(
             "dynamic-slice",
@@ -402,7 +406,7 @@ fn lookups(random: &mut Random) -> Vec<Case> {
             "scatter-add",
             &table,
             &[("batch", 2), ("length", 3), ("embed", 3)],
-            move |x, y| x.scatter_add("vocab", rows(x.builder(), again.clone()), y),
+            move |x, y| x.scatter_add("vocab", rows(x.builder(), wide.clone()), y),
         ),
     ]
 }

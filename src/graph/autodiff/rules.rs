@@ -1,10 +1,11 @@
 //! The gradient rule of each operation: how the gradient of its result becomes gradients of its operands.
 
+use super::super::builder::Tensor;
+use super::super::dtype::DType;
 use super::super::ir::{Node, NodeId};
 use super::super::op::{Binary, Op, Reduction, Unary};
 use super::super::shape::{AxisName, Shape};
-use super::super::tensor::Tensor;
-use super::Sweep;
+use super::sweep::Sweep;
 
 /// 2 / sqrt(pi), the slope of erf at 0.
 const ERF_SLOPE: f64 = std::f64::consts::FRAC_2_SQRT_PI;
@@ -64,6 +65,11 @@ impl<'g> Sweep<'g> {
                 self.give(node, 0, gradient.transpose(order));
             }
             Op::Rename { from, to } => self.give(node, 0, gradient.rename(to, from)),
+            // An axis of one element split into nothing.
+            Op::Split { into, .. } if into.is_empty() => {
+                let axes = self.shape(node, 0).axes;
+                self.give(node, 0, gradient.broadcast(axes));
+            }
             Op::Split { axis, into } => {
                 let parts = into.iter().map(|part| part.name.clone());
                 self.give(node, 0, gradient.merge(parts, axis));
@@ -94,8 +100,10 @@ impl<'g> Sweep<'g> {
                 ..
             } => {
                 let size = self.size(node, 0, axis);
-                let limit = low + (size - 1) * (interior + 1) + 1;
-                self.give(node, 0, gradient.slice_by(axis, *low, limit, interior + 1));
+                // One element alone has none between, however many are asked for.
+                let stride = interior.saturating_add(1);
+                let limit = low + (size - 1) * stride + 1;
+                self.give(node, 0, gradient.slice_by(axis, *low, limit, stride));
             }
             Op::Concat(axis) => {
                 let mut start = 0;
@@ -134,7 +142,12 @@ impl<'g> Sweep<'g> {
                 self.give(node, 0, gradient);
                 if self.asks(node, 2) {
                     let ids = self.value(node.operands[1]);
-                    self.give(node, 2, gradient.gather(axis, ids));
+                    let mut rows = gradient.gather(axis, ids);
+                    // A row that was left out has no gradient, where a lookup reads the nearest.
+                    for inside in inside(ids, self.size(node, 0, axis)) {
+                        rows = inside.select(rows, rows.constant(0.0));
+                    }
+                    self.give(node, 2, rows);
                 }
             }
             Op::Pin(pin) => self.give(node, 0, gradient.pin_as(pin.of_gradient())),
@@ -237,10 +250,14 @@ impl<'g> Sweep<'g> {
             Binary::Pow => {
                 let (x, y) = (self.value(left), self.value(right));
                 if to_left {
-                    self.give(node, 0, g * y * x.pow(y - 1.0));
+                    // x^0 is flat at 0 too, where 0 times 0^-1 would be no number.
+                    let power = y.eq(y.constant(0.0)).select(y.constant(1.0), y);
+                    self.give(node, 0, g * y * x.pow(power - 1.0));
                 }
                 if to_right {
-                    let part = g * self.value(id) * x.log();
+                    // 0^y stays as it is next to any y above 0; log 0 would make it no number.
+                    let base = x.eq(x.constant(0.0)).select(x.constant(1.0), x);
+                    let part = g * self.value(id) * base.log();
                     self.give(node, 1, part);
                 }
             }
@@ -291,4 +308,13 @@ impl<'g> Sweep<'g> {
     fn size(&self, node: &Node, operand: usize, axis: &str) -> usize {
         self.shape(node, operand).size(axis).unwrap_or(1)
     }
+}
+
+/// What holds for ids that are positions of an axis of `size` elements, as far as their type has others.
+fn inside(ids: Tensor<'_>, size: usize) -> Vec<Tensor<'_>> {
+    let signed = ids.dtype() == DType::S32;
+    let most = if signed { 1 << 31 } else { 1 << 32 };
+    let low = signed.then(|| ids.ge(ids.constant(0.0)));
+    let high = (size < most).then(|| ids.lt(ids.constant(size as f64)));
+    low.into_iter().chain(high).collect()
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use super::super::dtype::DType;
 use super::super::ir::NodeId;
 use super::super::shape::{Axis, Shape};
-use super::ParseError;
+use super::error::ParseError;
 use super::lex::{Placed, Token, lex};
 
 pub(super) type Result<T> = std::result::Result<T, ParseError>;

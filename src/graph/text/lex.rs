@@ -1,6 +1,6 @@
 //! Cuts the text form into tokens. Ends of lines are tokens, since a node is a line.
 
-use super::ParseError;
+use super::error::ParseError;
 
 /// One piece of the text.
 #[derive(Clone, Debug, PartialEq)]

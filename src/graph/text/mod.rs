@@ -28,6 +28,7 @@
 //! not part of the form.
 
 mod cursor;
+mod error;
 mod lex;
 mod operation;
 mod parse;
@@ -37,19 +38,7 @@ use std::collections::BTreeMap;
 
 use super::ir::{Graph, NodeId, RegionId};
 
-/// Why a text is no graph.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: expected {expected}, found {found}")]
-pub struct ParseError {
-    /// The line, from 1.
-    pub line: usize,
-    /// The column in characters, from 1.
-    pub column: usize,
-    /// What could have stood there.
-    pub expected: String,
-    /// What stands there.
-    pub found: String,
-}
+pub use error::ParseError;
 
 impl Graph {
     /// The text form. Loop bodies that no node refers to are left out.

@@ -52,7 +52,8 @@ impl Printer<'_> {
     fn region(&mut self, region: RegionId) {
         self.printed.insert(region);
         let graph = self.graph;
-        for (at, node) in graph.region(region).nodes.iter().enumerate() {
+        let nodes = graph.regions.get(region.index());
+        for (at, node) in nodes.iter().flat_map(|region| &region.nodes).enumerate() {
             let id = NodeId::from(at);
             let scope = graph.scopes.path(node.scope);
             let scope = match scope.is_empty() {

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::super::proto::{
-    HloInstructionProto, IotaReplicaGroupListProto, MeshAxesReplicaGroupListProto, MeshProto,
-};
+use super::super::module::Instruction;
+use super::super::proto::{IotaReplicaGroupListProto, MeshAxesReplicaGroupListProto, MeshProto};
 
 /// More devices than this are no machine's.
 const MOST_DEVICES: i64 = 1 << 24;
@@ -13,9 +12,9 @@ const MOST_DEVICES: i64 = 1 << 24;
 ///
 /// Empty unless every group is exactly the devices that differ along those axes alone. A collective-permute spans the
 /// axes along which any of its pairs differ.
-pub(super) fn axes(instruction: &HloInstructionProto, mesh: &[(String, usize)]) -> Vec<String> {
+pub(super) fn axes(instruction: &Instruction, mesh: &[(String, usize)]) -> Vec<String> {
     let devices = mesh.iter().map(|(_, size)| size).product();
-    let pairs = &instruction.source_target_pairs;
+    let pairs = instruction.source_target_pairs();
     let along = if pairs.is_empty() {
         let Some(groups) = groups(instruction, devices) else {
             return Vec::new();
@@ -66,19 +65,18 @@ fn differing(groups: &[Vec<i64>], mesh: &[(String, usize)]) -> Vec<bool> {
 
 /// The groups of a collective as lists of devices; no groups at all means one group of all devices. None where a form
 /// does not add up.
-fn groups(instruction: &HloInstructionProto, devices: usize) -> Option<Vec<Vec<i64>>> {
-    if let Some(list) = &instruction.mesh_axes_replica_group_list {
+fn groups(instruction: &Instruction, devices: usize) -> Option<Vec<Vec<i64>>> {
+    if let Some(list) = instruction.mesh_axes_replica_group_list() {
         return from_mesh(list);
     }
-    let list = instruction.collective_device_list.as_ref();
+    let list = instruction.collective_device_list();
     let iota = instruction
-        .iota_collective_device_list
-        .as_ref()
+        .iota_collective_device_list()
         .or(list.and_then(|list| list.iota_replica_group_list.as_ref()));
     if let Some(iota) = iota {
         return from_iota(iota);
     }
-    let listed = list.map_or(&instruction.replica_groups, |list| &list.replica_groups);
+    let listed = list.map_or(instruction.replica_groups(), |list| &list.replica_groups);
     if listed.is_empty() {
         return Some(vec![(0..devices as i64).collect()]);
     }
@@ -163,12 +161,15 @@ fn transpose(values: &[i64], sizes: &[i64], order: &[i64]) -> Option<Vec<i64>> {
     if order.is_empty() {
         return Some(values.to_vec());
     }
+    // A broken module may hold anything: negative sizes, or a dimension twice.
+    if count(sizes)? != values.len() as i64 || order.len() != sizes.len() {
+        return None;
+    }
     let sizes: Vec<usize> = sizes.iter().map(|&s| s as usize).collect();
-    let order: Vec<usize> = order.iter().map(|&d| d as usize).collect();
-    if order.len() != sizes.len()
-        || sizes.iter().product::<usize>() != values.len()
-        || order.iter().any(|&d| d >= sizes.len())
-    {
+    let order: Vec<usize> = (order.iter())
+        .map(|&d| usize::try_from(d).ok().filter(|&d| d < sizes.len()))
+        .collect::<Option<_>>()?;
+    if (0..sizes.len()).any(|d| !order.contains(&d)) {
         return None;
     }
     let mut strides = vec![1; sizes.len()];

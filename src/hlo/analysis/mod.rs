@@ -18,9 +18,8 @@ mod trips;
 
 use std::collections::BTreeMap;
 
-use super::proto::{
-    HloComputationProto, HloInstructionProto, HloModuleProto, PrimitiveType, ShapeProto,
-};
+use super::module::{Computation, Instruction, Module};
+use super::proto::{PrimitiveType, ShapeProto};
 
 /// What one device does in one run of a module.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,14 +54,15 @@ pub struct Collective {
 }
 
 /// Reads `module`, compiled for a mesh of the given axes (major first, partition ids in row-major order).
-pub fn analyse(module: &HloModuleProto, mesh: &[(String, usize)]) -> Analysis {
+pub fn analyse(module: &Module, mesh: &[(String, usize)]) -> Analysis {
     let mut reader = Reader {
         mesh,
         index: Index::new(module),
         done: BTreeMap::new(),
+        depth: 0,
         unknown_trips: Vec::new(),
     };
-    let totals = reader.computation(module.entry_computation_id);
+    let totals = reader.computation(module.entry_id);
     let mut collectives: Vec<Collective> = totals
         .ledger
         .into_iter()
@@ -130,12 +130,12 @@ impl Totals {
 
 /// The parts of a module by their ids. An instruction's id says which it is within its computation.
 struct Index<'a> {
-    computations: BTreeMap<i64, &'a HloComputationProto>,
-    instructions: BTreeMap<(i64, i64), &'a HloInstructionProto>,
+    computations: BTreeMap<i64, &'a Computation>,
+    instructions: BTreeMap<(i64, i64), &'a Instruction>,
 }
 
 impl<'a> Index<'a> {
-    fn new(module: &'a HloModuleProto) -> Self {
+    fn new(module: &'a Module) -> Self {
         let computations = module.computations.iter();
         let instructions = computations
             .clone()
@@ -150,28 +150,38 @@ impl<'a> Index<'a> {
     fn operand_shape(
         &self,
         computation: i64,
-        instruction: &HloInstructionProto,
+        instruction: &Instruction,
         operand: usize,
     ) -> Option<&'a ShapeProto> {
         let id = *instruction.operand_ids.get(operand)?;
-        self.instructions.get(&(computation, id))?.shape.as_ref()
+        self.instructions.get(&(computation, id))?.shape.as_deref()
     }
 }
+
+/// Computations that call each other, one in the other: more than this are no program's.
+const MOST_CALLS: usize = 200;
 
 struct Reader<'a> {
     mesh: &'a [(String, usize)],
     index: Index<'a>,
     /// One run of each computation met so far.
     done: BTreeMap<i64, Totals>,
+    /// How many computations call each other down to this one.
+    depth: usize,
     unknown_trips: Vec<String>,
 }
 
 impl Reader<'_> {
-    /// One run of a computation. HLO has no recursion; in a broken file, a computation that calls itself adds nothing.
+    /// One run of a computation. HLO has no recursion; in a broken file, a computation that calls itself adds nothing,
+    /// and neither does one that is called through more others than any program has.
     fn computation(&mut self, id: i64) -> Totals {
         if let Some(totals) = self.done.get(&id) {
             return totals.clone();
         }
+        if self.depth == MOST_CALLS {
+            return Totals::default();
+        }
+        self.depth += 1;
         let mut totals = Totals::default();
         self.done.insert(id, totals.clone());
         if let Some(&computation) = self.index.computations.get(&id) {
@@ -179,16 +189,12 @@ impl Reader<'_> {
                 self.instruction(&mut totals, id, instruction);
             }
         }
+        self.depth -= 1;
         self.done.insert(id, totals.clone());
         totals
     }
 
-    fn instruction(
-        &mut self,
-        totals: &mut Totals,
-        computation: i64,
-        instruction: &HloInstructionProto,
-    ) {
+    fn instruction(&mut self, totals: &mut Totals, computation: i64, instruction: &Instruction) {
         let cycles = estimated_cycles(instruction);
         totals.cycles += cycles.unwrap_or(0.0);
         if let ("reshape", None, Some(shape)) =
@@ -204,15 +210,15 @@ impl Reader<'_> {
                 scope: scope(instruction),
             };
             let row = totals.ledger.entry(key).or_default();
-            row.bytes += result_bytes(instruction);
-            row.count += 1;
+            row.bytes = row.bytes.saturating_add(result_bytes(instruction));
+            row.count = row.count.saturating_add(1);
         }
-        let callees = &instruction.called_computation_ids;
-        match (instruction.opcode.as_str(), callees.as_slice()) {
+        let callees = instruction.called_computation_ids();
+        match (instruction.opcode.as_str(), callees) {
             ("while", [body, condition]) => {
                 let trips = trips::trip_count(&self.index, computation, instruction);
                 if trips.is_none() {
-                    self.unknown_trips.push(instruction.name.clone());
+                    self.unknown_trips.push(instruction.name.to_string());
                 }
                 let trips = trips.unwrap_or(1);
                 totals.add(&self.computation(*body), trips);
@@ -252,8 +258,8 @@ fn in_scope(mut totals: Totals, scope: &str) -> Totals {
             key.scope = scope.into();
         }
         let row = totals.ledger.entry(key).or_default();
-        row.bytes += sum.bytes;
-        row.count += sum.count;
+        row.bytes = row.bytes.saturating_add(sum.bytes);
+        row.count = row.count.saturating_add(sum.count);
     }
     totals
 }
@@ -275,7 +281,7 @@ fn collective_kind(opcode: &str) -> Option<&str> {
 
 /// Bytes of a collective's result. Some starts give a tuple (operands, results, and flags), of which only the results
 /// count.
-fn result_bytes(instruction: &HloInstructionProto) -> u64 {
+fn result_bytes(instruction: &Instruction) -> u64 {
     let Some(shape) = &instruction.shape else {
         return 0;
     };
@@ -287,7 +293,8 @@ fn result_bytes(instruction: &HloInstructionProto) -> u64 {
 
 /// Bytes of a shape's elements, all parts of a tuple together.
 fn bytes(shape: &ShapeProto) -> u64 {
-    let parts: u64 = shape.tuple_shapes.iter().map(bytes).sum();
+    let parts = shape.tuple_shapes.iter().map(bytes);
+    let parts = parts.fold(0, u64::saturating_add);
     let sizes = shape.dimensions.iter().map(|&size| size.max(0) as u64);
     let bits = sizes.fold(element_bits(shape.element_type()), u64::saturating_mul);
     parts.saturating_add(bits.div_ceil(8))
@@ -313,7 +320,7 @@ fn element_bits(element: PrimitiveType) -> u64 {
 
 /// The scope path of an instruction: its `op_name` without the op itself and without the wrappers that tracing
 /// frontends put around a whole program.
-fn scope(instruction: &HloInstructionProto) -> String {
+fn scope(instruction: &Instruction) -> String {
     let Some(metadata) = &instruction.metadata else {
         return String::new();
     };
@@ -329,7 +336,7 @@ fn scope(instruction: &HloInstructionProto) -> String {
 }
 
 /// The estimate in an instruction's backend configuration, wherever in it the backend puts it.
-fn estimated_cycles(instruction: &HloInstructionProto) -> Option<f64> {
+fn estimated_cycles(instruction: &Instruction) -> Option<f64> {
     fn find(value: &serde_json::Value) -> Option<f64> {
         match value {
             serde_json::Value::Object(fields) => match fields.get("estimated_cycles") {
@@ -355,11 +362,11 @@ fn estimated_cycles(instruction: &HloInstructionProto) -> Option<f64> {
 const NO_ESTIMATE: f64 = i64::MAX as f64;
 
 /// The backend configuration in whichever field it is held.
-fn backend_config(instruction: &HloInstructionProto) -> &[u8] {
-    let payload = instruction.backend_config_payload.as_ref();
+fn backend_config(instruction: &Instruction) -> &[u8] {
+    let payload = instruction.backend_config_payload();
     match payload.and_then(|payload| payload.text.as_ref()) {
-        Some(text) if instruction.backend_config.is_empty() => text.as_bytes(),
-        _ => &instruction.backend_config,
+        Some(text) if instruction.backend_config().is_empty() => text.as_bytes(),
+        _ => instruction.backend_config(),
     }
 }
 

@@ -8,7 +8,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use super::super::proto::{HloInstructionProto, LiteralProto, PrimitiveType};
+use super::super::module::Instruction;
+use super::super::proto::{LiteralProto, PrimitiveType};
 use super::Index;
 
 /// Loops that run longer than this are not followed.
@@ -24,12 +25,12 @@ const MOST_DEPTH: u32 = 200;
 pub(super) fn trip_count(
     index: &Index,
     computation: i64,
-    instruction: &HloInstructionProto,
+    instruction: &Instruction,
 ) -> Option<u64> {
     if let Some(trips) = known_trip_count(instruction) {
         return Some(trips);
     }
-    let [body, condition] = instruction.called_computation_ids[..] else {
+    let [body, condition] = instruction.called_computation_ids()[..] else {
         return None;
     };
     let machine = Machine {
@@ -75,7 +76,7 @@ pub(super) fn trip_count(
 }
 
 /// `"known_trip_count":{"n":"24"}`, as XLA's CPU and GPU backends write it.
-fn known_trip_count(instruction: &HloInstructionProto) -> Option<u64> {
+fn known_trip_count(instruction: &Instruction) -> Option<u64> {
     let config = super::backend_config(instruction);
     let config: serde_json::Value = serde_json::from_slice(config).ok()?;
     match config.get("known_trip_count")?.get("n")? {
@@ -126,10 +127,10 @@ impl Machine<'_> {
         };
         let number = |index: usize| operand(index, &[]);
         Some(match instruction.opcode.as_str() {
-            "parameter" => arguments(instruction.parameter_number, path)?,
-            "constant" => scalar(instruction.literal.as_ref()?)?,
+            "parameter" => arguments(instruction.parameter_number(), path)?,
+            "constant" => scalar(instruction.literal()?)?,
             "get-tuple-element" => {
-                let path: Vec<i64> = [&[instruction.tuple_index], path].concat();
+                let path: Vec<i64> = [&[instruction.tuple_index()], path].concat();
                 operand(0, &path)?
             }
             "tuple" => operand(usize::try_from(*path.first()?).ok()?, &path[1..])?,
@@ -137,7 +138,7 @@ impl Machine<'_> {
             "fusion" | "call" => {
                 let arguments =
                     |number: i64, path: &[i64]| operand(usize::try_from(number).ok()?, path);
-                let callee = *instruction.called_computation_ids.first()?;
+                let callee = *instruction.called_computation_ids().first()?;
                 self.root(callee, path, &arguments)?
             }
             "add" => number(0)?.checked_add(number(1)?)?,
@@ -154,7 +155,7 @@ impl Machine<'_> {
             "select" => operand(2, path)?,
             "compare" => {
                 let (left, right) = (number(0)?, number(1)?);
-                i64::from(match instruction.comparison_direction.as_str() {
+                i64::from(match instruction.comparison_direction() {
                     "EQ" => left == right,
                     "NE" => left != right,
                     "LT" => left < right,
@@ -172,7 +173,7 @@ impl Machine<'_> {
 /// The value of a literal of one whole number or truth value.
 fn scalar(literal: &LiteralProto) -> Option<i64> {
     let shape = literal.shape.as_ref()?;
-    if shape.dimensions.iter().product::<i64>() != 1 {
+    if shape.dimensions.iter().any(|&size| size != 1) {
         return None;
     }
     match shape.element_type() {

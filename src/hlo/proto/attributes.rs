@@ -226,12 +226,12 @@ pub struct OpMetadata {
     #[prost(int32, tag = "19")]
     pub source_end_column: i32,
     #[prost(message, optional, tag = "20")]
-    pub metadata_payload: Option<Payload>,
+    pub metadata_payload: Option<BackendPayload>,
 }
 
 /// A backend's own data, as text or as bytes; at most one of the two fields is set.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Payload {
+pub struct BackendPayload {
     #[prost(string, optional, tag = "1")]
     pub text: Option<String>,
     #[prost(bytes = "vec", optional, tag = "2")]

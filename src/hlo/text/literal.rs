@@ -62,7 +62,8 @@ fn strides(shape: &ShapeProto, sizes: &[usize]) -> Option<Vec<usize>> {
     let mut stride = 1;
     for dimension in minor_to_major {
         strides[dimension] = stride;
-        stride *= sizes[dimension];
+        // The elements are counted; only beside an empty dimension can this be too large, and it is not used there.
+        stride = usize::wrapping_mul(stride, sizes[dimension]);
     }
     Some(strides)
 }

@@ -104,10 +104,13 @@ pub enum ConfigError {
         nearest: String,
     },
     /// A kind of model that is none of ours.
-    #[error(
-        "the config is of a model of type `{0}`; ribosome has albert, bert, electra, megatron-bert, t5, transfo-xl and xlnet"
-    )]
-    UnknownModel(String),
+    #[error("the config is of a model of type `{kind}`; ribosome has {known}")]
+    UnknownModel {
+        /// Its `model_type`.
+        kind: String,
+        /// Those that are known.
+        known: String,
+    },
     /// Not the JSON it should be.
     #[error("the config does not fit the model: {0}")]
     Invalid(#[from] serde_json::Error),
@@ -154,6 +157,39 @@ pub fn read<C: DeserializeOwned>(
     }
     check_numbers("", &Value::Object(kept.clone()))?;
     Ok(serde_json::from_value(Value::Object(kept))?)
+}
+
+/// The same, where what `config` lacks is as in `C::default()`, whose fields are the known keys.
+///
+/// # Errors
+/// An unknown key, or a value of the wrong kind.
+pub fn read_with_defaults<C>(config: &Map<String, Value>) -> Result<C, ConfigError>
+where
+    C: Default + Serialize + DeserializeOwned,
+{
+    let defaults = serde_json::to_value(C::default())?;
+    let keys = defaults.as_object().into_iter().flat_map(Map::keys);
+    let known: Vec<_> = keys.map(String::as_str).collect();
+    read(config, &known)
+}
+
+/// Takes keys from `config` of which a family has only one value, such as `"position_embedding_type": "absolute"`.
+///
+/// # Errors
+/// Another value of one of them.
+pub fn take_only(
+    config: &mut Map<String, Value>,
+    only: &[(&str, Value)],
+) -> Result<(), ConfigError> {
+    for (key, supported) in only {
+        match config.remove(*key) {
+            None | Some(Value::Null) => {}
+            Some(value) => ConfigError::require(value == *supported, || {
+                format!("{key} is {value}; only {supported} is supported")
+            })?,
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a `config` with whole numbers beyond 32 bits, by their keys: no size, id or count of a model is one.

@@ -23,37 +23,36 @@ where
         ("add_cross_attention", json!(false)),
         ("pruned_heads", json!({})),
     ];
-    for (key, supported) in only {
-        match config.remove(key) {
-            None | Some(Value::Null) => {}
-            Some(value) => ConfigError::require(value == supported, || {
-                format!("{key} is {value}; only {supported} is supported")
-            })?,
-        }
-    }
+    config::take_only(&mut config, &only)?;
     ConfigError::require(config.get("pad_token_id") != Some(&Value::Null), || {
         "pad_token_id is null; a padding id is needed".into()
     })?;
-    let defaults = serde_json::to_value(C::default())?;
-    let keys = defaults.as_object().into_iter().flat_map(Map::keys);
-    let known: Vec<_> = keys.map(String::as_str).collect();
-    config::read(&config, &known)
+    config::read_with_defaults(&config)
 }
 
 /// The file's names within one encoder layer.
-pub(in crate::models) struct LayerNames {
+#[derive(Clone, Copy, Debug)]
+pub struct LayerNames {
+    /// The linear layer of queries.
     pub query: &'static str,
+    /// That of keys.
     pub key: &'static str,
+    /// That of values.
     pub value: &'static str,
+    /// That which leads from the heads back.
     pub attention_output: &'static str,
+    /// The norm of the attention block.
     pub attention_norm: &'static str,
+    /// The linear layer to the hidden units.
     pub mlp_input: &'static str,
+    /// That which leads back.
     pub mlp_output: &'static str,
+    /// The norm of the feed-forward block.
     pub mlp_norm: &'static str,
 }
 
 /// BERT's, which ELECTRA has too.
-pub(in crate::models) const BERT_LAYER: LayerNames = LayerNames {
+pub const BERT_LAYER: LayerNames = LayerNames {
     query: "attention.self.query",
     key: "attention.self.key",
     value: "attention.self.value",
@@ -65,7 +64,7 @@ pub(in crate::models) const BERT_LAYER: LayerNames = LayerNames {
 };
 
 /// One encoder layer's weights: ours below `ours`, the file's below `theirs`.
-pub(in crate::models) fn layer(ours: &str, theirs: &str, names: &LayerNames) -> Vec<Entry> {
+pub fn layer(ours: &str, theirs: &str, names: &LayerNames) -> Vec<Entry> {
     let own = |name: &str| format!("{ours}/{name}");
     let file = |name: &str| format!("{theirs}.{name}");
     [
@@ -82,7 +81,7 @@ pub(in crate::models) fn layer(ours: &str, theirs: &str, names: &LayerNames) -> 
 }
 
 /// The embeddings' tables and norm; the output layer `decoder` may be tied to the table of tokens.
-pub(in crate::models) fn embeddings(ours: &str, theirs: &str, decoder: &str) -> Vec<Entry> {
+pub fn embeddings(ours: &str, theirs: &str, decoder: &str) -> Vec<Entry> {
     let table = |name: &str, file: &str| {
         Entry::new(
             format!("{ours}/{name}/embedding"),
@@ -104,10 +103,7 @@ pub(in crate::models) fn embeddings(ours: &str, theirs: &str, decoder: &str) -> 
 
 /// The masked-LM head in the scope `ours`: the file's names of the transform's linear layer and norm, of the output's
 /// kernel where it is not tied, and of the output's bias.
-pub(in crate::models) fn masked_head(
-    ours: &str,
-    [dense, normed, kernel, bias]: [&str; 4],
-) -> Vec<Entry> {
+pub fn masked_head(ours: &str, [dense, normed, kernel, bias]: [&str; 4]) -> Vec<Entry> {
     let mut entries = linear(&format!("{ours}/transform"), dense, 1);
     entries.extend(norm(&format!("{ours}/norm"), normed));
     let output = Kept::Linear { inputs: 1 };
@@ -134,7 +130,7 @@ pub(in crate::models) fn bert_head(ours: &str) -> Vec<Entry> {
 }
 
 /// A linear layer's kernel, into which `inputs` of our axes come, and its bias.
-pub(in crate::models) fn linear(ours: &str, theirs: &str, inputs: usize) -> Vec<Entry> {
+pub fn linear(ours: &str, theirs: &str, inputs: usize) -> Vec<Entry> {
     let entry = |own: &str, file: &str, kept| {
         Entry::new(format!("{ours}/{own}"), format!("{theirs}.{file}"), kept)
     };
@@ -145,7 +141,7 @@ pub(in crate::models) fn linear(ours: &str, theirs: &str, inputs: usize) -> Vec<
 }
 
 /// A norm's scale and bias.
-pub(in crate::models) fn norm(ours: &str, theirs: &str) -> Vec<Entry> {
+pub fn norm(ours: &str, theirs: &str) -> Vec<Entry> {
     let entry = |own: &str, file: &str| {
         Entry::new(
             format!("{ours}/{own}"),

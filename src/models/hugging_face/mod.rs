@@ -2,11 +2,12 @@
 //! ([`folder`]), and where each family's files keep its weights (a file each).
 
 pub mod config;
-pub(super) mod encoder;
+mod electra;
+pub mod encoder;
 pub mod folder;
-mod t5;
-mod transfo_xl;
-mod xlnet;
+pub(super) mod t5;
+pub(super) mod transfo_xl;
+pub(super) mod xlnet;
 
 pub use config::{ConfigError, check_sizes};
-pub use folder::Found;
+pub use folder::{FoundModel, ModelFolder, NetworkFiles};

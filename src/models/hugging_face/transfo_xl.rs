@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::config::{self, ConfigError};
+use crate::models::Family;
 use crate::models::transfo_xl::Config;
 use crate::models::weights::{Entry, Kept};
 
@@ -42,71 +43,69 @@ const WITHOUT_EFFECT: &[&str] = &[
     "trainer_compatible",
 ];
 
-impl Config {
-    /// The configuration in a Hugging Face `config.json`.
-    ///
-    /// # Errors
-    /// An unknown key, a value of the wrong kind, or a model that ribosome does not have.
-    pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
-        let mut config = config.clone();
-        for key in WITHOUT_EFFECT {
-            config.remove(*key);
-        }
-        for (key, only, what) in [
-            ("attn_type", 0, "another kind of attention"),
-            ("sample_softmax", -1, "a sampled softmax"),
-        ] {
-            let value = config.remove(key).and_then(|value| value.as_i64());
-            if let Some(value) = value.filter(|value| *value > only) {
-                return Err(ConfigError::Unfit(format!(
-                    "{key} {value} asks for {what}; as in transformers, there is none"
-                )));
-            }
-        }
-        let shared = config.remove("proj_share_all_but_first");
-        let mut config: Config = config::read(&config, KEYS)?;
-        if shared == Some(Value::Bool(false)) && config.tie_projs.is_none() {
-            config.tie_projs = Some(Vec::new());
-        }
-        config.check()?;
-        Ok(config)
+/// The configuration in a Hugging Face `config.json`.
+///
+/// # Errors
+/// An unknown key, a value of the wrong kind, or a model that ribosome does not have.
+pub(in crate::models) fn read(config: &Map<String, Value>) -> Result<Config, ConfigError> {
+    let mut config = config.clone();
+    for key in WITHOUT_EFFECT {
+        config.remove(*key);
     }
+    for (key, only, what) in [
+        ("attn_type", 0, "another kind of attention"),
+        ("sample_softmax", -1, "a sampled softmax"),
+    ] {
+        let value = config.remove(key).and_then(|value| value.as_i64());
+        if let Some(value) = value.filter(|value| *value > only) {
+            return Err(ConfigError::Unfit(format!(
+                "{key} {value} asks for {what}; as in transformers, there is none"
+            )));
+        }
+    }
+    let shared = config.remove("proj_share_all_but_first");
+    let mut config: Config = config::read(&config, KEYS)?;
+    if shared == Some(Value::Bool(false)) && config.tie_projs.is_none() {
+        config.tie_projs = Some(Vec::new());
+    }
+    config.check()?;
+    Ok(config)
+}
 
-    /// Where Hugging Face keeps each weight.
-    pub fn hugging_face(&self) -> Vec<Entry> {
-        let mut table = self.tying(|vocabulary| vocabulary.hugging_face());
-        let mut layer = |ours: &str, theirs: &str, kept| {
-            let theirs = format!("transformer.layers.{{layer}}.{theirs}");
-            table.push(Entry::new(format!("layer/{ours}"), theirs, kept));
-        };
-        for (ours, theirs, inputs) in [
-            ("attention/qkv", "dec_attn.qkv_net", 1),
-            ("attention/r", "dec_attn.r_net", 1),
-            ("attention/o", "dec_attn.o_net", 2),
-            ("mlp/wi", "pos_ff.CoreNet.0", 1),
-            ("mlp/wo", "pos_ff.CoreNet.3", 1),
-        ] {
-            let (ours, theirs) = (format!("{ours}/kernel"), format!("{theirs}.weight"));
-            layer(&ours, &theirs, Kept::Linear { inputs });
-        }
-        for (ours, theirs) in [
-            ("attention/content_bias", "dec_attn.r_w_bias"),
-            ("attention/position_bias", "dec_attn.r_r_bias"),
-            ("attention/norm/scale", "dec_attn.layer_norm.weight"),
-            ("attention/norm/bias", "dec_attn.layer_norm.bias"),
-            ("mlp/wi/bias", "pos_ff.CoreNet.0.bias"),
-            ("mlp/wo/bias", "pos_ff.CoreNet.3.bias"),
-            ("mlp/norm/scale", "pos_ff.layer_norm.weight"),
-            ("mlp/norm/bias", "pos_ff.layer_norm.bias"),
-        ] {
-            layer(ours, theirs, Kept::Same);
-        }
-        for (ours, theirs) in [("content_bias", "r_w_bias"), ("position_bias", "r_r_bias")] {
-            let theirs = format!("transformer.{theirs}");
-            table.push(Entry::new(ours, theirs, Kept::Same));
-        }
-        table
+/// Where Hugging Face keeps each weight.
+pub(in crate::models) fn entries(config: &Config) -> Vec<Entry> {
+    let mut table = config.tying(|vocabulary| vocabulary.hugging_face());
+    let mut layer = |ours: &str, theirs: &str, kept| {
+        let theirs = format!("transformer.layers.{{layer}}.{theirs}");
+        table.push(Entry::new(format!("layer/{ours}"), theirs, kept));
+    };
+    for (ours, theirs, inputs) in [
+        ("attention/qkv", "dec_attn.qkv_net", 1),
+        ("attention/r", "dec_attn.r_net", 1),
+        ("attention/o", "dec_attn.o_net", 2),
+        ("mlp/wi", "pos_ff.CoreNet.0", 1),
+        ("mlp/wo", "pos_ff.CoreNet.3", 1),
+    ] {
+        let (ours, theirs) = (format!("{ours}/kernel"), format!("{theirs}.weight"));
+        layer(&ours, &theirs, Kept::Linear { inputs });
     }
+    for (ours, theirs) in [
+        ("attention/content_bias", "dec_attn.r_w_bias"),
+        ("attention/position_bias", "dec_attn.r_r_bias"),
+        ("attention/norm/scale", "dec_attn.layer_norm.weight"),
+        ("attention/norm/bias", "dec_attn.layer_norm.bias"),
+        ("mlp/wi/bias", "pos_ff.CoreNet.0.bias"),
+        ("mlp/wo/bias", "pos_ff.CoreNet.3.bias"),
+        ("mlp/norm/scale", "pos_ff.layer_norm.weight"),
+        ("mlp/norm/bias", "pos_ff.layer_norm.bias"),
+    ] {
+        layer(ours, theirs, Kept::Same);
+    }
+    for (ours, theirs) in [("content_bias", "r_w_bias"), ("position_bias", "r_r_bias")] {
+        let theirs = format!("transformer.{theirs}");
+        table.push(Entry::new(ours, theirs, Kept::Same));
+    }
+    table
 }
 
 #[cfg(test)]
@@ -165,16 +164,13 @@ mod tests {
             untie_r: false,
             ..Config::default()
         };
-        assert_eq!(Model::TransfoXl(prot_txl.clone()).parameters(), 409_253_918);
+        assert_eq!(Model::new(prot_txl.clone()).parameters(), 409_253_918);
         let prot_txl_bfd = Config {
             n_layer: 32,
             n_head: 14,
             d_head: 128,
             ..prot_txl
         };
-        assert_eq!(
-            Model::TransfoXl(prot_txl_bfd.clone()).parameters(),
-            562_365_982
-        );
+        assert_eq!(Model::new(prot_txl_bfd.clone()).parameters(), 562_365_982);
     }
 }

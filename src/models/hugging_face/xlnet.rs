@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::config::{self, ConfigError};
+use crate::models::Family;
 use crate::models::weights::{Entry, Kept};
 use crate::models::xlnet::Config;
 
@@ -41,83 +42,81 @@ const OTHER_HEADS: &[&str] = &[
     "end_n_top",
 ];
 
-impl Config {
-    /// The configuration in a Hugging Face `config.json`.
-    ///
-    /// # Errors
-    /// An unknown key, a value of the wrong kind, or sizes that do not go together.
-    pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
-        let mut config = config.clone();
-        for key in OTHER_HEADS {
-            config.remove(*key);
-        }
-        // Not given is 512, and null is none.
-        if config.get("mem_len") == Some(&Value::Null) {
-            config.insert("mem_len".into(), 0.into());
-        }
-        let d_head = config.remove("d_head").and_then(|size| size.as_u64());
-        let config: Config = config::read(&config, KEYS)?;
-        config.check()?;
-        match d_head {
-            Some(d_head) if d_head * config.n_head as u64 != config.d_model as u64 => {
-                Err(ConfigError::Unfit(format!(
-                    "d_head is {d_head}, and d_model {} / n_head {} is another",
-                    config.d_model, config.n_head
-                )))
-            }
-            _ => Ok(config),
-        }
+/// The configuration in a Hugging Face `config.json`.
+///
+/// # Errors
+/// An unknown key, a value of the wrong kind, or sizes that do not go together.
+pub(in crate::models) fn read(config: &Map<String, Value>) -> Result<Config, ConfigError> {
+    let mut config = config.clone();
+    for key in OTHER_HEADS {
+        config.remove(*key);
     }
+    // Not given is 512, and null is none.
+    if config.get("mem_len") == Some(&Value::Null) {
+        config.insert("mem_len".into(), 0.into());
+    }
+    let d_head = config.remove("d_head").and_then(|size| size.as_u64());
+    let config: Config = config::read(&config, KEYS)?;
+    config.check()?;
+    match d_head {
+        Some(d_head) if d_head * config.n_head as u64 != config.d_model as u64 => {
+            Err(ConfigError::Unfit(format!(
+                "d_head is {d_head}, and d_model {} / n_head {} is another",
+                config.d_model, config.n_head
+            )))
+        }
+        _ => Ok(config),
+    }
+}
 
-    /// Where Hugging Face keeps each weight.
-    pub fn hugging_face(&self) -> Vec<Entry> {
-        let whole = |ours: &str, theirs: &str, kept| Entry::new(ours, theirs, kept);
-        let mut table = vec![
-            whole(
-                "word_embedding/embedding",
-                "transformer.word_embedding.weight",
-                Kept::Same,
-            )
-            .also(["lm_loss.weight"]),
-            whole(
-                "mask_embedding",
-                "transformer.mask_emb",
-                Kept::Behind { ones: 2 },
-            ),
-            whole("lm_head/embedding", "lm_loss.weight", Kept::Same),
-            whole("lm_head/bias", "lm_loss.bias", Kept::Same),
-        ];
-        let mut layer = |ours: String, theirs: String, kept| {
-            let theirs = format!("transformer.layer.{{layer}}.{theirs}");
-            table.push(Entry::new(format!("layer/{ours}"), theirs, kept));
-        };
-        for name in ["q", "k", "v", "o", "r"] {
-            let ours = format!("attention/{name}/kernel");
-            layer(ours, format!("rel_attn.{name}"), Kept::Same);
-        }
-        for (ours, theirs) in [
-            ("content_bias", "r_w_bias"),
-            ("position_bias", "r_r_bias"),
-            ("segments/bias", "r_s_bias"),
-            ("segments/embedding", "seg_embed"),
-        ] {
-            let ours = format!("attention/{ours}");
-            layer(ours, format!("rel_attn.{theirs}"), Kept::Same);
-        }
-        for (ours, theirs) in [("attention", "rel_attn"), ("mlp", "ff")] {
-            for (ours_part, part) in [("scale", "weight"), ("bias", "bias")] {
-                let ours = format!("{ours}/norm/{ours_part}");
-                layer(ours, format!("{theirs}.layer_norm.{part}"), Kept::Same);
-            }
-        }
-        for (ours, theirs) in [("wi", "layer_1"), ("wo", "layer_2")] {
-            let (ours, theirs) = (format!("mlp/{ours}"), format!("ff.{theirs}"));
-            let kernel = Kept::Linear { inputs: 1 };
-            layer(format!("{ours}/kernel"), format!("{theirs}.weight"), kernel);
-            layer(format!("{ours}/bias"), format!("{theirs}.bias"), Kept::Same);
-        }
-        table
+/// Where Hugging Face keeps each weight.
+pub(in crate::models) fn entries() -> Vec<Entry> {
+    let whole = |ours: &str, theirs: &str, kept| Entry::new(ours, theirs, kept);
+    let mut table = vec![
+        whole(
+            "word_embedding/embedding",
+            "transformer.word_embedding.weight",
+            Kept::Same,
+        )
+        .also(["lm_loss.weight"]),
+        whole(
+            "mask_embedding",
+            "transformer.mask_emb",
+            Kept::Behind { ones: 2 },
+        ),
+        whole("lm_head/embedding", "lm_loss.weight", Kept::Same),
+        whole("lm_head/bias", "lm_loss.bias", Kept::Same),
+    ];
+    let mut layer = |ours: String, theirs: String, kept| {
+        let theirs = format!("transformer.layer.{{layer}}.{theirs}");
+        table.push(Entry::new(format!("layer/{ours}"), theirs, kept));
+    };
+    for name in ["q", "k", "v", "o", "r"] {
+        let ours = format!("attention/{name}/kernel");
+        layer(ours, format!("rel_attn.{name}"), Kept::Same);
     }
+    for (ours, theirs) in [
+        ("content_bias", "r_w_bias"),
+        ("position_bias", "r_r_bias"),
+        ("segments/bias", "r_s_bias"),
+        ("segments/embedding", "seg_embed"),
+    ] {
+        let ours = format!("attention/{ours}");
+        layer(ours, format!("rel_attn.{theirs}"), Kept::Same);
+    }
+    for (ours, theirs) in [("attention", "rel_attn"), ("mlp", "ff")] {
+        for (ours_part, part) in [("scale", "weight"), ("bias", "bias")] {
+            let ours = format!("{ours}/norm/{ours_part}");
+            layer(ours, format!("{theirs}.layer_norm.{part}"), Kept::Same);
+        }
+    }
+    for (ours, theirs) in [("wi", "layer_1"), ("wo", "layer_2")] {
+        let (ours, theirs) = (format!("mlp/{ours}"), format!("ff.{theirs}"));
+        let kernel = Kept::Linear { inputs: 1 };
+        layer(format!("{ours}/kernel"), format!("{theirs}.weight"), kernel);
+        layer(format!("{ours}/bias"), format!("{theirs}.bias"), Kept::Same);
+    }
+    table
 }
 
 #[cfg(test)]
@@ -170,6 +169,6 @@ mod tests {
             n_layer: 30,
             ..Config::default()
         };
-        assert_eq!(Model::Xlnet(prot_xlnet.clone()).parameters(), 409_413_669);
+        assert_eq!(Model::new(prot_xlnet.clone()).parameters(), 409_413_669);
     }
 }

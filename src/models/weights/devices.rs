@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{layer_shape, layers};
-use crate::graph::{Axis, Builder, DType, Graph, Role, Shape, Weight};
+use crate::graph::{Axis, Builder, DType, Role, Shape, Weight};
 use crate::hlo::{Layout, Port, lower};
 use crate::runtime::{self, DeviceArray, DeviceArrays, HostArray, Session};
 use crate::sharding::Rules;
@@ -107,13 +107,8 @@ fn compiled(session: &Session, weight: &Weight, builder: Builder) -> runtime::Re
     let name = weight.name.as_str();
     let invalid = |error: String| runtime::Error::Invalid(format!("`{name}`: {error}"));
     let graph = builder
-        .finish()
+        .compact()
         .map_err(|error| invalid(error.to_string()))?;
-    let graph = graph.compact();
-    let graph = Graph::check(graph).map_err(|errors| {
-        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        invalid(errors.join("\n"))
-    })?;
     let signature = session.signature();
     let sharding = |ports: &[Port], name: &str| {
         let port = ports.iter().find(|port| port.name == name);

@@ -14,14 +14,9 @@ use super::{Entry, dims, entry_of, layer_shape, layers};
 use crate::graph::Weight;
 use crate::runtime::{Element, HostArray};
 
-/// Tensors that say nothing: `position_ids` counts from 0, `inv_freq` follows from the model's size, and T5's first published
-/// files have a table of relative positions that cross-attention never used. They are passed over, as are tensors without
-/// elements, and not written back.
-const UNUSED: [&str; 3] = [
-    "position_ids",
-    "inv_freq",
-    "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
-];
+/// Tensors that say nothing, by the last parts of their names: `position_ids` counts from 0, and `inv_freq` follows from the
+/// model's size. They are passed over, as are tensors without elements, and not written back.
+const UNUSED: [&str; 2] = ["position_ids", "inv_freq"];
 
 /// A model's weights in a folder, all found, of their sizes and of types that are read.
 pub struct Import<'a> {
@@ -56,8 +51,7 @@ impl<'a> Import<'a> {
         let unused = |name: &str| {
             let last = name.rsplit('.').next();
             let info = folder.file(name).and_then(|file| file.info(name));
-            UNUSED.contains(&name)
-                || last.is_some_and(|last| UNUSED.contains(&last))
+            last.is_some_and(|last| UNUSED.contains(&last))
                 || info.is_some_and(|info| info.shape.contains(&0))
         };
         let dropped = |name: &str| {

@@ -1,6 +1,7 @@
 //! Loaded executables: compiled programs on a client's devices, and running them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::api::Plugin;
 use super::buffer::Buffer;
@@ -44,6 +45,10 @@ impl Client {
         LoadedExecutable::new(self.clone(), args.executable, &[])
     }
 }
+
+/// The number of the next launch in this process. The CPU plugin tells launches apart by it: two that ran at once without
+/// numbers would take part in each other's collectives, and XLA would end the process.
+static NEXT_LAUNCH: AtomicI32 = AtomicI32::new(1);
 
 /// A compiled program on a client's devices.
 pub struct LoadedExecutable {
@@ -142,6 +147,7 @@ impl LoadedExecutable {
         let plugin = self.client.inner.plugin;
         let keep: Vec<i64> = keep.iter().map(|&place| place as i64).collect();
         let options = ExecuteOptions {
+            launch_id: NEXT_LAUNCH.fetch_add(1, Ordering::Relaxed),
             non_donatable_input_indices: keep.as_ptr(),
             num_non_donatable_input_indices: keep.len(),
             ..ExecuteOptions::new()

@@ -90,12 +90,12 @@ fn an_executable_compiled_elsewhere_runs() {
         device_assignment: vec![3, 2, 1, 0],
         ..config(DEVICES)
     };
-    let executable = client.compile(&program.bytes(), &assigned).unwrap();
+    let executable = client.compile(program.bytes(), &assigned).unwrap();
     let session = Session::of(executable, &assigned, &program.signature).unwrap();
     assert_eq!(session.config().device_assignment, [3, 2, 1, 0]);
     doubled(&session);
 
-    let executable = client.compile(&program.bytes(), &assigned).unwrap();
+    let executable = client.compile(program.bytes(), &assigned).unwrap();
     let eight = twice("data=4,model=2").signature;
     assert_eq!(
         Session::of(executable, &assigned, &eight)
@@ -104,7 +104,7 @@ fn an_executable_compiled_elsewhere_runs() {
             .to_string(),
         "the mesh data=4,model=2 takes 8 devices, and this process runs the program on 4"
     );
-    let executable = client.compile(&program.bytes(), &assigned).unwrap();
+    let executable = client.compile(program.bytes(), &assigned).unwrap();
     let mut more = program.signature.clone();
     more.outputs.push(more.outputs[0].clone());
     assert_eq!(

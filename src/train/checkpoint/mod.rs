@@ -21,12 +21,15 @@ use serde::{Deserialize, Serialize};
 pub use read::Checkpoint;
 pub use write::{Sink, save, save_parts};
 
-use crate::models::Model;
 use crate::models::weights::FileError;
+use crate::models::{Families, Model};
 use crate::runtime;
 
 /// The version of the metadata that this program writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
+
+/// What a run calls its checkpoint, in the run's folder.
+pub const FILE: &str = "checkpoint.safetensors";
 
 /// The key of safetensors' metadata under which [`About`] stands, as JSON. It is one key because safetensors keeps its
 /// keys in no fixed order, and equal runs shall write equal files.
@@ -37,8 +40,11 @@ const KEY: &str = "ribosome";
 pub struct About {
     /// The version of this record.
     pub format: u32,
-    /// Steps done: the number of the step that comes next, counted from 0.
+    /// Steps done in its phase: the number of the step that comes next, counted from 0.
     pub steps_done: u64,
+    /// The phase of the recipe, from 1.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub phase: usize,
     /// The run's seed.
     pub seed: u32,
     /// The mesh that it ran on; it may go on on another.
@@ -51,6 +57,14 @@ pub struct About {
     pub recipe: String,
 }
 
+fn first() -> usize {
+    1
+}
+
+fn is_first(phase: &usize) -> bool {
+    *phase == 1
+}
+
 impl About {
     /// What a checkpoint of weights alone says: the `model` that they are of, before any step.
     pub fn of_weights(model: &Model) -> Self {
@@ -59,6 +73,7 @@ impl About {
         About {
             format: FORMAT,
             steps_done: 0,
+            phase: 1,
             seed: 0,
             mesh: String::new(),
             program: String::new(),
@@ -72,10 +87,16 @@ impl About {
         self.steps_done == 0 && self.program.is_empty()
     }
 
-    /// The model that the recipe names; none where it is another ribosome's.
-    pub fn model(&self) -> Option<Model> {
+    /// How many steps its phase has; `None` where the recipe is another ribosome's.
+    pub fn steps(&self) -> Option<u64> {
         let recipe: toml::Table = self.recipe.parse().ok()?;
-        recipe.get("model")?.clone().try_into().ok()
+        u64::try_from(recipe.get("steps")?.as_integer()?).ok()
+    }
+
+    /// The model that the recipe names; `None` where it is of none of the `families`.
+    pub fn model(&self, families: &Families) -> Option<Model> {
+        let recipe: toml::Table = self.recipe.parse().ok()?;
+        families.read("model", recipe.get("model")?.clone()).ok()
     }
 }
 

@@ -14,6 +14,7 @@ fn about() -> About {
     About {
         format: FORMAT,
         steps_done: 3,
+        phase: 2,
         seed: 7,
         mesh: "data=4,model=2".into(),
         program: "sha256:1".into(),

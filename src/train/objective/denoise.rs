@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Loss};
+use super::{Given, Loss, Task};
+use crate::data::{Dataset, DatasetError, Vocabulary, entropy};
 use crate::graph::{DType, Key, Tensor};
-use crate::models::{Context, t5};
+use crate::models::{Context, Model};
 
 /// ProtT5's denoising (Elnaggar et al. 2021; T5's `iid_15_r10s90_f`): single tokens are corrupted independently, most
 /// by one sentinel and some by a random token, and the whole original sequence is the target.
@@ -51,25 +52,44 @@ impl Denoise {
             noised.select(random.select(drawn, sentinel), tokens)
         })
     }
+}
 
-    /// The loss of restoring the given tokens: over all that is no padding.
-    pub(super) fn loss<'g>(
-        &self,
-        cx: Context<'g>,
-        model: &t5::Config,
-        given: Given<'_, 'g>,
-    ) -> Loss<'g> {
-        let tokens = given.tokens;
-        let corrupted = self.corrupt(tokens, given.key, model.vocab_size);
-        let counted = tokens.ne(tokens.constant(f64::from(model.pad_token_id)));
-        Loss::plain(model.loss(cx, corrupted, tokens, counted))
+impl Task for Denoise {
+    fn name() -> &'static str {
+        "denoise"
     }
 
-    /// The ids that noise puts in (of random ones the first), and where they come from.
-    pub(super) fn noise_ids(&self) -> [(&'static str, i32); 2] {
-        [
+    fn trains(&self) -> &'static str {
+        "models of sequences to sequences, such as t5"
+    }
+
+    /// The loss of restoring the given tokens: over all that is no padding.
+    fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>> {
+        let network = model.sequence_to_sequence()?;
+        let tokens = given.tokens;
+        let corrupted = self.corrupt(tokens, given.key, model.vocab_size());
+        let counted = tokens.ne(tokens.constant(f64::from(network.pad())));
+        Some(Loss::plain(network.loss(cx, corrupted, tokens, counted)))
+    }
+
+    fn readings(&self) -> usize {
+        2
+    }
+
+    /// Of random ids the first.
+    fn noise_ids(&self, _: &Vocabulary) -> Vec<(&'static str, i32)> {
+        vec![
             ("objective.sentinel", self.sentinel),
             ("objective.first_random", self.first_random),
         ]
+    }
+
+    fn constant_guess(
+        &self,
+        _: &Model,
+        data: &Dataset,
+        length: usize,
+    ) -> Result<f64, DatasetError> {
+        Ok(entropy(&data.frequencies(length, |_| true)?))
     }
 }

@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::sentence_order::pairs;
-use super::{Given, Loss};
-use crate::data::{Rows, Vocabulary};
+use super::{Given, Loss, Task};
+use crate::data::{Dataset, DatasetError, Rows, Vocabulary, entropy};
 use crate::graph::{DType, Key, Tensor};
 use crate::models::layers::{causal, cross_entropy};
 use crate::models::tokens::Tokens;
@@ -38,8 +38,8 @@ pub struct MaskedLm {
     pub draw: Draw,
     /// Whether rows hold several proteins, each seeing itself alone, with positions that start anew (ProteinLM).
     pub packed: bool,
-    /// Whether rows are a protein's two halves, in either order, and the model's sentence head learns which (ALBERT); off in
-    /// the published runs.
+    /// Whether rows are a protein's two halves, in either order, and the model's sentence head learns which (ALBERT's objective;
+    /// whether ProtAlbert was trained with it is not known).
     pub sentence_order: bool,
 }
 
@@ -57,14 +57,6 @@ impl Default for MaskedLm {
 }
 
 impl MaskedLm {
-    /// How proteins lie in the rows.
-    pub(super) fn rows(&self) -> Rows {
-        match self.packed {
-            true => Rows::Packed,
-            false => Rows::Padded,
-        }
-    }
-
     /// `tokens` (`s32[batch, length]`) with noise by `key`, and which of them were chosen.
     pub fn corrupt<'g>(
         &self,
@@ -101,14 +93,25 @@ impl MaskedLm {
             }
         }
     }
+}
 
-    /// The loss of saying what the chosen tokens were; none for a model that is no masked language model.
-    pub(super) fn loss<'g>(
-        &self,
-        cx: Context<'g>,
-        model: &Model,
-        given: Given<'_, 'g>,
-    ) -> Option<Loss<'g>> {
+impl Task for MaskedLm {
+    fn name() -> &'static str {
+        "masked-lm"
+    }
+
+    fn trains(&self) -> &'static str {
+        match self.sentence_order {
+            true => {
+                "(with sentence_order = true) bert and albert with model.sentence_head = true, in rows that are not packed"
+            }
+            false => "masked language models, such as bert, albert and megatron",
+        }
+    }
+
+    /// The loss of saying what the chosen tokens were.
+    fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>> {
+        let model = model.masked_language_model()?;
         let Given {
             tokens, vocabulary, ..
         } = given;
@@ -126,11 +129,13 @@ impl MaskedLm {
             },
         };
         let Some(pairs) = pairs else {
-            let logits = model.masked_logits(cx, rows)?;
+            let logits = model.logits(cx, rows);
             let sums = (cx.builder).scope("loss", || cross_entropy(logits, tokens, chosen));
             return Some(Loss::plain(sums));
         };
-        let (logits, order) = model.masked_and_sentence_logits(cx, rows)?;
+        let encoded = model.encode(cx, rows, false).last;
+        let order = model.sentence_logits(cx, encoded)?;
+        let logits = model.token_logits(cx, encoded);
         cx.builder.scope("loss", || {
             let (masked, places) = cross_entropy(logits, tokens, chosen);
             let order = order.rename("classes", "vocab");
@@ -143,6 +148,28 @@ impl MaskedLm {
                 parts: vec![("masked", masked, places), ("order", order, rows)],
                 memory: None,
             })
+        })
+    }
+
+    fn rows(&self, _: &Model, _: usize) -> Rows {
+        match self.packed {
+            true => Rows::Packed,
+            false => Rows::Padded,
+        }
+    }
+
+    /// Which of two orders a row has is a guess of one in two.
+    fn constant_guess(
+        &self,
+        _: &Model,
+        data: &Dataset,
+        length: usize,
+    ) -> Result<f64, DatasetError> {
+        let residues = data.vocabulary().residue_ids();
+        let guess = entropy(&data.frequencies(length, |id| residues.contains(&id))?);
+        Ok(match self.sentence_order {
+            true => guess + std::f64::consts::LN_2,
+            false => guess,
         })
     }
 }
@@ -184,4 +211,69 @@ fn packed<'g>(
             ..Tokens::new(ids)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::vocabularies::PROTEIN_LM;
+    use crate::graph::{Builder, Policy, Role, Shape};
+    use crate::hlo::{Layout, lower};
+    use crate::runtime::{Client, CompileConfig, HostArray, Platform, Purpose, Session, open};
+    use crate::sharding::{Mesh, Rules};
+
+    /// Mask and positions of packed rows, against what one reads off the rows.
+    #[test]
+    fn proteins_of_a_row_see_themselves_and_count_from_their_start() {
+        let rows = [
+            [2, 6, 8, 2, 9, 2, 10, 11],   // proteins of 3, 2 and 3 tokens
+            [2, 6, 2, 8, 30, 7, 0, 0],    // of 2 and 4, and padding
+            [2, 6, 8, 9, 10, 11, 12, 13], // one that fills its row
+        ];
+        let shape = Shape::new(DType::S32, [("batch", 3), ("length", 8)]);
+        let builder = Builder::new();
+        let tokens = builder.input("tokens", Role::Batch, shape.clone());
+        // What the model reads is masked through and through; who sees whom is a matter of the clean tokens.
+        let masked = tokens.constant(f64::from(PROTEIN_LM.mask)) + tokens * 0.0;
+        let cx = Context::new(&builder, Policy::F32);
+        let found = packed(cx, masked, tokens, &PROTEIN_LM);
+        builder.output("mask", found.mask.unwrap().cast(DType::S32));
+        builder.output("positions", found.positions.unwrap());
+        builder.output("ids", found.ids);
+        let graph = builder.compact().unwrap();
+        let (mesh, rules) = (&Mesh::parse("data=1,model=1").unwrap(), &Rules::standard());
+        let program = lower(&graph, "packed", Layout { mesh, rules }).unwrap();
+        let client = Client::cpu(open(Platform::Cpu, Purpose::Run).unwrap(), 1).unwrap();
+        let session =
+            Session::new(&client, &program, &CompileConfig::for_virtual_devices(1)).unwrap();
+        let tokens = HostArray::from_values(shape, rows.as_flattened()).unwrap();
+        let outputs = session.evaluate(&[("tokens".to_string(), tokens)].into());
+        let outputs = outputs.unwrap();
+        let values = |name: &str| outputs[name].values::<i32>().unwrap();
+
+        assert_eq!(values("ids"), [PROTEIN_LM.mask; 24]);
+        let positions = [
+            [0, 1, 2, 0, 1, 0, 1, 2],
+            [0, 1, 0, 1, 2, 3, 4, 5],
+            [0, 1, 2, 3, 4, 5, 6, 7],
+        ];
+        assert_eq!(values("positions"), positions.as_flattened());
+        // A line for each position, a column for each one that it sees. Padding, which no position sees, is not predicted.
+        let mask = [
+            "11100000", "11100000", "11100000", "00011000", "00011000", "00000111", "00000111",
+            "00000111", //
+            "11000000", "11000000", "00111100", "00111100", "00111100", "00111100", "00111100",
+            "00111100", //
+            "11111111", "11111111", "11111111", "11111111", "11111111", "11111111", "11111111",
+            "11111111",
+        ];
+        let seen = |line: &str| {
+            line.bytes()
+                .map(|c| i32::from(c - b'0'))
+                .collect::<Vec<_>>()
+        };
+        let mask: Vec<i32> = mask.into_iter().flat_map(seen).collect();
+        assert_eq!(values("mask"), mask);
+        assert_eq!(outputs["mask"].shape().dims(), [3, 8, 8]);
+    }
 }

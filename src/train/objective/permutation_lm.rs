@@ -6,11 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Loss};
-use crate::data::{Rows, Spans, Vocabulary};
+use super::{Given, Loss, Task};
+use crate::data::{Dataset, DatasetError, Rows, Spans, Vocabulary, entropy};
 use crate::graph::{Axis, DType, Key, Shape, Tensor};
 use crate::models::layers::cross_entropy;
-use crate::models::{Context, xlnet};
+use crate::models::{Context, Model, xlnet};
 
 /// The settings; defaults are those of the official example command for the large model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,11 +26,6 @@ pub struct PermutationLm {
     pub longest: usize,
     /// Positions are put into a random order in blocks of so many.
     pub block: usize,
-    /// A row is so many tokens further in the next step; the rest is read again. 0 for the whole row. The model
-    /// remembers these tokens (`reuse_len`).
-    pub reuse: usize,
-    /// Whether half of the rows run backwards (`bi_data`).
-    pub both_ways: bool,
 }
 
 impl Default for PermutationLm {
@@ -41,46 +36,72 @@ impl Default for PermutationLm {
             mask_beta: 1,
             longest: 5,
             block: 256,
-            reuse: 256,
-            both_ways: true,
         }
     }
 }
 
 impl PermutationLm {
-    /// How predicted tokens are drawn.
-    pub(super) fn spans(&self) -> Spans {
-        Spans {
-            predictions: self.predictions,
-            alpha: self.mask_alpha,
-            beta: self.mask_beta,
-            longest: self.longest,
-        }
+    /// Which positions `keys` each position `length` cannot see: `pred[batch, length, keys]`. The first `reused` tokens of a row
+    /// are those that the next step remembers.
+    ///
+    /// Among tokens of one part of the row (the reused part, the rest): what is predicted or no residue is hidden from all
+    /// that stand before it in the order, and what is predicted also from itself. Tokens that are neither come first
+    /// and see only each other. The reused part sees nothing of the rest, and the rest all of it.
+    pub fn hidden<'g>(
+        &self,
+        tokens: Tensor<'g>,
+        predicted: Tensor<'g>,
+        reused: usize,
+        key: Key<'g>,
+        vocabulary: &Vocabulary,
+    ) -> Tensor<'g> {
+        let builder = tokens.builder();
+        builder.scope("permutation", || {
+            let (axes, length) = (tokens.shape().axes, tokens.size("length"));
+            let all = [axes.clone(), vec![Axis::new("keys", length)]].concat();
+            let around = vocabulary.prefix.iter().chain(vocabulary.suffix.iter());
+            let no = tokens.lt(tokens.constant(f64::from(i32::MIN)));
+            let special = around.fold(no, |so_far, id| {
+                so_far.or(tokens.eq(tokens.constant(f64::from(*id))))
+            });
+            let ordered = predicted.or(special);
+            let target = ordered.and(special.not());
+
+            let place = builder.iota("length", Shape::new(DType::S32, axes.clone()));
+            let later = place.ge(place.constant(reused as f64));
+            // Blocks are counted from the start of their part.
+            let within = later.select(place - reused as f64, place);
+            let block = (within.cast(DType::F32) / self.block.max(1) as f64).floor();
+            let rank = block + key.stream("order").uniform(&axes);
+            let rank = ordered.select(rank, rank.constant(-1.0));
+
+            let row = |tensor: Tensor<'g>| tensor.broadcast(all.clone());
+            let column =
+                |tensor: Tensor<'g>| tensor.rename("length", "keys").broadcast(all.clone());
+            let before = row(rank)
+                .lt(column(rank))
+                .or(row(target).and(row(rank).le(column(rank))));
+            let same_part = row(later)
+                .cast(DType::S32)
+                .eq(column(later).cast(DType::S32));
+            let next_part = column(later).and(row(later).not());
+            next_part.or(same_part.and(before).and(column(ordered)))
+        })
+    }
+}
+
+impl Task for PermutationLm {
+    fn name() -> &'static str {
+        "permutation-lm"
     }
 
-    /// How proteins lie in rows of `length` tokens.
-    pub(super) fn rows(&self, length: usize) -> Rows {
-        Rows::Running {
-            stride: self.reused(length),
-            both_ways: self.both_ways,
-        }
-    }
-
-    /// How many tokens at the start of a row are in the model's memory in the next step.
-    fn reused(&self, length: usize) -> usize {
-        match self.reuse {
-            0 => length,
-            reuse => reuse.min(length),
-        }
+    fn trains(&self) -> &'static str {
+        "xlnet"
     }
 
     /// The loss of predicting the given positions.
-    pub(super) fn loss<'g>(
-        &self,
-        cx: Context<'g>,
-        model: &xlnet::Config,
-        given: Given<'_, 'g>,
-    ) -> Option<Loss<'g>> {
+    fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>> {
+        let model: &xlnet::Config = model.config()?;
         let (tokens, targets) = (given.tokens, given.targets?);
         let length = tokens.size("length");
         // No position is -1, so that a missing target maps to nothing.
@@ -88,7 +109,8 @@ impl PermutationLm {
         let predicted = mapping
             .sum(["predictions"])
             .gt(cx.builder.constant(0.5, DType::F32));
-        let hidden = self.hidden(tokens, predicted, given.key, given.vocabulary);
+        let reused = model.reused(length);
+        let hidden = self.hidden(tokens, predicted, reused, given.key, given.vocabulary);
         let input = xlnet::Input {
             ids: tokens,
             // One part: its weights are in the model as published, without a gradient, as a softmax takes away what all keys share.
@@ -115,50 +137,29 @@ impl PermutationLm {
         })
     }
 
-    /// Which positions `keys` each position `length` cannot see: `pred[batch, length, keys]`.
-    ///
-    /// Among tokens of one part of the row (the reused part, the rest): what is predicted or no residue is hidden from all
-    /// that stand before it in the order, and what is predicted also from itself. Tokens that are neither come first
-    /// and see only each other. The reused part sees nothing of the rest, and the rest all of it.
-    pub fn hidden<'g>(
-        &self,
-        tokens: Tensor<'g>,
-        predicted: Tensor<'g>,
-        key: Key<'g>,
-        vocabulary: &Vocabulary,
-    ) -> Tensor<'g> {
-        let builder = tokens.builder();
-        builder.scope("permutation", || {
-            let (axes, length) = (tokens.shape().axes, tokens.size("length"));
-            let all = [axes.clone(), vec![Axis::new("keys", length)]].concat();
-            let around = vocabulary.prefix.iter().chain(vocabulary.suffix.iter());
-            let no = tokens.lt(tokens.constant(f64::from(i32::MIN)));
-            let special = around.fold(no, |so_far, id| {
-                so_far.or(tokens.eq(tokens.constant(f64::from(*id))))
-            });
-            let ordered = predicted.or(special);
-            let target = ordered.and(special.not());
+    fn rows(&self, model: &Model, length: usize) -> Rows {
+        match model.config::<xlnet::Config>() {
+            Some(config) => Rows::Running {
+                stride: config.reused(length),
+                both_ways: config.bi_data,
+            },
+            None => Rows::Padded,
+        }
+    }
 
-            let reused = self.reused(length);
-            let place = builder.iota("length", Shape::new(DType::S32, axes.clone()));
-            let later = place.ge(place.constant(reused as f64));
-            // Blocks are counted from the start of their part.
-            let within = later.select(place - reused as f64, place);
-            let block = (within.cast(DType::F32) / self.block.max(1) as f64).floor();
-            let rank = block + key.stream("order").uniform(&axes);
-            let rank = ordered.select(rank, rank.constant(-1.0));
-
-            let row = |tensor: Tensor<'g>| tensor.broadcast(all.clone());
-            let column =
-                |tensor: Tensor<'g>| tensor.rename("length", "keys").broadcast(all.clone());
-            let before = row(rank)
-                .lt(column(rank))
-                .or(row(target).and(row(rank).le(column(rank))));
-            let same_part = row(later)
-                .cast(DType::S32)
-                .eq(column(later).cast(DType::S32));
-            let next_part = column(later).and(row(later).not());
-            next_part.or(same_part.and(before).and(column(ordered)))
+    fn spans(&self) -> Option<Spans> {
+        Some(Spans {
+            predictions: self.predictions,
+            alpha: self.mask_alpha,
+            beta: self.mask_beta,
+            longest: self.longest,
         })
+    }
+
+    fn constant_guess(&self, _: &Model, data: &Dataset, _: usize) -> Result<f64, DatasetError> {
+        let residues = data.vocabulary().residue_ids();
+        Ok(entropy(
+            &data.frequencies(usize::MAX, |id| residues.contains(&id))?,
+        ))
     }
 }

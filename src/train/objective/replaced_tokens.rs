@@ -5,11 +5,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::masked_lm::MaskedLm;
-use super::{Given, Loss};
+use super::{Given, Loss, Task};
+use crate::data::{Dataset, DatasetError, entropy};
 use crate::graph::{DType, Key, Shape, Tensor};
 use crate::models::layers::{binary_cross_entropy, cross_entropy};
 use crate::models::tokens::Tokens;
-use crate::models::{Context, electra};
+use crate::models::{Context, Model, electra};
 
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,14 +44,20 @@ impl ReplacedTokens {
             ..MaskedLm::default()
         }
     }
+}
+
+impl Task for ReplacedTokens {
+    fn name() -> &'static str {
+        "replaced-tokens"
+    }
+
+    fn trains(&self) -> &'static str {
+        "electra"
+    }
 
     /// The generator's loss and the discriminator's, by the model's weight.
-    pub(super) fn loss<'g>(
-        &self,
-        cx: Context<'g>,
-        model: &electra::Config,
-        given: Given<'_, 'g>,
-    ) -> Loss<'g> {
+    fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>> {
+        let model: &electra::Config = model.config()?;
         let Given {
             tokens,
             vocabulary,
@@ -80,7 +87,7 @@ impl ReplacedTokens {
                 ..rows
             },
         );
-        cx.builder.scope("loss", || {
+        Some(cx.builder.scope("loss", || {
             let real = tokens.ne(tokens.constant(f64::from(vocabulary.pad)));
             let (discriminator, all) = binary_cross_entropy(scores, replaced, real);
             // As a sum over the generator's places, so that dividing by their number gives the sum of both means.
@@ -94,7 +101,31 @@ impl ReplacedTokens {
                 ],
                 memory: None,
             }
-        })
+        }))
+    }
+
+    fn readings(&self) -> usize {
+        2
+    }
+
+    /// A generator that guesses so is wrong unless two draws agree, where it guesses at all.
+    fn constant_guess(
+        &self,
+        model: &Model,
+        data: &Dataset,
+        length: usize,
+    ) -> Result<f64, DatasetError> {
+        let residues = data.vocabulary().residue_ids();
+        let frequencies = data.frequencies(length, |id| residues.contains(&id))?;
+        let guess = entropy(&frequencies);
+        let Some(model) = model.config::<electra::Config>() else {
+            return Ok(guess);
+        };
+        let all = data.frequencies(length, |_| true)?;
+        let maskable: f64 = residues.map(|id| all[id as usize]).sum();
+        let agree: f64 = frequencies.iter().map(|p| p * p).sum();
+        let rate = maskable * self.probability * (1.0 - agree);
+        Ok(guess + model.discriminator_weight * entropy(&[rate, 1.0 - rate]))
     }
 }
 

@@ -1,5 +1,6 @@
 //! ALBERT's sentence-order prediction (Lan et al. 2020) for proteins: a protein's two halves as `[CLS] A [SEP] B [SEP]`, in
-//! half of the rows the other way round, and the model has to say which. Off in the published runs as far as is known.
+//! half of the rows the other way round, and the model has to say which. Whether ProtAlbert was trained with it is not known: its
+//! checkpoint has the head, and its recipe leaves the objective off.
 
 use crate::data::Vocabulary;
 use crate::graph::{DType, Key, Shape, Tensor};

@@ -1,0 +1,222 @@
+//! ESM-2 (Lin et al. 2023): pre-norm blocks with rotary positions, trained to restore masked residues. Reference: `EsmForMaskedLM`
+//! of Hugging Face transformers; the keys of [`Config`] are those of its `config.json`.
+
+use std::borrow::Cow::Borrowed as B;
+
+use ribosome::data::Vocabulary;
+use ribosome::graph::Tensor;
+use ribosome::models::embeddings::Embeddings;
+use ribosome::models::encoder::{Encoded, Encoder, Norm};
+use ribosome::models::heads::MaskedHead;
+use ribosome::models::hugging_face::config::{self, ConfigError};
+use ribosome::models::hugging_face::encoder::{self as names, BERT_LAYER, LayerNames};
+use ribosome::models::layers::Activation;
+use ribosome::models::tokens::Tokens;
+use ribosome::models::weights::{Entry, Kept};
+use ribosome::models::{Context, Family, MaskedLanguageModel};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// The sizes and switches of a model; those of ESM-2 650M where nothing is said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    vocab_size: usize,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    intermediate_size: usize,
+    /// The function of the feed-forward layers; a gated one (`gated-gelu`, `gated-silu`) multiplies two projections.
+    hidden_act: Activation,
+    hidden_dropout_prob: f64,
+    attention_probs_dropout_prob: f64,
+    initializer_range: f64,
+    layer_norm_eps: f64,
+    pad_token_id: i32,
+    mask_token_id: i32,
+    /// Whether masks are zeros and all else is scaled up for it.
+    token_dropout: bool,
+    tie_word_embeddings: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            vocab_size: 33,
+            hidden_size: 1280,
+            num_hidden_layers: 33,
+            num_attention_heads: 20,
+            intermediate_size: 5120,
+            hidden_act: Activation::Gelu,
+            hidden_dropout_prob: 0.0,
+            attention_probs_dropout_prob: 0.0,
+            initializer_range: 0.02,
+            layer_norm_eps: 1e-5,
+            pad_token_id: 1,
+            mask_token_id: 32,
+            token_dropout: true,
+            tie_word_embeddings: true,
+        }
+    }
+}
+
+/// The share of masks that the model is trained with: 80 % of 15 %.
+const TRAINED_MASKS: f64 = 0.15 * 0.8;
+
+impl Config {
+    fn embeddings(&self) -> Embeddings {
+        Embeddings {
+            scope: "embeddings",
+            axis: "embed",
+            size: self.hidden_size,
+            vocab: self.vocab_size,
+            positions: 0,
+            types: 0,
+            pad: self.pad_token_id,
+            norm: None,
+            init: self.initializer_range,
+        }
+    }
+
+    fn encoder(&self) -> Encoder {
+        Encoder {
+            layers: self.num_hidden_layers,
+            hidden: self.hidden_size,
+            heads: self.num_attention_heads,
+            mlp: self.intermediate_size,
+            activation: self.hidden_act,
+            rotary: Some(10_000.0),
+            norm: Norm::Before,
+            epsilon: self.layer_norm_eps,
+            dropout: self.hidden_dropout_prob,
+            attention_dropout: self.attention_probs_dropout_prob,
+            init: self.initializer_range,
+            output_init: self.initializer_range,
+        }
+    }
+
+    /// The embeddings `[batch, length, embed]` of `tokens`: zeros where there is padding and, with token dropout, a mask; the
+    /// rest is then scaled by how many masks a row of the training has and how many this one.
+    fn embed<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+        let (ids, exact) = (tokens.ids, cx.policy.exact());
+        let count = |which: Tensor<'g>| which.cast(exact).sum(["length"]);
+        let embedded = self.embeddings().embed(cx, tokens);
+        let real = ids.ne(ids.constant(f64::from(self.pad_token_id)));
+        let masked = ids.eq(ids.constant(f64::from(self.mask_token_id)));
+        let scale = match self.token_dropout {
+            false => real.cast(exact),
+            true => {
+                let kept = real.and(masked.not()).cast(exact);
+                kept * (1.0 - TRAINED_MASKS) / (-(count(masked) / count(real)) + 1.0)
+            }
+        };
+        (embedded * scale.cast(cx.policy.compute())).pin_residual()
+    }
+}
+
+impl Family for Config {
+    fn name() -> &'static str {
+        "esm"
+    }
+
+    fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let mut config = config.clone();
+        let only = [
+            ("position_embedding_type", json!("rotary")),
+            ("emb_layer_norm_before", json!(false)),
+            ("is_folding_model", json!(false)),
+        ];
+        config::take_only(&mut config, &only)?;
+        // What positions would be without rotary ones, and what is around the model.
+        for key in ["max_position_embeddings", "esmfold_config", "vocab_list"] {
+            config.remove(key);
+        }
+        config::read_with_defaults(&config)
+    }
+
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
+        let mut object = config::write(self, model_type, "EsmForMaskedLM")?;
+        object.insert("position_embedding_type".into(), "rotary".into());
+        Ok(object)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.encoder().check()
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn masked_language_model(&self) -> Option<&dyn MaskedLanguageModel> {
+        Some(self)
+    }
+
+    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
+        self.logits(cx, Tokens::new(ids));
+    }
+
+    fn hugging_face(&self) -> Vec<Entry> {
+        let decoder = "lm_head.decoder.weight";
+        let head = [
+            "lm_head.dense",
+            "lm_head.layer_norm",
+            decoder,
+            "lm_head.bias",
+        ];
+        let layer = LayerNames {
+            attention_norm: "attention.LayerNorm",
+            mlp_norm: "LayerNorm",
+            ..BERT_LAYER
+        };
+        let word = "esm.embeddings.word_embeddings.weight";
+        let word = Entry::new("embeddings/word/embedding", word, Kept::Same).also([decoder]);
+        [
+            vec![word],
+            names::layer("encoder/layer", "esm.encoder.layer.{layer}", &layer),
+            names::norm("encoder/final_norm", "esm.encoder.emb_layer_norm_after"),
+            names::masked_head("masked_lm", head),
+        ]
+        .concat()
+    }
+
+    fn unused(&self) -> &'static [&'static str] {
+        &["esm.contact_head.", "esm.embeddings.position_embeddings."]
+    }
+}
+
+impl MaskedLanguageModel for Config {
+    fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+        let embedded = self.embed(cx, tokens);
+        self.encoder().stack(cx, embedded, tokens.mask, inputs)
+    }
+
+    fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+        let head = MaskedHead {
+            embeddings: self.embeddings(),
+            tied: self.tie_word_embeddings,
+            activation: Activation::Gelu,
+            epsilon: self.layer_norm_eps,
+            init: self.initializer_range,
+        };
+        head.logits(cx, encoded)
+    }
+}
+
+/// ESM-2's 33 tokens: `<cls>` protein `<eos>`. Its `<null_1>` and `<mask>`, which stand last, are called `<extra_id_1>` and
+/// `<extra_id_0>` here; `.` and `-` never come out of a protein.
+pub fn vocabulary() -> Vocabulary {
+    Vocabulary {
+        name: B("esm2"),
+        specials: B(&[B("<cls>"), B("<pad>"), B("<eos>"), B("<unk>")]),
+        residues: B(b"LAGVSERTIDPKQNFYMHWCXBUZO.-"),
+        extra_ids: 2,
+        replaced: B(&[(b'.', 3), (b'-', 3)]),
+        prefix: B(&[0]),
+        suffix: B(&[2]),
+        pad: 1,
+        pads_left: false,
+        unknown: 3,
+        mask: 32,
+    }
+}

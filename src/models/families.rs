@@ -1,0 +1,90 @@
+//! The families that are known: by their names in recipes and by Hugging Face's.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::family::Family;
+use super::hugging_face::ConfigError;
+use super::model::Model;
+use super::named::Named;
+use super::{albert, bert, electra, megatron, t5, transfo_xl, xlnet};
+
+/// What models are looked up in.
+#[derive(Clone, Debug)]
+pub struct Families {
+    named: Named<Model>,
+    hugging_face: Vec<(&'static str, FromHuggingFace)>,
+}
+
+/// Reads a `config.json`, given what tells whether the folder has a tensor.
+type FromHuggingFace = fn(&Map<String, Value>, HasTensor) -> Result<Model, ConfigError>;
+
+/// Whether a folder has the tensor of a name.
+pub type HasTensor<'a> = &'a dyn Fn(&str) -> bool;
+
+impl Families {
+    /// The seven families of ribosome's own.
+    pub fn standard() -> Self {
+        let none = Families {
+            named: Named::new("family"),
+            hugging_face: Vec::new(),
+        };
+        none.with::<t5::Config>()
+            .with::<bert::Config>()
+            .with::<albert::Config>()
+            .with::<electra::Config>()
+            .with::<megatron::Config>()
+            .with::<xlnet::Config>()
+            .with::<transfo_xl::Config>()
+    }
+
+    /// The same with the family `F` too, or with it in the place of another of its name.
+    pub fn with<F: Family + DeserializeOwned>(mut self) -> Self {
+        self.named = self.named.with::<F>(F::name());
+        self.hugging_face
+            .retain(|(known, _)| *known != F::model_type());
+        self.hugging_face.push((F::model_type(), |config, has| {
+            let mut config = F::from_hugging_face(config)?;
+            config.look_at_tensors(has);
+            Ok(Model::new(config))
+        }));
+        self
+    }
+
+    /// The families' names.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.named.names()
+    }
+
+    /// The model that a recipe's table `value` describes, which stands below the key `below` there.
+    ///
+    /// # Errors
+    /// No family, an unknown one, an unknown key, or a value of the wrong kind.
+    pub fn read(&self, below: &str, value: toml::Value) -> Result<Model, toml::de::Error> {
+        self.named.read(below, value)
+    }
+
+    /// The model that a Hugging Face `config.json` describes; `has` says which tensors come with it.
+    ///
+    /// # Errors
+    /// A kind of model that no family is of, or what its family says.
+    pub fn from_hugging_face(
+        &self,
+        config: &Map<String, Value>,
+        has: HasTensor,
+    ) -> Result<Model, ConfigError> {
+        let kind = config.get("model_type").and_then(Value::as_str);
+        let kind = kind.unwrap_or_default();
+        match self.hugging_face.iter().find(|(known, _)| *known == kind) {
+            Some((_, read)) => read(config, has),
+            None => {
+                let mut known: Vec<_> = self.hugging_face.iter().map(|(known, _)| *known).collect();
+                known.sort_unstable();
+                Err(ConfigError::UnknownModel {
+                    kind: kind.to_string(),
+                    known: known.join(", "),
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What a family of models is: the trait that its configuration implements, and what a model may be asked for by
+//! objectives (a capability each). Everything that trains, converts or verifies models goes through these traits, so a
+//! family of another crate does all that ours do.
+
+use serde_json::{Map, Value};
+
+use super::configuration::Configuration;
+use super::context::Context;
+use super::encoder::Encoded;
+use super::hugging_face::{ConfigError, NetworkFiles};
+use super::tokens::Tokens;
+use super::weights::Entry;
+use crate::graph::{DType, Shape, Tensor};
+
+/// A family of models, implemented by its configuration: `config.json`'s keys, as a struct that derives `Clone`, `Debug`,
+/// `PartialEq`, `Serialize` and `Deserialize`.
+///
+/// A family that is a masked language model is complete with the methods that have no default and
+/// [`Family::masked_language_model`].
+pub trait Family: Configuration {
+    /// The family's name, as recipes spell it in `family = "..."`.
+    fn name() -> &'static str
+    where
+        Self: Sized;
+
+    /// What `config.json` calls it in `model_type`.
+    fn model_type() -> &'static str
+    where
+        Self: Sized,
+    {
+        Self::name()
+    }
+
+    /// The configuration in a Hugging Face `config.json`; see [`super::hugging_face::config`] for reading one.
+    ///
+    /// # Errors
+    /// An unknown key, a value of the wrong kind, or values that do not fit one another.
+    fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError>
+    where
+        Self: Sized;
+
+    /// Rows of the embedding.
+    fn vocab_size(&self) -> usize;
+
+    /// Records the whole model on `ids` (`s32[batch, length]`), so that every weight is declared.
+    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>);
+
+    /// Where Hugging Face keeps each weight.
+    fn hugging_face(&self) -> Vec<Entry>;
+
+    /// Refuses sizes and switches that do not go together.
+    ///
+    /// # Errors
+    /// What does not, by the configuration's keys.
+    fn check(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
+    /// The longest row that the model has positions for; `None` where positions have no end.
+    fn positions(&self) -> Option<usize> {
+        None
+    }
+
+    /// What the model remembers of the batches before, for `batch` rows: `[layers, batch, memory, embed]`.
+    fn memory(&self, batch: usize, dtype: DType) -> Option<Shape> {
+        let _ = (batch, dtype);
+        None
+    }
+
+    /// The keys that say how many layers there are, which `--set model.layers=N` sets.
+    fn layer_keys(&self) -> &'static [&'static str] {
+        &["num_hidden_layers"]
+    }
+
+    /// The model as a masked language model, if it is one.
+    fn masked_language_model(&self) -> Option<&dyn MaskedLanguageModel> {
+        None
+    }
+
+    /// The model as one of sequences to sequences, if it is one.
+    fn sequence_to_sequence(&self) -> Option<&dyn SequenceToSequence> {
+        None
+    }
+
+    /// The model as one that predicts the next token, if it does.
+    fn causal_language_model(&self) -> Option<&dyn CausalLanguageModel> {
+        None
+    }
+
+    /// Tensors of Hugging Face's files that the model does not use, by the starts of their names.
+    fn unused(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Sets what only a Hugging Face folder's tensors tell: `has` says whether a tensor is there. `config.json` may not say
+    /// which heads a file has.
+    fn look_at_tensors(&mut self, has: &dyn Fn(&str) -> bool)
+    where
+        Self: Sized,
+    {
+        let _ = has;
+    }
+
+    /// The folders that Hugging Face keeps the model in; one, unless the family is several of its models.
+    ///
+    /// # Errors
+    /// A configuration that JSON does not hold.
+    fn networks(&self, model_type: &str) -> Result<Vec<NetworkFiles>, ConfigError> {
+        Ok(vec![NetworkFiles {
+            folder: "",
+            config: self.config_json(model_type)?,
+            table: self.hugging_face(),
+        }])
+    }
+
+    /// The model's `config.json`.
+    ///
+    /// # Errors
+    /// A configuration that JSON does not hold.
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError>;
+
+    /// What transformers computes otherwise with the folders that are written; `None` where it is the same.
+    fn unlike_transformers(&self) -> Option<String> {
+        None
+    }
+}
+
+erased_serde::serialize_trait_object!(Family);
+
+/// An encoder that says what masked tokens were (Devlin et al. 2019).
+pub trait MaskedLanguageModel {
+    /// Encodes `tokens`. With `inputs` each layer's input comes too.
+    fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g>;
+
+    /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
+    fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g>;
+
+    /// The logits `[batch, classes]` of the two classes that a pair of sentences in `encoded` `[batch, length, embed]` may
+    /// be of, in the exact type; `None` where the model has no head for pairs.
+    fn sentence_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Option<Tensor<'g>> {
+        let _ = (cx, encoded);
+        None
+    }
+
+    /// The logits `[batch, length, vocab]` of `tokens`, in the exact type. The weights of the head for sentences, if there
+    /// is one, are declared too: they are the model's.
+    fn logits<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+        let encoded = self.encode(cx, tokens, false).last;
+        self.sentence_logits(cx, encoded);
+        self.token_logits(cx, encoded)
+    }
+}
+
+/// An encoder and a decoder that restore a sequence from another (Sutskever et al. 2014).
+pub trait SequenceToSequence {
+    /// The loss of restoring `labels` from `ids`, both `s32[batch, length]`: the sum over the labels that are `counted`
+    /// (`pred`, the same axes) and their number.
+    fn loss<'g>(
+        &self,
+        cx: Context<'g>,
+        ids: Tensor<'g>,
+        labels: Tensor<'g>,
+        counted: Tensor<'g>,
+    ) -> (Tensor<'g>, Tensor<'g>);
+
+    /// The id that pads rows.
+    fn pad(&self) -> i32;
+}
+
+/// A decoder that predicts every next token, with a memory of what it read before.
+pub trait CausalLanguageModel {
+    /// Reads the segment `ids` (`s32[batch, length]`) with the memory of those before, as [`Family::memory`] shapes it.
+    fn read<'g>(&self, cx: Context<'g>, ids: Tensor<'g>, memory: Option<Tensor<'g>>)
+    -> Segment<'g>;
+
+    /// The cross-entropies of `labels` (`s32[batch, length]`, the tokens to come after each position of `hidden`) where
+    /// `counted` (`pred`, the same axes) holds: their sum and their number, scalars.
+    fn losses<'g>(
+        &self,
+        cx: Context<'g>,
+        hidden: Tensor<'g>,
+        labels: Tensor<'g>,
+        counted: Tensor<'g>,
+    ) -> (Tensor<'g>, Tensor<'g>);
+}
+
+/// What a model gives for one segment of a text.
+#[derive(Clone, Copy)]
+pub struct Segment<'g> {
+    /// What logits are made of: `[batch, length, embed]`, or `[batch, predictions, embed]` of a stream of queries.
+    pub hidden: Tensor<'g>,
+    /// The memory for the next segment, `[layers, batch, memory, embed]` in the policy's compute type, through which no
+    /// gradient goes; `None` where the model keeps none.
+    pub memory: Option<Tensor<'g>>,
+}

@@ -1,0 +1,110 @@
+//! What an objective is: the trait that its settings implement.
+
+use crate::data::{Dataset, DatasetError, Rows, Spans, Vocabulary, entropy};
+use crate::graph::{Key, Tensor};
+use crate::models::{Configuration, Context, Model};
+
+/// What a step gives its objective.
+#[derive(Clone, Copy)]
+pub struct Given<'a, 'g> {
+    /// Clean tokens, `s32[batch, length]`.
+    pub tokens: Tensor<'g>,
+    /// Positions to predict, `s32[batch, predictions]`, -1 for none; where [`Task::spans`] asks for them.
+    pub targets: Option<Tensor<'g>>,
+    /// What the model remembers, as [`crate::models::Family::memory`] shapes it.
+    pub memory: Option<Tensor<'g>>,
+    /// Where noise comes from.
+    pub key: Key<'g>,
+    /// What the tokens are.
+    pub vocabulary: &'a Vocabulary,
+}
+
+/// A loss as a sum and the number of its terms, so that microbatches add up. A loss of two means (ELECTRA's, and that of the
+/// order of sentences) brings them together by the numbers of each microbatch, as in the originals each core does.
+#[derive(Clone, Debug)]
+pub struct Loss<'g> {
+    /// The sum.
+    pub sum: Tensor<'g>,
+    /// How many terms it has.
+    pub count: Tensor<'g>,
+    /// What else is worth watching: name, sum and number of terms.
+    pub parts: Vec<(&'static str, Tensor<'g>, Tensor<'g>)>,
+    /// What the model remembers for the next batch.
+    pub memory: Option<Tensor<'g>>,
+}
+
+impl<'g> Loss<'g> {
+    /// A loss of one part, without memory.
+    pub fn plain((sum, count): (Tensor<'g>, Tensor<'g>)) -> Self {
+        Loss {
+            sum,
+            count,
+            parts: Vec::new(),
+            memory: None,
+        }
+    }
+}
+
+/// An objective, implemented by its settings: a struct that derives `Clone`, `Debug`, `PartialEq`, `Serialize` and
+/// `Deserialize`.
+pub trait Task: Configuration {
+    /// The objective's name, as recipes spell it in `name = "..."`.
+    fn name() -> &'static str
+    where
+        Self: Sized;
+
+    /// The loss of `model` on what is given; `None` for a model that the objective does not train. What it needs of a model
+    /// is one of its capabilities, such as [`crate::models::Family::masked_language_model`], or a family's own configuration
+    /// ([`Model::config`]).
+    fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>>;
+
+    /// Which models it trains, in words, for the message that it does not train one.
+    fn trains(&self) -> &'static str;
+
+    /// How proteins lie in the rows of a batch of `length` tokens for `model`.
+    fn rows(&self, model: &Model, length: usize) -> Rows {
+        let _ = (model, length);
+        Rows::Padded
+    }
+
+    /// How many tokens a row of the batch has where the model reads `length` of them.
+    fn row_tokens(&self, length: usize) -> usize {
+        length
+    }
+
+    /// How the tokens that are predicted are drawn, if the batch says which.
+    fn spans(&self) -> Option<Spans> {
+        None
+    }
+
+    /// How often a token of a row goes through a model: twice where an encoder and a decoder, or a generator and a
+    /// discriminator, read it.
+    fn readings(&self) -> usize {
+        1
+    }
+
+    /// The ids that the objective itself puts in, and where each comes from.
+    fn noise_ids(&self, vocabulary: &Vocabulary) -> Vec<(&'static str, i32)> {
+        vec![("the vocabulary's mask token", vocabulary.mask)]
+    }
+
+    /// The loss, in nats, of the best guess that does not look at its input: every target by how often it comes in
+    /// `data`. The default is that of predicting residues in rows of `length` tokens.
+    ///
+    /// # Errors
+    /// Rows too short for a protein.
+    fn constant_guess(
+        &self,
+        model: &Model,
+        data: &Dataset,
+        length: usize,
+    ) -> Result<f64, DatasetError> {
+        let _ = model;
+        let residues = data.vocabulary().residue_ids();
+        Ok(entropy(
+            &data.frequencies(length, |id| residues.contains(&id))?,
+        ))
+    }
+}
+
+erased_serde::serialize_trait_object!(Task);

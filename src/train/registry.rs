@@ -1,0 +1,184 @@
+//! What a program knows by name: families of models, objectives, vocabularies and recipes. Whoever brings more of them adds
+//! them to [`Registry::standard`] and hands the result to [`crate::cli::main_with`] or to [`Registry::load`].
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::de::{DeserializeOwned, Error};
+
+use super::catalog::{CATALOG, Entry, name_of};
+use super::objective::{Objective, Task, objectives};
+use super::recipe::{Recipe, RecipeError};
+use crate::data::{NamedVocabulary, PUBLISHED, Vocabulary};
+use crate::models::named::{Named, unknown};
+use crate::models::{Families, Family};
+
+/// All that is known by name. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Registry(Arc<Known>);
+
+#[derive(Clone, Debug)]
+struct Known {
+    families: Families,
+    objectives: Named<Objective>,
+    vocabularies: Vec<NamedVocabulary>,
+    recipes: Vec<Entry>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry::standard()
+    }
+}
+
+/// Registries are equal that know the same names.
+impl PartialEq for Registry {
+    fn eq(&self, other: &Self) -> bool {
+        let names = |known: &Known| {
+            let vocabularies = known
+                .vocabularies
+                .iter()
+                .map(|table| table.name.to_string());
+            (
+                known.families.names().collect::<Vec<_>>(),
+                known.objectives.names().collect::<Vec<_>>(),
+                vocabularies.collect::<Vec<_>>(),
+            )
+        };
+        self.0.recipes == other.0.recipes && names(&self.0) == names(&other.0)
+    }
+}
+
+impl Registry {
+    /// What ribosome comes with: seven families, five objectives, the published vocabularies and the recipes.
+    pub fn standard() -> Self {
+        let vocabularies = PUBLISHED
+            .iter()
+            .map(|table| Vocabulary::clone(table).into());
+        Registry(Arc::new(Known {
+            families: Families::standard(),
+            objectives: objectives(),
+            vocabularies: vocabularies.collect(),
+            recipes: CATALOG.to_vec(),
+        }))
+    }
+
+    /// The same with the family `F` too. A new thing takes the place of an old one of its name, here and below.
+    pub fn family<F: Family + DeserializeOwned>(self) -> Self {
+        self.with(|known| known.families = known.families.clone().with::<F>())
+    }
+
+    /// The same with the objective `T` too.
+    pub fn objective<T: Task + DeserializeOwned>(self) -> Self {
+        self.with(|known| known.objectives = known.objectives.clone().with::<T>(T::name()))
+    }
+
+    /// The same with a vocabulary too, by its own name.
+    pub fn vocabulary(self, table: Vocabulary) -> Self {
+        self.with(|known| {
+            known.vocabularies.retain(|other| other.name != table.name);
+            known.vocabularies.push(table.into());
+        })
+    }
+
+    /// The same with a recipe too: its name, and the file's text (`include_str!`).
+    pub fn recipe(self, name: &'static str, text: &'static str) -> Self {
+        self.with(|known| {
+            let model = name;
+            known.recipes.retain(|other| other.name != name);
+            known.recipes.push(Entry { name, model, text });
+        })
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Known)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// The families.
+    pub fn families(&self) -> &Families {
+        &self.0.families
+    }
+
+    /// The objectives.
+    pub fn objectives(&self) -> &Named<Objective> {
+        &self.0.objectives
+    }
+
+    /// The recipes, in the order in which they are listed.
+    pub fn recipes(&self) -> &[Entry] {
+        &self.0.recipes
+    }
+
+    /// The vocabulary called `name`, which stands below the key `below` of a recipe.
+    ///
+    /// # Errors
+    /// An unknown name.
+    pub fn read_vocabulary(
+        &self,
+        below: &str,
+        name: &str,
+    ) -> Result<NamedVocabulary, toml::de::Error> {
+        let tables = &self.0.vocabularies;
+        let found = tables.iter().find(|table| table.name == name);
+        found.cloned().ok_or_else(|| {
+            let message = unknown(name, tables.iter().map(|table| table.name.as_ref()));
+            Error::custom(format!("{message}\nin `{below}`"))
+        })
+    }
+
+    /// The first recipe of each model, under the model's name: (`prot-t5-xl`, the entry of `prot-t5-xl-bfd`).
+    pub fn models(&self) -> Vec<(&'static str, Entry)> {
+        let mut seen = BTreeSet::new();
+        (self.recipes().iter())
+            .filter(|entry| seen.insert(entry.model))
+            .map(|entry| (entry.model, *entry))
+            .collect()
+    }
+
+    /// The recipe called `name`, which may be a model's name, or the three names that are nearest to it.
+    ///
+    /// # Errors
+    /// The nearest names, if no recipe and no model has this one.
+    pub fn find(&self, name: &str) -> Result<Entry, Vec<&'static str>> {
+        let recipes = self.recipes();
+        let named = recipes.iter().find(|entry| entry.name == name);
+        let found = named.or_else(|| recipes.iter().find(|entry| entry.model == name));
+        found.copied().ok_or_else(|| {
+            let all = recipes.iter().flat_map(|entry| [entry.model, entry.name]);
+            let mut seen = BTreeSet::new();
+            let mut names: Vec<_> = all.filter(|known| seen.insert(*known)).collect();
+            names.sort_by_key(|known| strsim::damerau_levenshtein(known, name));
+            names.truncate(3);
+            names
+        })
+    }
+
+    /// The recipe for `what`: the name of one that is known, or a TOML file.
+    ///
+    /// # Errors
+    /// An unknown name, an unreadable file, an unknown key or a value of the wrong kind.
+    pub fn load(&self, what: &str) -> Result<Recipe, RecipeError> {
+        if !what.ends_with(".toml") {
+            return self.preset(what);
+        }
+        let text = std::fs::read_to_string(what).map_err(|source| RecipeError::Unreadable {
+            path: what.into(),
+            source,
+        })?;
+        Recipe::parse(self, what, &name_of(Path::new(what)), &text)
+    }
+
+    /// The known recipe called `name`; a model's name is that of its first recipe.
+    ///
+    /// # Errors
+    /// An unknown name.
+    pub fn preset(&self, name: &str) -> Result<Recipe, RecipeError> {
+        let entry = self.find(name).map_err(|near| RecipeError::Unknown {
+            name: name.to_string(),
+            near,
+        })?;
+        Recipe::parse(self, entry.name, name, entry.text)
+    }
+}
