@@ -364,7 +364,41 @@ fn a_mesh_must_multiply_to_the_devices() {
     assert_snapshot!(usage(
         "lower prot-t5-tiny --on cpu:8 --mesh data=eight,model=1"
     ));
-    assert_snapshot!(usage("lower prot-t5-tiny --on cpu:8 --mesh data=8"));
+}
+
+#[test]
+fn a_mesh_has_the_axes_that_rules_name() {
+    // An axis that the mesh lacks counts as 1.
+    let report = json(&stdout(
+        "lower prot-t5-tiny --on cpu:8 --mesh data=8 --json",
+    ));
+    assert_eq!(report["mesh"], "data=8");
+    assert_snapshot!(usage("lower prot-t5-tiny --on cpu:8 --mesh data=4,modle=2"));
+    assert_snapshot!(usage(
+        "lower prot-t5-tiny --on cpu:8 --mesh data=4,model=2 --rules zero1"
+    ));
+}
+
+#[test]
+fn rules_are_sets_by_name_with_differences() {
+    assert_snapshot!(stdout("rules"));
+    assert_snapshot!(stdout("rules zero1"));
+    let momentum = "--set optimizer.name=momentum --set model.layers=1 --emit sharding";
+    assert_snapshot!(stdout(&format!(
+        "lower prot-bert-tiny --on cpu:8 --rules zero1 {momentum}"
+    )));
+    let other = "--set rules.weights=[\"embed->whole\"]";
+    let table = stdout(&format!(
+        "lower prot-bert-tiny --on cpu:8 --mesh data=8 {other} {momentum}"
+    ));
+    assert!(!table.contains("embed:data"), "{table}");
+    assert_snapshot!(usage("lower prot-t5-tiny --on cpu:8 --rules zero"));
+    assert_snapshot!(usage(
+        "lower prot-t5-tiny --on cpu:8 --set rules.weights=[\"embed=data\"]"
+    ));
+    assert_snapshot!(usage(
+        "lower prot-t5-tiny --on cpu:8 --set rules.weigths=[]"
+    ));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use ribosome::pipeline::{
     self, Built, Job, Lowered, Machine, ProgramFile, Stages, Training, compile_program,
 };
 use ribosome::runtime::{DeviceDescription, Settings};
-use ribosome::sharding::{Mesh, Partitioner, Target};
+use ribosome::sharding::{Mesh, Partitioner, Rules, Target};
 use ribosome::train::trainer::Trainer;
 
 fn settings() -> Settings {
@@ -150,7 +150,7 @@ fn graph_file(folder: &Path) -> PathBuf {
 }
 
 fn lowered(path: &Path, over: Option<&Mesh>) -> Result<Lowered, pipeline::Error> {
-    ProgramFile::open(path)?.lower(over, &mut Stages::default())
+    ProgramFile::open(path)?.lower(over, &Rules::standard(), &mut Stages::default())
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn what_is_not_a_program_says_what_it_is() {
             None,
             "one_product is a graph, for which no mesh is chosen; give one with --mesh",
         ),
-        (&graph, Some("data=4"), "model"),
+        (&graph, Some("data=2,modle=2"), "did you mean `model`?"),
         (
             &graph,
             Some("data=8,model=1"),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::pipeline::{self, Job, ProgramFile};
-use crate::sharding::{Mesh, Partitioner, Target};
+use crate::sharding::{Mesh, Partitioner, RuleSet, Target};
 use crate::train::recipe::{Recipe, RecipeError, RematName};
 use crate::train::registry::Registry;
 use anyhow::Result;
@@ -27,6 +27,10 @@ pub struct WhatArgs {
     /// The mesh, such as data=256,model=4 [default: the one that moves the fewest bytes]
     #[arg(long)]
     mesh: Option<String>,
+    /// How tensors are split over the mesh: standard, data, zero1, fsdp, tensor or megatron (`ribosome rules` explains
+    /// them) [default: the recipe's]
+    #[arg(long, value_name = "SET")]
+    rules: Option<String>,
     /// Rows of a global batch
     #[arg(long)]
     batch: Option<usize>,
@@ -97,6 +101,8 @@ pub struct ProgramJob {
     pub target: Option<Target>,
     /// The mesh, if one was given.
     pub mesh: Option<Mesh>,
+    /// The rules that place a graph.
+    pub rules: RuleSet,
     /// Which partitioner splits it.
     pub partitioner: Partitioner,
 }
@@ -136,6 +142,12 @@ impl WhatArgs {
         }
     }
 
+    /// The set of rules that was asked for.
+    fn rule_set(&self) -> Result<Option<RuleSet>> {
+        let named = self.rules.as_deref().map(RuleSet::named).transpose();
+        Ok(named.map_err(|message| Usage(format!("--rules: {message}")))?)
+    }
+
     /// The program at `path`, which no flag that changes a recipe can change.
     fn program(&self, path: &Path) -> Result<What> {
         let file = ProgramFile::open(path).map_err(pipeline::Error::from)?;
@@ -146,6 +158,11 @@ impl WhatArgs {
             ("--remat", self.remat.is_some()),
             ("--microbatches", self.microbatches.is_some()),
             ("--set", !self.set.is_empty()),
+            // A graph is still to be placed; a saved module has been.
+            (
+                "--rules",
+                self.rules.is_some() && matches!(file, ProgramFile::Saved(_)),
+            ),
         ] {
             if given {
                 let message = format!(
@@ -159,6 +176,7 @@ impl WhatArgs {
             file,
             target: self.on.as_deref().map(str::parse).transpose()?,
             mesh: self.mesh.as_deref().map(Mesh::parse).transpose()?,
+            rules: self.rule_set()?.unwrap_or_default(),
             partitioner: self.partitioner.into(),
         })))
     }
@@ -168,6 +186,9 @@ impl WhatArgs {
         let mut recipe = recipe.phase(self.phase.unwrap_or(1))?;
         for change in &self.set {
             recipe = set(recipe, change)?;
+        }
+        if let Some(set) = self.rule_set()? {
+            recipe.rules = set.into();
         }
         recipe.batch = self.batch.unwrap_or(recipe.batch);
         recipe.length = self.length.unwrap_or(recipe.length);
@@ -240,7 +261,9 @@ mod tests {
     #[test]
     fn a_change_reaches_the_recipe() {
         let recipe = tiny("model.layers=3").unwrap();
-        assert_eq!(recipe.model.outline().residual_blocks, 3 * 2 + 3 * 3);
+        let model = serde_json::to_value(&recipe.model).unwrap();
+        assert_eq!(model["num_layers"], 3);
+        assert_eq!(model["num_decoder_layers"], 3);
         assert_eq!(tiny("steps = 5").unwrap().steps, 5);
     }
 

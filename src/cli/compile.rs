@@ -40,10 +40,11 @@ impl Args {
                     file,
                     target,
                     mesh,
+                    rules,
                     partitioner,
                 } = *job;
                 let target = target.ok_or_else(|| no_target(&file.name()))?;
-                let program = file.lower(mesh.as_ref(), &mut stages)?;
+                let program = file.lower(mesh.as_ref(), &rules.rules(), &mut stages)?;
                 let compiled =
                     compile_program(program, &target, partitioner, &settings, &mut stages)?;
                 (None, compiled)

@@ -10,7 +10,7 @@ use crate::hlo::{Layout, Program, lower};
 use crate::pipeline::Machine;
 use crate::report::table::table;
 use crate::runtime::{HostArray, Platform, Plugin, Settings};
-use crate::sharding::{Mesh, Partitioner, Rules, Target};
+use crate::sharding::{Mesh, Partitioner, Rule, Rules, Target};
 use anyhow::Result;
 use serde::Serialize;
 
@@ -164,8 +164,11 @@ fn tiny_program(devices: usize) -> Result<Program> {
     builder.output("y", (x + x).pin());
     let graph = builder.finish()?;
     let graph = graph.check().map_err(|mut all| all.remove(0))?;
-    let mesh = Mesh::new([("data", devices), ("model", 1)])?;
-    let rules = Rules::standard();
+    let mesh = Mesh::new([("data", devices)])?;
+    let rules = Rules {
+        activations: vec![Rule::split("batch", "data")],
+        ..Rules::default()
+    };
     let layout = Layout {
         mesh: &mesh,
         rules: &rules,

@@ -59,9 +59,13 @@ impl Args {
             What::Recipe(job) => job.lower(devices(&job.target)?, &mut stages)?,
             What::Program(job) => {
                 let ProgramJob {
-                    file, target, mesh, ..
+                    file,
+                    target,
+                    mesh,
+                    rules,
+                    ..
                 } = *job;
-                let lowered = file.lower(mesh.as_ref(), &mut stages)?;
+                let lowered = file.lower(mesh.as_ref(), &rules.rules(), &mut stages)?;
                 if let Some(target) = &target {
                     lowered.mesh.check_devices(devices(target)?)?;
                 }
@@ -71,6 +75,9 @@ impl Args {
         let seconds = stages.seconds();
         drop(stages);
         drop(progress);
+        for warning in &lowered.warnings {
+            eprintln!("warning: {warning}");
+        }
         let (files, text) = self.emit(&name, &lowered)?;
         let program = &lowered.program;
         if let Some(folder) = &self.report.out {

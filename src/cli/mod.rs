@@ -11,6 +11,7 @@ mod models;
 mod output;
 mod plugins;
 mod recipes;
+mod rules;
 mod targets;
 mod train;
 mod verify;
@@ -39,6 +40,7 @@ enum Command {
     Targets(targets::Args),
     Compile(compile::Args),
     Recipes(recipes::Args),
+    Rules(rules::Args),
     Lower(lower::Args),
     Train(train::Args),
     Import(import::Args),
@@ -61,6 +63,7 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Command::Targets(args) => args.run(),
         Command::Compile(args) => args.run(registry),
         Command::Recipes(args) => args.run(registry),
+        Command::Rules(args) => args.run(),
         Command::Lower(args) => args.run(registry),
         Command::Train(args) => args.run(registry),
         Command::Import(args) => args.run(registry),

@@ -100,6 +100,9 @@ impl Args {
             Some(reason) => reason.clone(),
             None => format!("mesh {}: given", training.mesh()),
         };
+        for warning in &training.warnings {
+            eprintln!("warning: {warning}");
+        }
         if !self.json {
             print(&format!(
                 "{}: {} parameters, {} steps of {} rows of {} tokens\n{} proteins with {} residues\n{}; {reason}",

@@ -162,18 +162,31 @@ words!(Binary {
 });
 words!(Comparison { Eq = "eq", Ne = "ne", Lt = "lt", Le = "le", Gt = "gt", Ge = "ge" });
 words!(Reduction { Sum = "sum", Max = "max", Min = "min" });
-words!(Pin { Weight = "weight", Activation = "activation", Residual = "residual" });
+words!(Pin { Weight = "weight", State = "state", Activation = "activation", Residual = "residual" });
 words!(Remat { Full = "full", Dots = "dots", Names = "names", None = "none" });
 
 /// Which list of sharding rules places a pinned tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pin {
-    /// Placed as a weight (and as a gradient of one).
+    /// Placed as a weight.
     Weight,
+    /// Placed as the optimizer state of a weight; so is the weight's gradient, which updates the state.
+    State,
     /// Placed as an activation.
     Activation,
     /// Placed as the residual stream, which blocks read whole and add to.
     Residual,
+}
+
+impl Pin {
+    /// Where the gradient of a tensor pinned so is placed: with the optimizer state if it is a weight's, else as the tensor.
+    pub fn of_gradient(self) -> Self {
+        match self {
+            Pin::Weight | Pin::State => Pin::State,
+            Pin::Activation => Pin::Activation,
+            Pin::Residual => Pin::Residual,
+        }
+    }
 }
 
 /// What a loop's backward pass finds saved; everything else is computed again from it.

@@ -483,6 +483,12 @@ impl<'g> Tensor<'g> {
         self.push(Op::Pin(Pin::Weight))
     }
 
+    /// Fixes that this lies on the mesh as the optimizer state of a weight.
+    #[track_caller]
+    pub fn pin_state(self) -> Tensor<'g> {
+        self.push(Op::Pin(Pin::State))
+    }
+
     /// Keeps the compiler from moving computation across.
     #[track_caller]
     pub fn barrier(self) -> Tensor<'g> {

@@ -26,7 +26,7 @@ use super::layers::{Activation, project};
 use super::settings::SettingError;
 use super::tokens::Tokens;
 use super::weights::Entry;
-use crate::graph::{LoopOptions, Tensor, Weight};
+use crate::graph::{LoopOptions, Tensor};
 
 /// The sizes and switches of an ALBERT model; Hugging Face's values where nothing is said.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -176,11 +176,6 @@ impl Family for Config {
 
     fn masked_language_model(&self) -> Option<&dyn MaskedLanguageModel> {
         Some(self)
-    }
-
-    /// Attention and feed-forward layer of every pass, whichever weights it takes.
-    fn residual_blocks(&self, _: &[Weight]) -> usize {
-        2 * self.num_hidden_layers * self.inner_group_num
     }
 
     fn check(&self) -> Result<(), SettingError> {

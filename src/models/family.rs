@@ -10,8 +10,8 @@ use super::encoder::Encoded;
 use super::hugging_face::{ConfigError, NetworkFiles};
 use super::settings::{self, Range, SettingError};
 use super::tokens::Tokens;
-use super::weights::{Entry, layers};
-use crate::graph::{DType, Shape, Tensor, Weight};
+use super::weights::Entry;
+use crate::graph::{DType, Shape, Tensor};
 
 /// A family of models, implemented by its configuration: `config.json`'s keys, as a struct that derives `Clone`, `Debug`,
 /// `PartialEq`, `Serialize` and `Deserialize`.
@@ -94,13 +94,6 @@ pub trait Family: Configuration {
         &["num_hidden_layers"]
     }
 
-    /// How many blocks read the residual stream and add to it, given the model's `weights`. The default counts the linear
-    /// layers that lead from heads or hidden units back to `embed`; a family that runs a set of weights several times
-    /// says so itself.
-    fn residual_blocks(&self, weights: &[Weight]) -> usize {
-        weights.iter().map(blocks_of).sum()
-    }
-
     /// The model as a masked language model, if it is one.
     fn masked_language_model(&self) -> Option<&dyn MaskedLanguageModel> {
         None
@@ -155,19 +148,6 @@ pub trait Family: Configuration {
 }
 
 erased_serde::serialize_trait_object!(Family);
-
-/// How many residual blocks end in `weight`: one a layer, if it leads from heads or hidden units to the residual stream.
-fn blocks_of(weight: &Weight) -> usize {
-    let axes = &weight.shape.axes[weight.stacked..];
-    let [from @ .., to] = axes else { return 0 };
-    let inner = from
-        .iter()
-        .any(|axis| axis.name == "heads" || axis.name == "mlp");
-    match inner && to.name == "embed" {
-        true => layers(weight),
-        false => 0,
-    }
-}
 
 /// An encoder that says what masked tokens were (Devlin et al. 2019).
 pub trait MaskedLanguageModel {

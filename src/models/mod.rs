@@ -33,4 +33,4 @@ pub use configuration::Configuration;
 pub use context::Context;
 pub use families::Families;
 pub use family::{CausalLanguageModel, Family, MaskedLanguageModel, Segment, SequenceToSequence};
-pub use model::{Model, Outline};
+pub use model::Model;

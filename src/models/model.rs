@@ -21,19 +21,6 @@ pub struct Model {
     config: Arc<dyn Family>,
 }
 
-/// The sizes that a mesh has to divide, and what moves between devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outline {
-    /// The residual stream's size; where a model has several, what divides all of them.
-    pub embed: usize,
-    /// Heads; where a model has several networks, what divides the heads of all.
-    pub heads: usize,
-    /// Hidden units of a feed-forward layer, likewise.
-    pub mlp: usize,
-    /// Blocks that read the residual stream and add to it.
-    pub residual_blocks: usize,
-}
-
 impl Model {
     /// The model that `config` describes.
     pub fn new<F: Family>(config: F) -> Self {
@@ -83,24 +70,6 @@ impl Model {
         let weights = self.weights();
         weights.iter().map(|weight| weight.shape.elements()).sum()
     }
-
-    /// The sizes that a mesh has to divide, read off the weights' axes.
-    pub fn outline(&self) -> Outline {
-        let weights = self.weights();
-        let axes = || weights.iter().flat_map(|weight| &weight.shape.axes);
-        let divisor_of = |name: &str| {
-            let sizes = axes().filter(|axis| axis.name == name);
-            sizes
-                .fold(0, |so_far, axis| divisor(so_far, axis.size))
-                .max(1)
-        };
-        Outline {
-            embed: divisor_of("embed"),
-            heads: divisor_of("heads"),
-            mlp: divisor_of("mlp"),
-            residual_blocks: self.residual_blocks(&weights),
-        }
-    }
 }
 
 impl<F: Family> From<F> for Model {
@@ -139,13 +108,5 @@ impl Serialize for Model {
         }
         let (family, config) = (self.name, &*self.config);
         Tagged { family, config }.serialize(serializer)
-    }
-}
-
-/// The largest number that divides both.
-fn divisor(a: usize, b: usize) -> usize {
-    match b {
-        0 => a,
-        b => divisor(b, a % b),
     }
 }

@@ -20,7 +20,7 @@ use super::layers::{self, Activation};
 use super::relative_attention::{memory, remember};
 use super::settings::{SettingError, divides, even};
 use super::weights::Entry;
-use crate::graph::{Axis, DType, Init, LoopOptions, Shape, Tensor, Weight};
+use crate::graph::{Axis, DType, Init, LoopOptions, Shape, Tensor};
 
 /// Which keys a position may see, before masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,11 +250,6 @@ impl Family for Config {
 
     fn layer_keys(&self) -> &'static [&'static str] {
         &["n_layer"]
-    }
-
-    /// Attention and feed-forward layer of both streams.
-    fn residual_blocks(&self, _: &[Weight]) -> usize {
-        4 * self.n_layer
     }
 
     fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {

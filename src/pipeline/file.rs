@@ -7,9 +7,9 @@ use super::error::Error;
 use super::file_error::ProgramFileError;
 use super::job::{Lowered, checked, lower_for, module_name};
 use super::stages::Stages;
-use crate::graph::{Graph, cost};
-use crate::hlo::Program;
-use crate::sharding::{Mesh, Rules};
+use crate::graph::Graph;
+use crate::hlo::{Layout, Program};
+use crate::sharding::{Mesh, Rules, check_mesh};
 
 /// A program from files.
 #[derive(Clone, Debug)]
@@ -83,12 +83,17 @@ impl ProgramFile {
         }
     }
 
-    /// The program for `mesh`: a graph is checked and lowered for it under the standard rules, and a saved program must
+    /// The program for `mesh`: a graph is checked and lowered for it under `rules`, and a saved program must
     /// have been. Without a mesh a saved program keeps its own.
     ///
     /// # Errors
     /// A graph that is not well formed or does not divide, a graph without a mesh, and a saved program with another mesh.
-    pub fn lower(self, mesh: Option<&Mesh>, stages: &mut Stages) -> Result<Lowered, Error> {
+    pub fn lower(
+        self,
+        mesh: Option<&Mesh>,
+        rules: &Rules,
+        stages: &mut Stages,
+    ) -> Result<Lowered, Error> {
         let name = self.name();
         let (graph, mesh) = match (self, mesh) {
             (ProgramFile::Graph { graph, .. }, Some(mesh)) => (graph, mesh),
@@ -106,13 +111,9 @@ impl ProgramFile {
             }
         };
         let graph = checked(graph, stages)?;
-        stages.time("place", || Rules::standard().check(mesh))?;
-        let program = lower_for(&graph, &name, mesh, stages)?;
-        Ok(Lowered {
-            cost: Some(cost(&graph)),
-            graph: Some(graph),
-            ..Lowered::of(program)
-        })
+        let lost = stages.time("place", || check_mesh(&graph, rules, mesh))?;
+        let program = lower_for(&graph, &name, Layout { mesh, rules }, stages)?;
+        Ok(Lowered::with_graph(graph, program, lost))
     }
 }
 

@@ -4,8 +4,7 @@ use super::error::Error;
 use super::stages::Stages;
 use crate::graph::{Checked, Cost, Graph, Role, cost};
 use crate::hlo::{Layout, LowerError, Port, Program, Signature, lower};
-use crate::models::Outline;
-use crate::sharding::{Mesh, Partitioner, Rules, ShardingError, Target, Workload, choose_mesh};
+use crate::sharding::{Choice, Mesh, Partitioner, ShardingError, Target, check_mesh, choose_mesh};
 use crate::train::recipe::Recipe;
 use crate::train::step::Step;
 
@@ -35,12 +34,23 @@ pub struct Lowered {
     pub mesh: Mesh,
     /// Why it is this mesh; none where it was given.
     pub mesh_reason: Option<String>,
-    /// Large weights and state that every device holds whole.
+    /// What is lost on this mesh, and large weights, state and results that every device holds whole.
     pub warnings: Vec<String>,
     /// The program as a graph; a saved program has none.
     pub graph: Option<Checked>,
     /// The program as HLO with its signature.
     pub program: Program,
+}
+
+/// The mesh of a job.
+#[derive(Clone, Debug)]
+pub struct Arranged {
+    /// The mesh.
+    pub mesh: Mesh,
+    /// Why it is this mesh; `None` where it was given.
+    pub reason: Option<String>,
+    /// What is lost on it, a line each.
+    pub lost: Vec<String>,
 }
 
 impl Lowered {
@@ -59,31 +69,41 @@ impl Lowered {
             program,
         }
     }
+
+    /// What the graph tells beside its `program`, and what it loses on its mesh.
+    pub(super) fn with_graph(graph: Checked, program: Program, lost: Vec<String>) -> Self {
+        let lowered = Lowered::of(program);
+        Lowered {
+            cost: Some(cost(&graph)),
+            warnings: lost.into_iter().chain(lowered.warnings).collect(),
+            graph: Some(graph),
+            ..lowered
+        }
+    }
 }
 
 impl Job {
-    /// The mesh of `devices` devices for a model of `parameters` weights, and why it is this one (`None` if it was given).
+    /// The mesh of `devices` devices for the step `graph`: the one that was given, or else the one that moves the fewest
+    /// bytes.
     ///
     /// # Errors
-    /// A mesh that does not multiply to the devices or lacks an axis that the rules name; or none that divides the model
-    /// and the batch.
-    pub fn place(
-        &self,
-        devices: usize,
-        parameters: u64,
-    ) -> Result<(Mesh, Option<String>), ShardingError> {
-        match &self.mesh {
+    /// A mesh that does not multiply to the devices, that has an axis over which nothing is split, or on which a tensor has no
+    /// place; or no mesh that divides the model and the batch.
+    pub fn place(&self, devices: usize, graph: &Graph) -> Result<Arranged, ShardingError> {
+        let rules = self.recipe.rules.rules();
+        let (mesh, reason) = match &self.mesh {
             Some(mesh) => {
                 mesh.check_devices(devices)?;
-                Rules::standard().check(mesh)?;
-                Ok((mesh.clone(), None))
+                (mesh.clone(), None)
             }
             None => {
-                let workload = workload(&self.recipe, parameters);
-                let (mesh, reason) = choose_mesh(devices, self.target.slices(), &workload)?;
-                Ok((mesh, Some(reason)))
+                let Choice { mesh, reason } =
+                    choose_mesh(graph, &rules, devices, self.target.slices())?;
+                (mesh, Some(reason))
             }
-        }
+        };
+        let lost = check_mesh(graph, &rules, &mesh)?;
+        Ok(Arranged { mesh, reason, lost })
     }
 
     /// Builds, checks, places and lowers the recipe's step for `devices` devices.
@@ -111,15 +131,17 @@ impl Job {
         let weights = step.weights.iter();
         let parameters = weights.map(|weight| weight.shape.elements() as u64).sum();
         let graph = checked(step.graph, stages)?;
-        let (mesh, mesh_reason) = stages.time("place", || self.place(devices, parameters))?;
-        let program = lower_for(&graph, &module_name(&self.recipe.name), &mesh, stages)?;
+        let placed = stages.time("place", || self.place(devices, &graph))?;
+        let layout = Layout {
+            mesh: &placed.mesh,
+            rules: &self.recipe.rules.rules(),
+        };
+        let program = lower_for(&graph, &module_name(&self.recipe.name), layout, stages)?;
         Ok(Lowered {
             name: self.recipe.name.clone(),
             parameters,
-            cost: Some(cost(&graph)),
-            mesh_reason,
-            graph: Some(graph),
-            ..Lowered::of(program)
+            mesh_reason: placed.reason,
+            ..Lowered::with_graph(graph, program, placed.lost)
         })
     }
 }
@@ -129,53 +151,34 @@ pub(super) fn checked(graph: Graph, stages: &mut Stages) -> Result<Checked, Erro
     (stages.time("check", || graph.check())).map_err(Error::graph)
 }
 
-/// Lowers `graph` for `mesh`; the module is called `name`.
+/// Lowers `graph` for the mesh of `layout`; the module is called `name`.
 pub(super) fn lower_for(
     graph: &Checked,
     name: &str,
-    mesh: &Mesh,
+    layout: Layout,
     stages: &mut Stages,
 ) -> Result<Program, LowerError> {
-    let rules = Rules::standard();
-    let rules = &rules;
-    stages.time("lower", || lower(graph, name, Layout { mesh, rules }))
-}
-
-/// What the choice of a mesh depends on.
-pub fn workload(recipe: &Recipe, parameters: u64) -> Workload {
-    let Outline {
-        embed,
-        heads,
-        mlp,
-        residual_blocks,
-    } = recipe.model.outline();
-    Workload {
-        parameters,
-        global_batch: recipe.batch,
-        microbatches: recipe.microbatches,
-        length: recipe.length,
-        embed,
-        heads,
-        mlp,
-        residual_blocks,
-    }
+    stages.time("lower", || lower(graph, name, layout))
 }
 
 /// A weight of this many bytes is worth a rule that splits it: 64 MiB, below which gathering it would cost more than holding it.
 const LARGE: usize = 64 << 20;
 
-/// A warning for each large weight and state that is whole on every device.
+/// A warning for each large weight, state and result that is whole on every device. A result is whole unless it is pinned or
+/// replaces an input.
 fn whole(signature: &Signature) -> Vec<String> {
-    let held = [Role::Weight, Role::State];
-    let ports = signature
-        .inputs
-        .iter()
-        .filter(|port| held.iter().any(|role| port.role == *role));
+    let held = |port: &Port| {
+        [Role::Weight, Role::State]
+            .iter()
+            .any(|role| port.role == *role)
+    };
+    let inputs = (signature.inputs.iter()).filter(|port| held(port));
+    let results = (signature.outputs.iter()).filter(|port| port.aliases.is_none());
     let warn = |port: &Port| {
         let (sharding, shape) = (&port.sharding, &port.shape);
         sharding.warn_if_whole(&signature.mesh, shape, &port.name, LARGE)
     };
-    ports.filter_map(warn).collect()
+    inputs.chain(results).filter_map(warn).collect()
 }
 
 /// `name` in the letters that HLO allows.

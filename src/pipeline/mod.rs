@@ -21,7 +21,7 @@ pub use compile::{Compiled, compile, compile_program};
 pub use error::Error;
 pub use file::ProgramFile;
 pub use file_error::ProgramFileError;
-pub use job::{Job, Lowered, workload};
+pub use job::{Arranged, Job, Lowered};
 pub use machine::{Built, Machine, config};
 pub use stages::{Seconds, Stages};
 pub use training::Training;

@@ -6,6 +6,7 @@ use super::job::{Job, checked, lower_for};
 use super::machine::Machine;
 use super::stages::Stages;
 use crate::data::Dataset;
+use crate::hlo::Layout;
 use crate::runtime::{Client, CompileConfig};
 use crate::sharding::Mesh;
 use crate::train::recipe::Recipe;
@@ -18,6 +19,8 @@ pub struct Training {
     pub parameters: u64,
     /// Why it is this mesh; `None` where it was given.
     pub mesh_reason: Option<String>,
+    /// What is lost on the mesh, and what every device holds whole.
+    pub warnings: Vec<String>,
     recipe: Recipe,
     programs: Programs,
     client: Client,
@@ -37,10 +40,15 @@ impl Training {
         let weights = step.weights.clone();
         let lowered = job.lower_step(step, machine.devices().len(), stages)?;
         let initial = checked(initial, stages)?;
-        let initial = lower_for(&initial, "initial", &lowered.mesh, stages)?;
+        let layout = Layout {
+            mesh: &lowered.mesh,
+            rules: &job.recipe.rules.rules(),
+        };
+        let initial = lower_for(&initial, "initial", layout, stages)?;
         Ok(Training {
             parameters: lowered.parameters,
             mesh_reason: lowered.mesh_reason,
+            warnings: lowered.warnings,
             recipe: job.recipe.clone(),
             config: machine.config(&lowered.mesh, job.partitioner)?,
             client,

@@ -2,12 +2,12 @@
 
 use super::table::size;
 use crate::forecast::MemoryReport;
-use crate::pipeline::workload;
-use crate::sharding::Mesh;
+use crate::graph::Graph;
+use crate::sharding::{Mesh, Rules, over_rows, wider};
 use crate::train::recipe::{Recipe, RematName};
 
-/// The remedies, the cheapest first. Each line starts with what to type.
-pub fn advice(recipe: &Recipe, mesh: &Mesh, memory: &MemoryReport) -> Vec<String> {
+/// The remedies for the recipe's step `graph` on `mesh`, the cheapest first. Each line starts with what to type.
+pub fn advice(recipe: &Recipe, graph: &Graph, mesh: &Mesh, memory: &MemoryReport) -> Vec<String> {
     let mut lines = Vec::new();
     let kept = memory.kept();
     if let Some(capacity) = memory.capacity
@@ -32,7 +32,8 @@ pub fn advice(recipe: &Recipe, mesh: &Mesh, memory: &MemoryReport) -> Vec<String
             "--remat full: the backward pass recomputes each layer instead of saving its results (now: {now})"
         ));
     }
-    let data = mesh.size("data").unwrap_or(1);
+    let rules = recipe.rules.rules();
+    let data = row_groups(graph, &rules, mesh);
     let (batch, parts) = (recipe.batch, recipe.microbatches);
     // Rows that a device processes at one time.
     let rows = batch / data / parts;
@@ -47,15 +48,13 @@ pub fn advice(recipe: &Recipe, mesh: &Mesh, memory: &MemoryReport) -> Vec<String
             batch / factor
         ));
     }
-    if let Some(wider) = wider_model(recipe, mesh) {
-        let (data, model) = (
-            wider.size("data").unwrap_or(1),
-            wider.size("model").unwrap_or(1),
-        );
+    if let Some(wider) = wider(graph, &rules, mesh) {
+        let share = |mesh: &Mesh| mesh.devices() / row_groups(graph, &rules, mesh);
         lines.push(format!(
-            "--mesh {wider}: a device computes 1/{model} of each layer (now: 1/{}) on {} rows (now: {rows})",
-            mesh.size("model").unwrap_or(1),
-            batch / data / parts
+            "--mesh {wider}: a device computes 1/{} of each layer (now: 1/{}) on {} rows (now: {rows})",
+            share(&wider),
+            share(mesh),
+            batch / row_groups(graph, &rules, &wider) / parts
         ));
     }
     lines.push(format!(
@@ -69,21 +68,10 @@ fn smallest_factor(number: usize) -> Option<usize> {
     (2..=number).find(|&factor| number.is_multiple_of(factor))
 }
 
-/// The mesh with the next larger `model` axis that divides the model and the devices.
-fn wider_model(recipe: &Recipe, mesh: &Mesh) -> Option<Mesh> {
-    let work = workload(recipe, 0);
-    let (devices, now) = (mesh.devices(), mesh.size("model")?);
-    if mesh.axes().len() != 2 {
-        return None;
-    }
-    let wider = (now + 1..=devices).find(|&model| {
-        let data = devices / model;
-        devices.is_multiple_of(model)
-            && work.heads.is_multiple_of(model)
-            && work.mlp.is_multiple_of(model)
-            && (recipe.batch / recipe.microbatches).is_multiple_of(data)
-    })?;
-    Mesh::new([("data", devices / wider), ("model", wider)]).ok()
+/// How many groups of devices the rows of a batch are shared out to.
+fn row_groups(graph: &Graph, rules: &Rules, mesh: &Mesh) -> usize {
+    let split = over_rows(graph, rules, mesh);
+    split.iter().map(|&at| mesh.axes()[at].size).product()
 }
 
 #[cfg(test)]
@@ -107,13 +95,17 @@ mod tests {
         }
     }
 
+    fn step(recipe: &Recipe) -> Graph {
+        recipe.step().unwrap().build().unwrap().graph
+    }
+
     #[test]
     fn advice_has_the_numbers() {
         let recipe = Recipe::preset("prot-t5-xl").unwrap();
         let recipe = recipe.set("remat", "none").unwrap();
         let mesh = Mesh::parse("data=256,model=4").unwrap();
         assert_eq!(
-            advice(&recipe, &mesh, &memory(1 << 30)),
+            advice(&recipe, &step(&recipe), &mesh, &memory(1 << 30)),
             [
                 "--remat full: the backward pass recomputes each layer instead of saving its results (now: none)",
                 "--microbatches 2: a device processes 8 of its 16 rows at a time (now: 16)",
@@ -129,7 +121,7 @@ mod tests {
         let recipe = Recipe::preset("prot-t5-xxl").unwrap();
         let mesh = Mesh::parse("data=2,model=4").unwrap();
         assert_eq!(
-            advice(&recipe, &mesh, &memory(40 << 30)),
+            advice(&recipe, &step(&recipe), &mesh, &memory(40 << 30)),
             [
                 "--on a target of at least 24 devices: weights and optimizer state alone take 40.00 GiB of 15.48 GiB \
                  per device"

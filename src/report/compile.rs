@@ -81,7 +81,11 @@ impl CompileReport {
                 bytes: lowered.program.bytes().len(),
             },
             warnings: lowered.warnings.clone(),
-            advice: advised.map_or_else(Vec::new, |it| advice(it, &lowered.mesh, memory)),
+            advice: advised
+                .zip(lowered.graph.as_ref())
+                .map_or_else(Vec::new, |(recipe, graph)| {
+                    advice(recipe, graph, &lowered.mesh, memory)
+                }),
             memory: *memory,
             flops: compiled.flops,
             forecast: compiled.forecast.clone(),

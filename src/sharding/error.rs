@@ -3,6 +3,8 @@
 
 use thiserror::Error;
 
+use super::rules::Kind;
+
 /// A mistake in a target, a mesh, the rules, or in how they meet a tensor.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ShardingError {
@@ -88,18 +90,19 @@ pub enum ShardingError {
         fix: String,
     },
 
-    /// A rule names a mesh axis that the mesh lacks.
+    /// A mesh axis over which nothing is split.
     #[error(
-        "rule `{rule}` names mesh axis `{mesh_axis}`, but the mesh is {mesh}; \
-         add `{mesh_axis}=1` to the mesh, or change the rule"
+        "mesh {mesh}: devices along `{mesh_axis}` would all do the same work, {size} times; {reason}"
     )]
-    UnknownMeshAxis {
-        /// The rule as text.
-        rule: String,
-        /// The mesh axis that is not there.
-        mesh_axis: String,
+    UnusedMeshAxis {
         /// The mesh as text.
         mesh: String,
+        /// The mesh axis.
+        mesh_axis: String,
+        /// Its size.
+        size: usize,
+        /// Why nothing is split over it, and the way out.
+        reason: String,
     },
 
     /// Rules that cannot be read.
@@ -113,12 +116,16 @@ pub enum ShardingError {
 
     /// A tensor's axis has no rule.
     #[error(
-        "{kind} `{tensor}` {shape}: no rule for axis `{axis}`; \
-         add `{axis}->whole` or `{axis}->MESH_AXIS` to the rules for {kind}s"
+        "{} `{tensor}` {shape}: no rule for axis `{axis}`; \
+         add \"{axis}->whole\" or \"{axis}->MESH_AXIS\" to {}",
+        kind.name(),
+        list.key()
     )]
     NoRule {
-        /// Weight or activation.
-        kind: &'static str,
+        /// What the tensor is.
+        kind: Kind,
+        /// Whose list of rules lacks one.
+        list: Kind,
         /// The tensor's name.
         tensor: String,
         /// The tensor's shape.
@@ -129,12 +136,16 @@ pub enum ShardingError {
 
     /// Every rule for an axis wants a mesh axis that another axis of the tensor already has.
     #[error(
-        "{kind} {tensor}: mesh axis `{mesh_axis}` used twice, by `{first}` and by `{second}`; \
-         add `{second}->whole` below the other rules of `{second}` for {kind}s"
+        "{} {tensor}: mesh axis `{mesh_axis}` used twice, by `{first}` and by `{second}`; \
+         add \"{second}->whole\" to {}, below its other rules for `{second}`",
+        kind.name(),
+        list.key()
     )]
     UsedTwice {
-        /// Weight or activation.
-        kind: &'static str,
+        /// What the tensor is.
+        kind: Kind,
+        /// Whose list of rules lacks one.
+        list: Kind,
         /// The tensor's name and shape.
         tensor: String,
         /// The mesh axis.
@@ -147,12 +158,13 @@ pub enum ShardingError {
 
     /// An axis does not divide by its part of the mesh.
     #[error(
-        "{kind} `{tensor}`: {division}; \
-         nearest sizes that divide: {sizes}; nearest mesh: {meshes}"
+        "{} `{tensor}`: {division}; \
+         nearest sizes that divide: {sizes}; nearest mesh: {meshes}",
+        kind.name()
     )]
     NotDivisible {
-        /// Weight or activation.
-        kind: &'static str,
+        /// What the tensor is.
+        kind: Kind,
         /// The tensor's name.
         tensor: String,
         /// The division, as `heads=12 over model=8 leaves 4`.
@@ -174,9 +186,11 @@ pub enum ShardingError {
         reason: String,
     },
 
-    /// No mesh of `data` and `model` divides the workload.
-    #[error("no data x model mesh of {devices} devices divides this model and batch: {reason}")]
+    /// No mesh of the axes that the rules name divides the program.
+    #[error("no {axes} mesh of {devices} devices divides this model and batch: {reason}")]
     NoMesh {
+        /// The mesh axes, as `data x model`.
+        axes: String,
         /// Devices of the target.
         devices: usize,
         /// What each candidate fails on, and the way out.

@@ -83,9 +83,7 @@ impl Mesh {
             return Some("there is no axis".to_string());
         }
         for (at, axis) in self.axes.iter().enumerate() {
-            let starts_well = axis.name.starts_with(|c: char| c.is_ascii_alphabetic());
-            let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            if !starts_well || !axis.name.chars().all(is_word) {
+            if !is_name(&axis.name) {
                 return Some(format!("`{}` is not a name", axis.name));
             }
             if axis.size == 0 {
@@ -128,6 +126,15 @@ impl Mesh {
     /// The size of the axis `name`.
     pub fn size(&self, name: &str) -> Option<usize> {
         self.position(name).map(|at| self.axes[at].size)
+    }
+
+    /// This mesh with other sizes for the axes at some positions; `None` if it is not a mesh then.
+    pub fn with_sizes(&self, sizes: impl IntoIterator<Item = (usize, usize)>) -> Option<Self> {
+        let mut mesh = self.clone();
+        for (at, size) in sizes {
+            mesh.axes.get_mut(at)?.size = size;
+        }
+        mesh.mistake().is_none().then_some(mesh)
     }
 
     /// The coordinates of partition `index` (row-major: the last axis counts fastest).
@@ -176,6 +183,12 @@ impl Mesh {
             format!("nearest: {}", fixes.join(" or "))
         }
     }
+}
+
+/// Whether a mesh axis can have this name: a letter, then letters, digits and `_`.
+pub(super) fn is_name(name: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(is_word)
 }
 
 impl fmt::Display for Mesh {

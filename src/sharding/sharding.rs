@@ -1,11 +1,11 @@
 //! The sharding of one tensor: for each of its dimensions the mesh axes that split it. Mesh axes that no dimension uses
 //! replicate the tensor.
 
-use crate::graph::Shape;
+use crate::graph::{AxisName, Shape};
 
 use super::error::ShardingError;
 use super::mesh::Mesh;
-use super::rules::{Kind, Rules};
+use super::rules::{Kind, Rule, Rules};
 
 /// For each dimension of a tensor, positions of the mesh axes that split it, major first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -75,6 +75,17 @@ impl Sharding {
         format!("[{}]", dims.join(", "))
     }
 
+    /// Rules that place a tensor of `shape` as this does.
+    pub fn as_rules(&self, mesh: &Mesh, shape: &Shape) -> Vec<Rule> {
+        let rule = |(axis, positions): (&AxisName, &Vec<usize>)| Rule {
+            axis: axis.clone(),
+            mesh_axes: (positions.iter())
+                .map(|&at| mesh.axes()[at].name.clone())
+                .collect(),
+        };
+        shape.names().zip(&self.dims).map(rule).collect()
+    }
+
     /// The sharding of this tensor with one more dimension in front that is whole, as when a loop stacks its results.
     pub fn stacked(&self) -> Self {
         let mut dims = vec![Vec::new()];
@@ -110,8 +121,9 @@ impl Sharding {
 ///
 /// For each axis in order, the first rule for its name whose mesh axes are all free in this tensor applies.
 ///
-/// Fails when an axis has no rule, when every rule for it wants a mesh axis that an earlier axis of the tensor has, when a
-/// rule names a mesh axis that is not there, and when the axis does not divide by its part of the mesh.
+/// # Errors
+/// An axis that has no rule, or one whose every rule wants a mesh axis that an earlier axis of the tensor has; a rule that names
+/// a mesh axis twice; an axis that does not divide by its part of the mesh.
 pub fn resolve(
     rules: &Rules,
     mesh: &Mesh,
@@ -125,8 +137,9 @@ pub fn resolve(
         // The first mesh axis that a rule wanted and was not free.
         let mut clash = None;
         let mut chosen = None;
-        for rule in rules.of(kind).iter().filter(|rule| rule.axis == axis.name) {
-            let positions = rule.positions(mesh)?;
+        for rule in rules.of(kind).filter(|rule| rule.axis == axis.name) {
+            rule.check()?;
+            let positions = rule.positions(mesh);
             match positions.iter().find(|&&at| taken[at].is_some()) {
                 Some(&at) => clash = clash.or(Some(at)),
                 None => {
@@ -139,7 +152,12 @@ pub fn resolve(
             (Some(positions), _) => positions,
             (None, None) => {
                 return Err(ShardingError::NoRule {
-                    kind: kind.name(),
+                    kind,
+                    // State without a rule of its own follows its weight.
+                    list: match kind {
+                        Kind::State => Kind::Weight,
+                        kind => kind,
+                    },
                     tensor: tensor_name.to_string(),
                     shape: shape.to_string(),
                     axis: axis.name.to_string(),
@@ -147,7 +165,8 @@ pub fn resolve(
             }
             (None, Some(at)) => {
                 return Err(ShardingError::UsedTwice {
-                    kind: kind.name(),
+                    kind,
+                    list: kind,
                     tensor: format!("`{tensor_name}` {shape}"),
                     mesh_axis: mesh.axes()[at].name.to_string(),
                     first: taken[at].unwrap_or_default().to_string(),
@@ -158,7 +177,7 @@ pub fn resolve(
         let parts: usize = positions.iter().map(|&at| mesh.axes()[at].size).product();
         if !axis.size.is_multiple_of(parts) {
             return Err(ShardingError::NotDivisible {
-                kind: kind.name(),
+                kind,
                 tensor: tensor_name.to_string(),
                 division: format!(
                     "{axis} over {}={parts} leaves {}",
@@ -235,8 +254,7 @@ mod tests {
     fn rules(weights: &[&str]) -> Rules {
         Rules {
             weights: weights.iter().map(|rule| rule.parse().unwrap()).collect(),
-            activations: Vec::new(),
-            residual: Vec::new(),
+            ..Rules::default()
         }
     }
 
@@ -282,7 +300,7 @@ mod tests {
         assert_eq!(
             message,
             "weight `wi` f32[embd=8]: no rule for axis `embd`; \
-             add `embd->whole` or `embd->MESH_AXIS` to the rules for weights"
+             add \"embd->whole\" or \"embd->MESH_AXIS\" to rules.weights"
         );
     }
 
@@ -293,18 +311,44 @@ mod tests {
         assert_eq!(
             place(&rules, &mesh("data=4,model=2"), &shape).unwrap_err(),
             "weight `wi` f32[embed=8, mlp=8]: mesh axis `model` used twice, by `embed` and by `mlp`; \
-             add `mlp->whole` below the other rules of `mlp` for weights"
+             add \"mlp->whole\" to rules.weights, below its other rules for `mlp`"
         );
     }
 
     #[test]
-    fn an_unknown_mesh_axis_is_an_error() {
-        let message = place(
-            &rules(&["embed->fsdp"]),
-            &mesh("data=2"),
-            &weight([("embed", 8)]),
+    fn a_mesh_axis_that_is_not_there_counts_as_one() {
+        let rules = rules(&["embed->data+fsdp"]);
+        let sharding = place(&rules, &mesh("data=2"), &weight([("embed", 8)])).unwrap();
+        assert_eq!(sharding.dims, [[0]]);
+        let sharding = place(&rules, &mesh("model=2"), &weight([("embed", 8)])).unwrap();
+        assert!(sharding.is_replicated(&mesh("model=2")));
+    }
+
+    #[test]
+    fn a_mesh_axis_twice_in_a_rule_is_an_error() {
+        let mut rules = rules(&["embed->data"]);
+        rules.weights[0].mesh_axes.push("data".into());
+        let message = place(&rules, &mesh("data=4"), &weight([("embed", 16)])).unwrap_err();
+        assert!(
+            message.contains("mesh axis `data` is repeated"),
+            "{message}"
         );
-        assert!(message.unwrap_err().contains("names mesh axis `fsdp`"));
+    }
+
+    #[test]
+    fn state_follows_its_weight_unless_said() {
+        let mut rules = rules(&["embed->model", "mlp->whole"]);
+        let (mesh, shape) = (mesh("data=4,model=2"), weight([("embed", 8), ("mlp", 8)]));
+        let state = |rules: &Rules| resolve(rules, &mesh, Kind::State, &shape, "m/wi").unwrap();
+        assert_eq!(state(&rules), place(&rules, &mesh, &shape).unwrap());
+        rules.state = vec!["mlp->data".parse().unwrap()];
+        assert_eq!(state(&rules).dims, [vec![1], vec![0]]);
+        let unknown = weight([("experts", 8)]);
+        let message = resolve(&rules, &mesh, Kind::State, &unknown, "m/wi").unwrap_err();
+        assert!(
+            message.to_string().ends_with("to rules.weights"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -65,7 +65,6 @@ pub fn name_of(path: &std::path::Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::models::Outline;
     use crate::train::recipe::Recipe;
     use crate::train::registry::Registry;
 
@@ -84,33 +83,6 @@ mod tests {
         let near = find("prot-t5-lx").unwrap_err();
         assert_eq!(near[0], "prot-t5-xl");
         assert_eq!(find("prot-bert-bdf").unwrap_err()[0], "prot-bert-bfd");
-    }
-
-    #[test]
-    fn outlines_are_read_off_the_weights() {
-        for (name, embed, heads, mlp, residual_blocks) in [
-            ("prot-t5-xl", 1024, 32, 16384, 2 * 24 + 3 * 24),
-            ("prot-bert", 1024, 16, 4096, 2 * 30),
-            ("prot-albert", 4096, 64, 16384, 2 * 12),
-            // Two networks: what divides the sizes of both.
-            ("prot-electra", 256, 4, 1024, 2 * (30 + 30)),
-            ("protein-lm-3b", 2560, 40, 10240, 2 * 38),
-            // Two streams.
-            ("prot-xlnet", 1024, 16, 4096, 2 * 2 * 30),
-            ("prot-txl-bfd", 1024, 14, 4096, 2 * 32),
-        ] {
-            let outline = Outline {
-                embed,
-                heads,
-                mlp,
-                residual_blocks,
-            };
-            assert_eq!(
-                Recipe::preset(name).unwrap().model.outline(),
-                outline,
-                "{name}"
-            );
-        }
     }
 
     #[test]

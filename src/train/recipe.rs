@@ -15,6 +15,7 @@ use crate::data::{NamedVocabulary, Rows, VocabFileError, Vocabulary, read_vocabu
 use crate::graph::{Policy, Remat};
 use crate::models::Model;
 use crate::models::settings::{Range, SettingError};
+use crate::sharding::RulesConfig;
 
 /// A run. Its registry knows its model, objective and vocabulary by name; until they are looked up, they are TOML (`M`
 /// and `O`) and a name (`V`).
@@ -63,6 +64,9 @@ pub struct Recipe<M = Model, O = Objective, V = NamedVocabulary> {
     /// The model's own `vocab.txt` or `spiece.model`, whose ids are then used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vocabulary_file: Option<PathBuf>,
+    /// How tensors are split over the mesh: a set of rules by name, or a set with differences.
+    #[serde(default, skip_serializing_if = "RulesConfig::is_default")]
+    pub rules: RulesConfig,
     /// The model.
     pub model: M,
     /// What it learns.
@@ -430,6 +434,7 @@ impl Recipe<toml::Value, toml::Value, String> {
             clip_norm: self.clip_norm,
             data: self.data,
             vocabulary_file: self.vocabulary_file,
+            rules: self.rules,
             optimizer: self.optimizer,
             schedule: self.schedule,
             phases: self.phases,

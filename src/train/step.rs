@@ -191,7 +191,7 @@ impl StepConfig {
         builder.scope("update", || {
             let share = sums.count.maximum(sums.count.constant(1.0));
             let mut gradients: Vec<_> = (sums.gradients.iter())
-                .map(|gradient| (*gradient / share).pin_weight())
+                .map(|gradient| (*gradient / share).pin_state())
                 .collect();
             let norm = global_norm(builder, &gradients);
             if let Some(limit) = self.clip_norm {
@@ -303,7 +303,7 @@ impl StepConfig {
                 if slot < scalars {
                     zeros
                 } else {
-                    zeros.pin_weight()
+                    zeros.pin_state()
                 }
             });
             let so_far = body.carry(zeros);
@@ -410,6 +410,7 @@ pub fn initial(step: &Step) -> Result<Graph, GraphError> {
         });
         let placed = match role {
             Role::Memory => value.pin(),
+            Role::State => value.pin_state(),
             _ => value.pin_weight(),
         };
         builder.output(name, placed);

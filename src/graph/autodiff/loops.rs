@@ -111,7 +111,7 @@ impl<'g> Sweep<'g> {
     }
 }
 
-/// Zeros that gradients for `operand` are summed in: `f32` or wider, lying on the mesh as `operand` does.
+/// Zeros that gradients for `operand` are summed in: `f32` or wider, placed on the mesh as the gradient of `operand` is.
 fn zero_sum<'g>(builder: &'g Builder, operand: Tensor<'g>) -> Tensor<'g> {
     let mut shape = operand.shape();
     if shape.dtype == DType::BF16 {
@@ -129,5 +129,5 @@ fn zero_sum<'g>(builder: &'g Builder, operand: Tensor<'g>) -> Tensor<'g> {
         _ => None,
     };
     drop(recorder);
-    pin.map_or(zeros, |pin| zeros.pin_as(pin))
+    pin.map_or(zeros, |pin| zeros.pin_as(pin.of_gradient()))
 }

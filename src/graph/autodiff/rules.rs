@@ -150,7 +150,7 @@ impl<'g> Sweep<'g> {
                     self.give(node, 2, rows);
                 }
             }
-            Op::Pin(pin) => self.give(node, 0, gradient.pin_as(*pin)),
+            Op::Pin(pin) => self.give(node, 0, gradient.pin_as(pin.of_gradient())),
             Op::Barrier => self.give(node, 0, gradient.barrier()),
             Op::Tag(_) => self.give(node, 0, gradient),
             // These have no operand, or let nothing through; loops have a rule of their own.

@@ -10,6 +10,7 @@ use crate::graph::{DType, Node, NodeId, Shape};
 use crate::hlo::attribute::Attribute;
 use crate::hlo::module::Computation;
 use crate::hlo::proto::ShapeProto;
+use crate::sharding::pin_of;
 
 impl Lowering<'_> {
     /// Lowers the loop `spec`; gives its `while`, whose tuple has the results behind the counter.
@@ -56,7 +57,7 @@ impl Lowering<'_> {
             .stacked(spec.axis.clone());
         let zero = computation.scalar(&mut self.pool, shape.dtype, 0.0);
         let buffer = computation.add(&mut self.pool, "broadcast", &shape, &[zero], []);
-        match self.pin_of(spec.body, row) {
+        match pin_of(self.graph, spec.body, row) {
             Some(kind) if self.partitioned => {
                 let row = self.graph.region(spec.body).node(row);
                 let sharding = self.place(kind, &shape, &self.describe(row))?;

@@ -24,15 +24,15 @@ use super::module::{Computation, Metadata, Module};
 use super::program::{Port, PortRole, Program, Signature};
 use super::proto::{AliasEntryProto, HloInputOutputAliasProto};
 use crate::graph::ir::ROOT;
-use crate::graph::{Checked, DType, Node, NodeId, Op, Pin, RegionId, Role, Shape};
-use crate::sharding::{Kind, Mesh, Rules, Sharding, resolve, sdy_mesh};
+use crate::graph::{Checked, DType, Node, NodeId, Op, RegionId, Shape};
+use crate::sharding::{Kind, Mesh, Rules, Sharding, loop_axes, pin_of, resolve, sdy_mesh};
 
 /// Where tensors lie: the mesh, and the rules that map axis names to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<'a> {
     /// The logical mesh.
     pub mesh: &'a Mesh,
-    /// The rules for weights and activations.
+    /// The rules for weights, state and activations.
     pub rules: &'a Rules,
 }
 
@@ -41,9 +41,13 @@ pub struct Layout<'a> {
 /// # Errors
 /// A tensor that the rules cannot place on the mesh, with the arithmetic; or a mistake of the lowering's own.
 pub fn lower(graph: &Checked, name: &str, layout: Layout) -> Result<Program, LowerError> {
+    let rules = layout.rules.with_whole(loop_axes(graph));
     let mut lowering = Lowering {
         graph,
-        layout,
+        layout: Layout {
+            rules: &rules,
+            ..layout
+        },
         partitioned: layout.mesh.devices() > 1,
         pool: Pool::new(layout.mesh),
         computations: Vec::new(),
@@ -76,7 +80,7 @@ impl Lowering<'_> {
         let mut inputs = Vec::new();
         for (number, &(id, name, role)) in parameters.iter().enumerate() {
             let shape = graph.root().shape(id);
-            let sharding = self.place(kind_of(role), shape, name)?;
+            let sharding = self.place(role.into(), shape, name)?;
             computation.set_scope(String::new());
             let parameter = computation.parameter(&mut self.pool, number, shape);
             let instruction = computation.instruction_mut(parameter)?;
@@ -136,7 +140,7 @@ impl Lowering<'_> {
                 // What is neither pinned nor an update (losses, counts) is a figure that every device shows.
                 None => (
                     PortRole::Metric,
-                    match self.pin_of(ROOT, output.node) {
+                    match pin_of(self.graph, ROOT, output.node) {
                         Some(kind) => self.place(kind, shape, &output.name)?,
                         None => Sharding::replicated(shape.rank()),
                     },
@@ -227,14 +231,6 @@ impl Lowering<'_> {
         Ok(resolve(rules, mesh, kind, shape, name)?)
     }
 
-    /// The rules by which `node` is pinned, if it is.
-    fn pin_of(&self, region: RegionId, node: NodeId) -> Option<Kind> {
-        match self.graph.region(region).node(node).op {
-            Op::Pin(pin) => Some(kind_of_pin(pin)),
-            _ => None,
-        }
-    }
-
     /// The computation that combines two scalars with `opcode`.
     fn reducer(&mut self, opcode: &'static str, dtype: DType) -> Result<i64, LowerError> {
         if let Some(known) = self.reducers.get(&(opcode, dtype)) {
@@ -271,21 +267,6 @@ impl Lowering<'_> {
 
 /// `Kind` of HloInputOutputAliasProto: the runtime may refuse the donation.
 const MAY_ALIAS: i32 = 1;
-
-fn kind_of(role: Role) -> Kind {
-    match role {
-        Role::Weight | Role::State => Kind::Weight,
-        Role::Memory | Role::Step | Role::Seed | Role::Batch => Kind::Activation,
-    }
-}
-
-fn kind_of_pin(pin: Pin) -> Kind {
-    match pin {
-        Pin::Weight => Kind::Weight,
-        Pin::Activation => Kind::Activation,
-        Pin::Residual => Kind::Residual,
-    }
-}
 
 /// An HLO name for the model's own: `encoder/layer/q` becomes `encoder.layer.q.7`.
 fn instruction_name(path: &str, id: i64) -> String {

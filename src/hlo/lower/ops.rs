@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::emit::{self, Emitter, position};
 use super::pool;
-use super::{LowerError, Lowering, kind_of_pin};
+use super::{LowerError, Lowering};
 use crate::graph::op::{Binary, Comparison, Literal, Reduction};
 use crate::graph::{AxisName, DType, Node, Op, RegionId, Shape};
 use crate::hlo::attribute::Attribute;
@@ -34,7 +34,7 @@ impl Lowering<'_> {
                 return Err(LowerError::internal(node.op.name(), what));
             }
             Op::Pin(pin) if self.partitioned => {
-                let sharding = self.place(kind_of_pin(*pin), shape, &self.describe(node))?;
+                let sharding = self.place((*pin).into(), shape, &self.describe(node))?;
                 return into.pinned(&mut self.pool, of[0], &sharding);
             }
             Op::Pin(_) | Op::Rename { .. } | Op::Tag(_) | Op::Detach => return Ok(of[0]),

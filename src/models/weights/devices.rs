@@ -55,14 +55,15 @@ impl Stack {
         let shape = &weight.shape;
         let builder = Builder::new();
         builder.output(STACK, builder.full(0.0, shape.clone()).pin_weight());
-        let zeros = compiled(session, &weight.name, builder)?;
+        let zeros = compiled(session, weight, builder)?;
         let builder = Builder::new();
         let stack = builder.input(STACK, Role::Weight, shape.clone());
-        let layer = builder.input(LAYER, Role::Weight, one_layer(weight));
+        // Not placed as the weight is, which may be split by layers.
+        let layer = builder.input(LAYER, Role::Batch, one_layer(weight));
         let index = builder.input(INDEX, Role::Step, Shape::scalar(DType::S32));
         let axis = shape.axes[0].name.as_str();
         builder.update(STACK, stack.dynamic_update(axis, layer, index).pin_weight());
-        let write = compiled(session, &weight.name, builder)?;
+        let write = compiled(session, weight, builder)?;
         Ok(Stack { zeros, write })
     }
 
@@ -101,29 +102,38 @@ fn one_layer(weight: &Weight) -> Shape {
     layer_shape(weight).stacked(axis)
 }
 
-/// The graph compiled for the devices of `session`, on which its stack must lie as the weight `name` does there.
-fn compiled(session: &Session, name: &str, builder: Builder) -> runtime::Result<Session> {
+/// The graph compiled for the devices of `session`, on which its stack must be placed as `weight` is there.
+fn compiled(session: &Session, weight: &Weight, builder: Builder) -> runtime::Result<Session> {
+    let name = weight.name.as_str();
     let invalid = |error: String| runtime::Error::Invalid(format!("`{name}`: {error}"));
     let graph = builder
         .compact()
         .map_err(|error| invalid(error.to_string()))?;
     let signature = session.signature();
-    let layout = Layout {
-        mesh: &signature.mesh,
-        rules: &Rules::standard(),
-    };
-    let program = lower(&graph, "stack", layout).map_err(|error| invalid(error.to_string()))?;
     let sharding = |ports: &[Port], name: &str| {
         let port = ports.iter().find(|port| port.name == name);
         port.map(|port| port.sharding.clone())
     };
-    let (here, there) = (
-        sharding(&program.signature.outputs, STACK),
-        sharding(&signature.inputs, name),
-    );
-    if here != there {
+    let Some(own) = sharding(&signature.inputs, name) else {
+        return Err(invalid("the program has no such input".to_string()));
+    };
+    let weights = own.as_rules(&signature.mesh, &weight.shape);
+    let mut activations = weights.clone();
+    activations[0].mesh_axes.clear();
+    let rules = Rules {
+        weights,
+        activations,
+        ..Rules::default()
+    };
+    let layout = Layout {
+        mesh: &signature.mesh,
+        rules: &rules,
+    };
+    let program = lower(&graph, "stack", layout).map_err(|error| invalid(error.to_string()))?;
+    let here = sharding(&program.signature.outputs, STACK);
+    if here.as_ref() != Some(&own) {
         return Err(invalid(format!(
-            "it lies as {there:?} and is made as {here:?}"
+            "it is placed as {own:?} and made as {here:?}"
         )));
     }
     session.beside(&program)

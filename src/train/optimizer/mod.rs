@@ -73,7 +73,7 @@ impl<'g> Update<'_, 'g> {
     /// Sets the next value of the state `kind`.
     fn set_state(&self, kind: &str, next: Tensor<'g>) {
         self.builder
-            .update(&self.state_name(kind), next.pin_weight());
+            .update(&self.state_name(kind), next.pin_state());
     }
 
     fn state_name(&self, kind: &str) -> String {
