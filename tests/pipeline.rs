@@ -226,12 +226,12 @@ fn what_is_not_a_program_says_what_it_is() {
         .unwrap()
         .program;
     let bytes = program.bytes();
-    let lonely = file("lonely.hlo.pb", &bytes);
-    let other_mesh = file("other_mesh.hlo.pb", &bytes);
+    let lonely = file("lonely.hlo.pb", bytes);
+    let other_mesh = file("other_mesh.hlo.pb", bytes);
     file("other_mesh.json", program.signature.json().as_bytes());
     let cut = file("cut.hlo.pb", &bytes[..bytes.len() / 2]);
     let json = file("cut.json", program.signature.json().as_bytes());
-    let stranger = file("stranger.hlo.pb", &bytes);
+    let stranger = file("stranger.hlo.pb", bytes);
     let eight = lowered(&graph, Some(&mesh("data=4,model=2")))
         .unwrap()
         .program;

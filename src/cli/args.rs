@@ -88,7 +88,7 @@ pub enum What {
     /// A program from files, and the other arguments about it.
     Program {
         /// The program.
-        file: ProgramFile,
+        file: Box<ProgramFile>,
         /// The machine, if one was named.
         target: Option<Target>,
         /// The mesh, if one was given.
@@ -135,7 +135,7 @@ impl WhatArgs {
 
     /// The program at `path`, which no flag that changes a recipe can change.
     fn program(&self, path: &Path) -> Result<What> {
-        let file = ProgramFile::open(path).map_err(pipeline::Error::from)?;
+        let file = Box::new(ProgramFile::open(path).map_err(pipeline::Error::from)?);
         for (flag, given) in [
             ("--phase", self.phase.is_some()),
             ("--batch", self.batch.is_some()),

@@ -23,7 +23,7 @@ pub enum ProgramFile {
         graph: Graph,
     },
     /// A lowered program, whose mesh is its signature's.
-    Saved(Program),
+    Saved(Box<Program>),
 }
 
 /// Why a path gives no program.
@@ -154,7 +154,7 @@ impl ProgramFile {
             (ProgramFile::Saved(program), mesh) => {
                 let saved = &program.signature.mesh;
                 return match mesh.filter(|mesh| *mesh != saved) {
-                    None => Ok(Lowered::of(program)),
+                    None => Ok(Lowered::of(*program)),
                     Some(asked) => Err(Error::OtherMesh {
                         name,
                         saved: saved.clone(),
@@ -183,7 +183,7 @@ fn saved(path: &Path, name: &str, bytes: &[u8]) -> Result<ProgramFile, FileError
         source,
     })?;
     match Program::from_saved(bytes, &signature) {
-        Ok(program) => Ok(ProgramFile::Saved(program)),
+        Ok(program) => Ok(ProgramFile::Saved(Box::new(program))),
         Err(source) => Err(FileError::Saved {
             path: path.to_path_buf(),
             source,
