@@ -319,7 +319,7 @@ fn an_unfinished_phase_is_not_followed_by_the_next() {
     refused(
         folder,
         "run.toml --phase 2 --out run --resume",
-        "has 1 of its 4 steps; finish it with --phase 1 --resume, or begin",
+        "has 1 of its 4 steps; finish it with --phase 1 --resume, or use --start",
     );
     // The way out that the message names: the same weights, in a run of its own.
     assert_eq!(
@@ -393,7 +393,7 @@ fn a_start_that_cannot_be_is_refused() {
     refused(
         folder,
         &format!("{wider} --start run"),
-        "is of another model",
+        "belongs to another model",
     );
     refused(
         folder,

@@ -120,9 +120,6 @@ pub enum TrainError {
         /// The number of steps of its phase.
         steps: u64,
     },
-    /// More steps than the step's counter holds.
-    #[error("steps is {0}; a run has at most {max}", max = i32::MAX)]
-    TooManySteps(u64),
     /// The loss or the gradient is not finite.
     #[error(
         "step {step} gave a loss of {loss} with a gradient norm of {grad_norm} at a learning rate of {learning_rate}; \
@@ -171,7 +168,6 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// A recipe, a mesh or data that do not fit each other, or the plugin's own.
     pub fn start(setup: Setup<'a>) -> Result<Self, TrainError> {
-        check_steps(setup.recipe)?;
         let initial = Session::new(setup.client, &setup.programs.initial, setup.config)?;
         let seed = initial.put(names::SEED, &HostArray::scalar(setup.recipe.seed))?;
         let mut trainer = Trainer::compile(setup)?;
@@ -200,7 +196,6 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As [`Trainer::start`], and a checkpoint of another model, optimizer or phase, or a damaged one.
     pub fn resume(setup: Setup<'a>, checkpoint: &Checkpoint) -> Result<Self, TrainError> {
-        check_steps(setup.recipe)?;
         let Programs { weights, step, .. } = setup.programs;
         if checkpoint.about().is_of_weights() {
             let shapes = shapes(weights);
@@ -392,7 +387,7 @@ impl<'a> Trainer<'a> {
             given.insert(name.to_string(), self.session.put(name, array)?);
             Ok(())
         };
-        // The counter fits: a recipe has at most i32::MAX steps.
+        // The counter fits: `Recipe::step` allows at most i32::MAX steps.
         put(names::STEP, &HostArray::scalar(self.done as i32))?;
         put(names::SEED, &HostArray::scalar(recipe.phase_seed()))?;
         put(names::TOKENS, &array("length", &batch.tokens)?)?;
@@ -481,14 +476,6 @@ impl<'a> Trainer<'a> {
         Ok(recipe
             .objective
             .constant_guess(&recipe.model, data, recipe.length)?)
-    }
-}
-
-/// The step's counter is an `s32`.
-fn check_steps(recipe: &Recipe) -> Result<(), TrainError> {
-    match recipe.steps > i32::MAX as u64 {
-        true => Err(TrainError::TooManySteps(recipe.steps)),
-        false => Ok(()),
     }
 }
 
