@@ -135,10 +135,6 @@ impl Family for Config {
         Some(self.max_position_embeddings)
     }
 
-    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
-        self.logits(cx, Tokens::new(ids));
-    }
-
     fn masked_language_model(&self) -> Option<&dyn MaskedLanguageModel> {
         Some(self)
     }

@@ -327,10 +327,6 @@ impl Family for Config {
         &["num_layers", "num_decoder_layers"]
     }
 
-    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
-        self.loss(cx, ids, ids, ids.ge(ids.constant(0.0)));
-    }
-
     fn sequence_to_sequence(&self) -> Option<&dyn SequenceToSequence> {
         Some(self)
     }

@@ -7,30 +7,6 @@ use crate::models::Family;
 use crate::models::weights::{Entry, Kept};
 use crate::models::xlnet::Config;
 
-/// The keys of `config.json` that shape the model.
-const KEYS: &[&str] = &[
-    "vocab_size",
-    "d_model",
-    "n_layer",
-    "n_head",
-    "d_inner",
-    "ff_activation",
-    "untie_r",
-    "attn_type",
-    "initializer_range",
-    "layer_norm_eps",
-    "dropout",
-    "mem_len",
-    "reuse_len",
-    "use_mems_eval",
-    "use_mems_train",
-    "bi_data",
-    "clamp_len",
-    "same_length",
-    "tie_word_embeddings",
-    "pad_token_id",
-];
-
 /// Keys of other heads than the language model's.
 const OTHER_HEADS: &[&str] = &[
     "summary_type",
@@ -56,7 +32,7 @@ pub(in crate::models) fn read(config: &Map<String, Value>) -> Result<Config, Con
         config.insert("mem_len".into(), 0.into());
     }
     let d_head = config.remove("d_head").and_then(|size| size.as_u64());
-    let config: Config = config::read(&config, KEYS)?;
+    let config: Config = config::read(&config)?;
     config.check()?;
     match d_head {
         Some(d_head) if d_head * config.n_head as u64 != config.d_model as u64 => {
