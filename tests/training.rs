@@ -12,7 +12,7 @@ use ribosome::graph::{DType, Remat, Shape};
 use ribosome::runtime::{HostArray, Session};
 use ribosome::sharding::Mesh;
 use ribosome::train::optimizer::{Momentum, Optimizer};
-use ribosome::train::run::{Event, Flow, Plan, run};
+use ribosome::train::run::{Event, Flow, RunOptions, run};
 use ribosome::train::schedule::Schedule;
 use ribosome::train::step::{self, StepConfig, names};
 use ribosome::train::trainer::{Setup, Trainer};
@@ -160,9 +160,9 @@ fn the_loss_falls_on_real_proteins() {
         data: &data,
     };
     let mut trainer = Trainer::start(setup).unwrap();
-    let plan = Plan {
+    let plan = RunOptions {
         steps: recipe.steps,
-        ..Plan::default()
+        ..RunOptions::default()
     };
     let mut losses = Vec::new();
     let summary = run(&mut trainer, &plan, |event| {

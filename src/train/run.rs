@@ -10,7 +10,7 @@ use super::trainer::{StepReport, TrainError, Trainer};
 
 /// How a run is driven.
 #[derive(Clone, Debug, Default)]
-pub struct Plan {
+pub struct RunOptions {
     /// Until this many steps are done, those before a resumption counted.
     pub steps: u64,
     /// Where checkpoints go, if they are kept.
@@ -66,7 +66,7 @@ pub const WINDOW: usize = 10;
 /// end.
 pub fn run(
     trainer: &mut Trainer,
-    plan: &Plan,
+    plan: &RunOptions,
     mut watch: impl FnMut(Event) -> Flow,
 ) -> Result<Summary, TrainError> {
     let mut log = match &plan.log {
