@@ -11,7 +11,7 @@ use ribosome::data::{Dataset, PROT_T5};
 use ribosome::sharding::Partitioner;
 use ribosome::train::checkpoint::Checkpoint;
 use ribosome::train::recipe::Recipe;
-use ribosome::train::run::{Event, Flow, Plan, run};
+use ribosome::train::run::{Event, Flow, RunOptions, run};
 use ribosome::train::trainer::{Setup, TrainError, Trainer};
 
 const MESH: &str = "data=4,model=2";
@@ -207,7 +207,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint() {
     let recipe = recipe(&[("optimizer.name", "momentum"), ("schedule.rate", "1e30")]);
     on(&recipe, MESH, data(), |setup| {
         let mut trainer = Trainer::start(setup).unwrap();
-        let plan = Plan {
+        let plan = RunOptions {
             steps: 6,
             save_every: 1,
             checkpoint: Some(path.clone()),
@@ -259,7 +259,7 @@ fn saves_that_fail_cost_the_run_nothing() {
     on(&recipe(&[]), MESH, data(), |setup| {
         let mut trainer = Trainer::resume(setup, &checkpoint).unwrap();
         let gone = whole.middle.with_file_name("gone").join("checkpoint");
-        let plan = Plan {
+        let plan = RunOptions {
             steps: 5,
             save_every: 1,
             checkpoint: Some(gone),

@@ -12,7 +12,7 @@ use ribosome::graph::{DType, Remat, Shape};
 use ribosome::runtime::{CompileConfig, HostArray, Session};
 use ribosome::sharding::{Mesh, Partitioner};
 use ribosome::train::optimizer::{Momentum, Optimizer};
-use ribosome::train::run::{Event, Flow, Plan, run};
+use ribosome::train::run::{Event, Flow, RunOptions, run};
 use ribosome::train::schedule::Schedule;
 use ribosome::train::step::{self, StepConfig, names};
 use ribosome::train::trainer::Trainer;
@@ -164,9 +164,9 @@ fn the_loss_falls_on_real_proteins() {
     let data = proteins(&PROT_T5);
     let ready = training(&recipe, "data=4,model=2", Partitioner::Shardy).unwrap();
     let mut trainer = Trainer::start(ready.setup(&data)).unwrap();
-    let plan = Plan {
+    let plan = RunOptions {
         steps: recipe.steps,
-        ..Plan::default()
+        ..RunOptions::default()
     };
     let mut losses = Vec::new();
     let summary = run(&mut trainer, &plan, |event| {

@@ -14,7 +14,7 @@ use crate::train::checkpoint::{Checkpoint, FILE};
 use crate::train::progress::Progress;
 use crate::train::recipe::Recipe;
 use crate::train::registry::Registry;
-use crate::train::run::{Event, Flow, Plan, Summary, run};
+use crate::train::run::{Event, Flow, RunOptions, Summary, run};
 use crate::train::start::Start;
 use crate::train::trainer::{StepReport, TrainError, Trainer};
 use anyhow::{Context, Result, bail};
@@ -181,7 +181,7 @@ impl Args {
             return Err(Usage(message).into());
         }
         let file = |name: &str| self.out.as_ref().map(|folder| folder.join(name));
-        let plan = Plan {
+        let plan = RunOptions {
             steps,
             checkpoint: file(CHECKPOINT),
             save_every: self.save_every,

@@ -29,11 +29,11 @@ pub struct Batches<'a> {
     data: &'a Dataset,
     seed: u64,
     length: usize,
-    plan: Plan,
+    plan: Packing,
 }
 
 #[derive(Debug)]
-enum Plan {
+enum Packing {
     Padded,
     /// The proteins in order, and where each row starts among them.
     Packed {
@@ -60,9 +60,9 @@ impl<'a> Batches<'a> {
     ) -> Result<Self, DatasetError> {
         data.check(length)?;
         let plan = match rows {
-            Rows::Padded => Plan::Padded,
+            Rows::Padded => Packing::Padded,
             Rows::Packed => packed(data, seed, length),
-            Rows::Running { stride, both_ways } => Plan::Running {
+            Rows::Running { stride, both_ways } => Packing::Running {
                 text: text(data, seed),
                 stride,
                 both_ways,
@@ -85,9 +85,9 @@ impl<'a> Batches<'a> {
             return Err(DatasetError::Batch);
         }
         match &self.plan {
-            Plan::Padded => self.data.batch(self.seed, step, batch, self.length),
-            Plan::Packed { order, starts } => Ok(self.filled(step, batch, order, starts)),
-            Plan::Running {
+            Packing::Padded => self.data.batch(self.seed, step, batch, self.length),
+            Packing::Packed { order, starts } => Ok(self.filled(step, batch, order, starts)),
+            Packing::Running {
                 text,
                 stride,
                 both_ways,
@@ -158,7 +158,7 @@ fn order(data: &Dataset, seed: u64) -> impl Iterator<Item = usize> {
 }
 
 /// Fills rows with the proteins in order, each row until the next protein does not fit.
-fn packed(data: &Dataset, seed: u64, length: usize) -> Plan {
+fn packed(data: &Dataset, seed: u64, length: usize) -> Packing {
     let order: Vec<usize> = order(data, seed).collect();
     let mut starts = Vec::new();
     let mut filled = length;
@@ -170,7 +170,7 @@ fn packed(data: &Dataset, seed: u64, length: usize) -> Plan {
         }
         filled += tokens;
     }
-    Plan::Packed { order, starts }
+    Packing::Packed { order, starts }
 }
 
 /// All proteins, each with its special tokens, one after the other. Ids fit a byte.
@@ -198,7 +198,7 @@ mod tests {
     fn packed_rows_hold_whole_proteins() {
         let data = dataset(&PROTEIN_LM, &["AAA", "CC", "DDDD", "E", "FFFFFFFFFFFF"]);
         let batches = Batches::new(&data, Rows::Packed, 3, 8).unwrap();
-        let Plan::Packed { starts, .. } = &batches.plan else {
+        let Packing::Packed { starts, .. } = &batches.plan else {
             panic!("packed")
         };
         let rows = starts.len();

@@ -32,7 +32,7 @@ pub enum VocabFileError {
 
 /// The part of SentencePiece's `ModelProto` that holds its pieces (sentencepiece_model.proto).
 #[derive(Clone, PartialEq, Message)]
-struct Model {
+struct SentencePieceModel {
     #[prost(message, repeated, tag = "1")]
     pieces: Vec<Piece>,
 }
@@ -56,7 +56,7 @@ pub fn read_vocabulary(path: &Path, like: &Vocabulary) -> Result<Vocabulary, Voc
         true => String::from_utf8(bytes)
             .map(|text| text.lines().map(str::to_string).collect())
             .map_err(|error| error.to_string()),
-        false => Model::decode(&bytes[..])
+        false => SentencePieceModel::decode(&bytes[..])
             .map(|model| model.pieces.into_iter().map(|piece| piece.text).collect())
             .map_err(|error| format!("it is not a SentencePiece model ({error})")),
     };
@@ -167,7 +167,10 @@ mod tests {
                 .map(|c| format!("\u{2581}{c}")),
         );
         let pieces = texts.into_iter().map(|text| Piece { text }).collect();
-        let (_folder, path) = written("spiece.model", &Model { pieces }.encode_to_vec());
+        let (_folder, path) = written(
+            "spiece.model",
+            &SentencePieceModel { pieces }.encode_to_vec(),
+        );
         let read = read_vocabulary(&path, &PROT_ALBERT).unwrap();
         assert_eq!(read.encode(b"XLU").unwrap(), [2, 13, 33, 13, 3]);
     }
@@ -181,7 +184,10 @@ mod tests {
                 .map(|c| format!("\u{2581}{c}")),
         );
         let pieces = texts.into_iter().map(|text| Piece { text }).collect();
-        let (_folder, path) = written("spiece.model", &Model { pieces }.encode_to_vec());
+        let (_folder, path) = written(
+            "spiece.model",
+            &SentencePieceModel { pieces }.encode_to_vec(),
+        );
         let read = read_vocabulary(&path, &PROT_T5).unwrap();
         assert_eq!((read.mask, read.size()), (127, 128));
         assert_eq!(

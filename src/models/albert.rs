@@ -10,12 +10,12 @@
 
 use std::fmt::Display;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::bert_fields::bert_config;
 use super::context::Context;
 use super::embeddings::Embeddings;
-use super::encoder::{Encoded, Encoder, Norm, repeat, ungated};
+use super::encoder::{Encoded, repeat};
 use super::families::HasTensor;
 use super::family::{Family, MaskedLanguageModel};
 use super::heads::{self, MaskedHead};
@@ -28,48 +28,28 @@ use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::{LoopOptions, Tensor};
 
-/// The sizes and switches of an ALBERT model; Hugging Face's values where nothing is said.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Rows of the embedding.
-    pub vocab_size: usize,
-    /// The residual stream's size (`embed`).
-    pub hidden_size: usize,
-    /// The size of an embedding (`factor`).
-    pub embedding_size: usize,
-    /// Passes over a group's layers.
-    pub num_hidden_layers: usize,
-    /// Sets of weights; pass i takes set floor(i / (passes / sets)).
-    pub num_hidden_groups: usize,
-    /// Layers in a set, one after the other in a pass.
-    pub inner_group_num: usize,
-    /// Heads.
-    pub num_attention_heads: usize,
-    /// Hidden units of a feed-forward layer (`mlp`).
-    pub intermediate_size: usize,
-    /// The function of the feed-forward layers and of the output layer.
-    pub hidden_act: Activation,
-    /// How often an element of a block's result is dropped in training.
-    pub hidden_dropout_prob: f64,
-    /// How often a weight of the attention is.
-    pub attention_probs_dropout_prob: f64,
-    /// Rows of the position table: the longest row.
-    pub max_position_embeddings: usize,
-    /// Rows of the type table; 0 leaves it out.
-    pub type_vocab_size: usize,
-    /// The deviation of the weights' first values.
-    pub initializer_range: f64,
-    /// What norms add to the variance.
-    pub layer_norm_eps: f64,
-    /// The id that pads rows.
-    pub pad_token_id: i32,
-    /// Whether the output layer is the embedding.
-    pub tie_word_embeddings: bool,
-    /// How often an element of the pooled row is dropped before the head for sentences.
-    pub classifier_dropout_prob: f64,
-    /// Whether the model has the pooler and the head for the order of sentences that published checkpoints have.
-    pub sentence_head: bool,
+bert_config! {
+    /// The sizes and switches of an ALBERT model; Hugging Face's values where nothing is said. `num_hidden_layers` are passes over
+    /// a group's layers.
+    pub struct Config {
+        common vocab_size = 30000,
+        common hidden_size = 4096,
+        common num_attention_heads = 64,
+        common intermediate_size = 16384,
+        common hidden_act = Activation::GeluNew,
+        common hidden_dropout_prob = 0.0,
+        common attention_probs_dropout_prob = 0.0,
+        /// The size of an embedding (`factor`).
+        pub embedding_size: usize = 128,
+        /// Sets of weights; pass i takes set floor(i / (passes / sets)).
+        pub num_hidden_groups: usize = 1,
+        /// Layers in a set, one after the other in a pass.
+        pub inner_group_num: usize = 1,
+        /// How often an element of the pooled row is dropped before the head for sentences.
+        pub classifier_dropout_prob: f64 = 0.1,
+        /// Whether the model has the pooler and the head for the order of sentences that published checkpoints have.
+        pub sentence_head: bool = false,
+    }
 }
 
 /// More passes than any model makes.
@@ -78,61 +58,12 @@ const MAX_PASSES: usize = 1 << 16;
 /// More layers with weights of their own than any ALBERT has.
 const MAX_OWN_LAYERS: usize = 1 << 10;
 
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            vocab_size: 30000,
-            hidden_size: 4096,
-            embedding_size: 128,
-            num_hidden_layers: 12,
-            num_hidden_groups: 1,
-            inner_group_num: 1,
-            num_attention_heads: 64,
-            intermediate_size: 16384,
-            hidden_act: Activation::GeluNew,
-            hidden_dropout_prob: 0.0,
-            attention_probs_dropout_prob: 0.0,
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
-            initializer_range: 0.02,
-            layer_norm_eps: 1e-12,
-            pad_token_id: 0,
-            tie_word_embeddings: true,
-            classifier_dropout_prob: 0.1,
-            sentence_head: false,
-        }
-    }
-}
-
 impl Config {
     fn embeddings(&self) -> Embeddings {
         Embeddings {
-            scope: "embeddings",
             axis: "factor",
             size: self.embedding_size,
-            vocab: self.vocab_size,
-            positions: self.max_position_embeddings,
-            types: self.type_vocab_size,
-            pad: self.pad_token_id,
-            norm: Some(self.layer_norm_eps),
-            init: self.initializer_range,
-        }
-    }
-
-    fn encoder(&self) -> Encoder {
-        Encoder {
-            layers: self.num_hidden_layers,
-            hidden: self.hidden_size,
-            heads: self.num_attention_heads,
-            mlp: self.intermediate_size,
-            activation: self.hidden_act,
-            rotary: None,
-            norm: Norm::After,
-            epsilon: self.layer_norm_eps,
-            dropout: self.hidden_dropout_prob,
-            attention_dropout: self.attention_probs_dropout_prob,
-            init: self.initializer_range,
-            output_init: self.initializer_range,
+            ..self.common().embeddings("embeddings")
         }
     }
 
@@ -170,18 +101,12 @@ impl Family for Config {
         Some(self.max_position_embeddings)
     }
 
-    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
-        self.logits(cx, Tokens::new(ids));
-    }
-
     fn masked_language_model(&self) -> Option<&dyn MaskedLanguageModel> {
         Some(self)
     }
 
     fn check(&self) -> Result<(), SettingError> {
-        self.embeddings().check()?;
-        self.encoder().check()?;
-        ungated("hidden_act", self.hidden_act)?;
+        self.common().check(self.embeddings())?;
         let (layers, groups) = (self.num_hidden_layers, self.num_hidden_groups);
         let (passes, own) = (
             ("num_hidden_layers", &layers as &dyn Display),
@@ -258,7 +183,7 @@ impl Family for Config {
 impl MaskedLanguageModel for Config {
     /// Each group is one loop that captures its weights, so that their gradients are summed in the backward loop.
     fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
-        let (builder, encoder) = (cx.builder, self.encoder());
+        let (builder, encoder) = (cx.builder, self.common().encoder());
         let embedded = self.embeddings().embed(cx, tokens);
         let embedded = cx.dropout(embedded, self.hidden_dropout_prob, "embedded");
         builder.scope("encoder", || {

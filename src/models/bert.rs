@@ -8,112 +8,34 @@
 //! ribosome verify golden/numeric/bert.safetensors
 //! ```
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::bert_fields::bert_config;
 use super::context::Context;
 use super::embeddings::Embeddings;
-use super::encoder::{Encoded, Encoder, Norm, ungated};
+use super::encoder::Encoded;
 use super::families::HasTensor;
 use super::family::{Family, MaskedLanguageModel};
 use super::heads::{self, MaskedHead};
 use super::hugging_face::config::{self, ConfigError};
 use super::hugging_face::encoder as files;
 use super::hugging_face::encoder::{BERT_DECODER, BERT_LAYER};
-use super::layers::Activation;
 use super::settings::SettingError;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::Tensor;
 
-/// The sizes and switches of a BERT model; Hugging Face's values where nothing is said.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Rows of the embedding.
-    pub vocab_size: usize,
-    /// The residual stream's size (`embed`).
-    pub hidden_size: usize,
-    /// Layers.
-    pub num_hidden_layers: usize,
-    /// Heads.
-    pub num_attention_heads: usize,
-    /// Hidden units of a feed-forward layer (`mlp`).
-    pub intermediate_size: usize,
-    /// The function of the feed-forward layers and of the output layer.
-    pub hidden_act: Activation,
-    /// How often an element of a block's result is dropped in training.
-    pub hidden_dropout_prob: f64,
-    /// How often a weight of the attention is.
-    pub attention_probs_dropout_prob: f64,
-    /// Rows of the position table: the longest row.
-    pub max_position_embeddings: usize,
-    /// Rows of the type table; 0 leaves it out.
-    pub type_vocab_size: usize,
-    /// The deviation of the weights' first values.
-    pub initializer_range: f64,
-    /// What norms add to the variance.
-    pub layer_norm_eps: f64,
-    /// The id that pads rows.
-    pub pad_token_id: i32,
-    /// Whether the output layer is the embedding.
-    pub tie_word_embeddings: bool,
-    /// Whether the model has the pooler and the head for pairs of sentences that published checkpoints have.
-    pub sentence_head: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            vocab_size: 30522,
-            hidden_size: 768,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            intermediate_size: 3072,
-            hidden_act: Activation::Gelu,
-            hidden_dropout_prob: 0.1,
-            attention_probs_dropout_prob: 0.1,
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
-            initializer_range: 0.02,
-            layer_norm_eps: 1e-12,
-            pad_token_id: 0,
-            tie_word_embeddings: true,
-            sentence_head: false,
-        }
+bert_config! {
+    /// The sizes and switches of a BERT model; Hugging Face's values where nothing is said.
+    pub struct Config {
+        /// Whether the model has the pooler and the head for pairs of sentences that published checkpoints have.
+        pub sentence_head: bool = false,
     }
 }
 
 impl Config {
     fn embeddings(&self) -> Embeddings {
-        Embeddings {
-            scope: "embeddings",
-            axis: "embed",
-            size: self.hidden_size,
-            vocab: self.vocab_size,
-            positions: self.max_position_embeddings,
-            types: self.type_vocab_size,
-            pad: self.pad_token_id,
-            norm: Some(self.layer_norm_eps),
-            init: self.initializer_range,
-        }
-    }
-
-    fn encoder(&self) -> Encoder {
-        Encoder {
-            layers: self.num_hidden_layers,
-            hidden: self.hidden_size,
-            heads: self.num_attention_heads,
-            mlp: self.intermediate_size,
-            activation: self.hidden_act,
-            rotary: None,
-            norm: Norm::After,
-            epsilon: self.layer_norm_eps,
-            dropout: self.hidden_dropout_prob,
-            attention_dropout: self.attention_probs_dropout_prob,
-            init: self.initializer_range,
-            output_init: self.initializer_range,
-        }
+        self.common().embeddings("embeddings")
     }
 }
 
@@ -136,18 +58,12 @@ impl Family for Config {
         Some(self.max_position_embeddings)
     }
 
-    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
-        self.logits(cx, Tokens::new(ids));
-    }
-
     fn masked_language_model(&self) -> Option<&dyn MaskedLanguageModel> {
         Some(self)
     }
 
     fn check(&self) -> Result<(), SettingError> {
-        self.embeddings().check()?;
-        self.encoder().check()?;
-        ungated("hidden_act", self.hidden_act)
+        self.common().check(self.embeddings())
     }
 
     fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
@@ -180,7 +96,9 @@ impl MaskedLanguageModel for Config {
     fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
         let embedded = self.embeddings().embed(cx, tokens);
         let embedded = cx.dropout(embedded, self.hidden_dropout_prob, "embedded");
-        self.encoder().stack(cx, embedded, tokens.mask, inputs)
+        self.common()
+            .encoder()
+            .stack(cx, embedded, tokens.mask, inputs)
     }
 
     fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {

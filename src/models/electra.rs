@@ -14,9 +14,10 @@ use std::fmt::Display;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::bert_fields::bert_config;
 use super::context::Context;
 use super::embeddings::Embeddings;
-use super::encoder::{Encoded, Encoder, Norm, ungated};
+use super::encoder::Encoded;
 use super::family::Family;
 use super::heads::{self, MaskedHead};
 use super::hugging_face::NetworkFiles;
@@ -29,61 +30,15 @@ use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::Tensor;
 
-/// The sizes and switches of one of the two networks; Hugging Face's values where nothing is said.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Network {
-    /// Rows of the embedding.
-    pub vocab_size: usize,
-    /// The size of an embedding.
-    pub embedding_size: usize,
-    /// The residual stream's size (`embed`); a linear layer leads to it where it is not the embeddings'.
-    pub hidden_size: usize,
-    /// Layers.
-    pub num_hidden_layers: usize,
-    /// Heads.
-    pub num_attention_heads: usize,
-    /// Hidden units of a feed-forward layer (`mlp`).
-    pub intermediate_size: usize,
-    /// The function of the feed-forward layers and of the discriminator's output layer. The generator's is gelu.
-    pub hidden_act: Activation,
-    /// How often an element of a block's result is dropped in training.
-    pub hidden_dropout_prob: f64,
-    /// How often a weight of the attention is.
-    pub attention_probs_dropout_prob: f64,
-    /// Rows of the position table: the longest row.
-    pub max_position_embeddings: usize,
-    /// Rows of the type table; 0 leaves it out.
-    pub type_vocab_size: usize,
-    /// The deviation of the weights' first values.
-    pub initializer_range: f64,
-    /// What norms add to the variance.
-    pub layer_norm_eps: f64,
-    /// The id that pads rows.
-    pub pad_token_id: i32,
-    /// Whether the generator's output layer is the embedding.
-    pub tie_word_embeddings: bool,
-}
-
-impl Default for Network {
-    fn default() -> Self {
-        Network {
-            vocab_size: 30522,
-            embedding_size: 128,
-            hidden_size: 256,
-            num_hidden_layers: 12,
-            num_attention_heads: 4,
-            intermediate_size: 1024,
-            hidden_act: Activation::Gelu,
-            hidden_dropout_prob: 0.1,
-            attention_probs_dropout_prob: 0.1,
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
-            initializer_range: 0.02,
-            layer_norm_eps: 1e-12,
-            pad_token_id: 0,
-            tie_word_embeddings: true,
-        }
+bert_config! {
+    /// The sizes and switches of one of the two networks; Hugging Face's values where nothing is said. `hidden_act` is also the
+    /// function of the discriminator's output layer; the generator's is gelu.
+    pub struct Network {
+        common hidden_size = 256,
+        common num_attention_heads = 4,
+        common intermediate_size = 1024,
+        /// The size of an embedding; a linear layer leads to the residual stream where it is not its size.
+        pub embedding_size: usize = 128,
     }
 }
 
@@ -141,32 +96,8 @@ impl Network {
 
     fn embeddings(&self, scope: &'static str) -> Embeddings {
         Embeddings {
-            scope,
-            axis: "embed",
             size: self.embedding_size,
-            vocab: self.vocab_size,
-            positions: self.max_position_embeddings,
-            types: self.type_vocab_size,
-            pad: self.pad_token_id,
-            norm: Some(self.layer_norm_eps),
-            init: self.initializer_range,
-        }
-    }
-
-    fn encoder(&self) -> Encoder {
-        Encoder {
-            layers: self.num_hidden_layers,
-            hidden: self.hidden_size,
-            heads: self.num_attention_heads,
-            mlp: self.intermediate_size,
-            activation: self.hidden_act,
-            rotary: None,
-            norm: Norm::After,
-            epsilon: self.layer_norm_eps,
-            dropout: self.hidden_dropout_prob,
-            attention_dropout: self.attention_probs_dropout_prob,
-            init: self.initializer_range,
-            output_init: self.initializer_range,
+            ..self.common().embeddings(scope)
         }
     }
 
@@ -175,9 +106,7 @@ impl Network {
     /// # Errors
     /// Sizes or switches that do not fit one another.
     pub fn check(&self) -> Result<(), SettingError> {
-        self.generator().tables.check()?;
-        self.encoder().check()?;
-        ungated("hidden_act", self.hidden_act)
+        self.common().check(self.generator().tables)
     }
 
     /// The configuration in a Hugging Face `config.json`.
@@ -205,7 +134,10 @@ impl RoledNetwork<'_> {
                     project(cx, "projection", embedded, "embed", to, init).pin_residual()
                 }
             };
-            network.encoder().stack(cx, projected, tokens.mask, inputs)
+            network
+                .common()
+                .encoder()
+                .stack(cx, projected, tokens.mask, inputs)
         })
     }
 

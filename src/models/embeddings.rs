@@ -34,6 +34,21 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
+    /// A table of `vocab` tokens alone in the scope `embeddings`, for models that know positions otherwise.
+    pub fn of_tokens(vocab: usize, size: usize, pad: i32, init: f64) -> Self {
+        Embeddings {
+            scope: "embeddings",
+            axis: "embed",
+            size,
+            vocab,
+            positions: 0,
+            types: 0,
+            pad,
+            norm: None,
+            init,
+        }
+    }
+
     /// The table of tokens, `[vocab, axis]`, which output layers are tied to.
     pub fn words<'g>(&self, cx: Context<'g>) -> Tensor<'g> {
         self.here(cx, || self.table(cx, "word", "vocab", self.vocab))

@@ -56,7 +56,7 @@ pub struct Encoder {
 }
 
 impl Default for Encoder {
-    /// BERT's base size.
+    /// BERT's base size, without dropout.
     fn default() -> Self {
         Encoder {
             layers: 12,
@@ -67,8 +67,8 @@ impl Default for Encoder {
             rotary: None,
             norm: Norm::After,
             epsilon: 1e-12,
-            dropout: 0.1,
-            attention_dropout: 0.1,
+            dropout: 0.0,
+            attention_dropout: 0.0,
             init: 0.02,
             output_init: 0.02,
         }

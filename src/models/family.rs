@@ -17,7 +17,7 @@ use crate::graph::{DType, Shape, Tensor};
 /// `PartialEq`, `Serialize` and `Deserialize`.
 ///
 /// A family that is a masked language model is complete with the methods that have no default and
-/// [`Family::masked_language_model`].
+/// [`Family::masked_language_model`]; `examples/own_model` is one.
 pub trait Family: Configuration {
     /// The family's name, as recipes spell it in `family = "..."`.
     fn name() -> &'static str
@@ -47,9 +47,6 @@ pub trait Family: Configuration {
     fn vocab_keys(&self) -> &'static [&'static str] {
         &["vocab_size"]
     }
-
-    /// Records the whole model on `ids` (`s32[batch, length]`), so that every weight is declared.
-    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>);
 
     /// Where Hugging Face keeps each weight.
     fn hugging_face(&self) -> Vec<Entry>;
@@ -92,6 +89,19 @@ pub trait Family: Configuration {
     /// The keys that say how many layers there are, which `--set model.layers=N` sets.
     fn layer_keys(&self) -> &'static [&'static str] {
         &["num_hidden_layers"]
+    }
+
+    /// Records the whole model on `ids` (`s32[batch, length]`), so that every weight is declared. The default records what the
+    /// model's first capability computes; a model without any, or with weights besides, says so itself.
+    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
+        if let Some(model) = self.masked_language_model() {
+            model.logits(cx, Tokens::new(ids));
+        } else if let Some(model) = self.sequence_to_sequence() {
+            model.loss(cx, ids, ids, ids.ge(ids.constant(0.0)));
+        } else if let Some(model) = self.causal_language_model() {
+            let hidden = model.read(cx, ids, None).hidden;
+            model.losses(cx, hidden, ids, ids.ge(ids.constant(0.0)));
+        }
     }
 
     /// The model as a masked language model, if it is one.

@@ -23,6 +23,17 @@ pub struct MaskedHead {
 }
 
 impl MaskedHead {
+    /// The head with gelu that is tied to `embeddings`, with their first values.
+    pub fn tied(embeddings: Embeddings, epsilon: f64) -> Self {
+        MaskedHead {
+            embeddings,
+            tied: true,
+            activation: Activation::Gelu,
+            epsilon,
+            init: embeddings.init,
+        }
+    }
+
     /// The logits `[batch, length, vocab]` of `x` `[batch, length, embed]`, in the exact type; weights in the scope
     /// `masked_lm`.
     pub fn logits<'g>(&self, cx: Context<'g>, x: Tensor<'g>) -> Tensor<'g> {

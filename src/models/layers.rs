@@ -276,12 +276,13 @@ pub fn attention_weights<'g>(
 }
 
 /// Functions between the two products of a feed-forward layer, as Hugging Face calls them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Activation {
     /// max(x, 0).
     Relu,
     /// The gaussian error linear unit (Hendrycks and Gimpel 2016), with the error function itself.
+    #[default]
     Gelu,
     /// The same in its tanh form.
     #[serde(rename = "gelu_new", alias = "gelu_fast", alias = "gelu_pytorch_tanh")]

@@ -8,9 +8,9 @@
 //! ribosome verify golden/numeric/megatron_bert.safetensors
 //! ```
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::bert_fields::bert_config;
 use super::context::Context;
 use super::embeddings::Embeddings;
 use super::encoder::{Encoded, Encoder, Norm, ungated};
@@ -25,77 +25,25 @@ use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::Tensor;
 
-/// The sizes and switches of a Megatron BERT model; Hugging Face's values where nothing is said.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Rows of the embedding.
-    pub vocab_size: usize,
-    /// The residual stream's size (`embed`).
-    pub hidden_size: usize,
-    /// Layers.
-    pub num_hidden_layers: usize,
-    /// Heads.
-    pub num_attention_heads: usize,
-    /// Hidden units of a feed-forward layer (`mlp`).
-    pub intermediate_size: usize,
-    /// The function of the feed-forward layers.
-    pub hidden_act: Activation,
-    /// How often an element of a block's result is dropped in training.
-    pub hidden_dropout_prob: f64,
-    /// How often a weight of the attention is.
-    pub attention_probs_dropout_prob: f64,
-    /// Rows of the position table: the longest row.
-    pub max_position_embeddings: usize,
-    /// Rows of the type table; 0 leaves it out.
-    pub type_vocab_size: usize,
-    /// The deviation of the weights' first values.
-    pub initializer_range: f64,
-    /// What norms add to the variance.
-    pub layer_norm_eps: f64,
-    /// The id that pads rows.
-    pub pad_token_id: i32,
-    /// Whether the output layer is the embedding.
-    pub tie_word_embeddings: bool,
-    /// The function of the output layer where it is another: ProteinLM's code has the tanh form of gelu in its layers
-    /// and the exact one here.
-    pub head_act: Option<Activation>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            vocab_size: 29056,
-            hidden_size: 1024,
-            num_hidden_layers: 24,
-            num_attention_heads: 16,
-            intermediate_size: 4096,
-            hidden_act: Activation::Gelu,
-            hidden_dropout_prob: 0.1,
-            attention_probs_dropout_prob: 0.1,
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
-            initializer_range: 0.02,
-            layer_norm_eps: 1e-12,
-            pad_token_id: 0,
-            tie_word_embeddings: true,
-            head_act: None,
-        }
+bert_config! {
+    /// The sizes and switches of a Megatron BERT model; Hugging Face's values where nothing is said.
+    pub struct Config {
+        common vocab_size = 29056,
+        common hidden_size = 1024,
+        common num_hidden_layers = 24,
+        common num_attention_heads = 16,
+        common intermediate_size = 4096,
+        /// The function of the output layer where it is another: ProteinLM's code has the tanh form of gelu in its layers
+        /// and the exact one here.
+        pub head_act: Option<Activation> = None,
     }
 }
 
 impl Config {
     fn embeddings(&self) -> Embeddings {
         Embeddings {
-            scope: "embeddings",
-            axis: "embed",
-            size: self.hidden_size,
-            vocab: self.vocab_size,
-            positions: self.max_position_embeddings,
-            types: self.type_vocab_size,
-            pad: self.pad_token_id,
             norm: None,
-            init: self.initializer_range,
+            ..self.common().embeddings("embeddings")
         }
     }
 
@@ -103,18 +51,9 @@ impl Config {
         // What 2 L blocks add to the residual stream starts as large as what one would (Megatron's scaled initialisation).
         let sums = 2.0 * self.num_hidden_layers as f64;
         Encoder {
-            layers: self.num_hidden_layers,
-            hidden: self.hidden_size,
-            heads: self.num_attention_heads,
-            mlp: self.intermediate_size,
-            activation: self.hidden_act,
-            rotary: None,
             norm: Norm::Before,
-            epsilon: self.layer_norm_eps,
-            dropout: self.hidden_dropout_prob,
-            attention_dropout: self.attention_probs_dropout_prob,
-            init: self.initializer_range,
             output_init: self.initializer_range / sums.sqrt(),
+            ..self.common().encoder()
         }
     }
 
@@ -152,18 +91,12 @@ impl Family for Config {
         Some(self.max_position_embeddings)
     }
 
-    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
-        self.logits(cx, Tokens::new(ids));
-    }
-
     fn masked_language_model(&self) -> Option<&dyn MaskedLanguageModel> {
         Some(self)
     }
 
     fn check(&self) -> Result<(), SettingError> {
-        self.embeddings().check()?;
-        self.encoder().check()?;
-        ungated("hidden_act", self.hidden_act)?;
+        self.common().check(self.embeddings())?;
         ungated("head_act", self.head().activation)
     }
 

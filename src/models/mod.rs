@@ -3,6 +3,7 @@
 pub mod adaptive_softmax;
 pub mod albert;
 pub mod bert;
+mod bert_fields;
 pub mod configuration;
 pub mod context;
 pub mod convolution_head;

@@ -91,7 +91,7 @@ fn yes() -> bool {
 
 /// The two stacks.
 #[derive(Clone, Copy, PartialEq)]
-enum Stack {
+enum StackKind {
     Encoder,
     Decoder,
 }
@@ -132,7 +132,7 @@ impl Config {
         let builder = cx.builder;
         let mask = mask.rename("length", "keys");
         builder.scope("encoder", || {
-            self.stack(cx, Stack::Encoder, ids, inputs, |cx, x, bias| {
+            self.stack(cx, StackKind::Encoder, ids, inputs, |cx, x, bias| {
                 let look = self.sight(Some(bias), Some(mask));
                 let x = self.residual(cx, "attention", x, |normed| {
                     attention(cx, normed, normed, self.heads(), look)
@@ -162,7 +162,7 @@ impl Config {
                 let axes: Vec<_> = axes.into_iter().chain(seen.shape().axes).collect();
                 seen = seen.broadcast(axes.clone()).and(mask.broadcast(axes));
             }
-            self.stack(cx, Stack::Decoder, ids, false, |cx, y, bias| {
+            self.stack(cx, StackKind::Decoder, ids, false, |cx, y, bias| {
                 let look = self.sight(Some(bias), Some(seen));
                 let y = self.residual(cx, "attention", y, |normed| {
                     attention(cx, normed, normed, self.heads(), look)
@@ -180,7 +180,7 @@ impl Config {
     fn stack<'g>(
         &self,
         cx: Context<'g>,
-        stack: Stack,
+        stack: StackKind,
         ids: Tensor<'g>,
         inputs: bool,
         layer: impl FnOnce(Context<'g>, Tensor<'g>, Tensor<'g>) -> Tensor<'g>,
@@ -191,13 +191,13 @@ impl Config {
         let buckets = Buckets {
             count: self.relative_attention_num_buckets,
             max_distance: self.relative_attention_max_distance,
-            bidirectional: stack == Stack::Encoder,
+            bidirectional: stack == StackKind::Encoder,
         };
         let init = (self.d_model as f64).powf(-0.5);
         let bias = relative_bias(cx, buckets, ids.size("length"), self.num_heads, init);
         let count = match stack {
-            Stack::Encoder => self.num_layers,
-            Stack::Decoder => self.num_decoder_layers,
+            StackKind::Encoder => self.num_layers,
+            StackKind::Decoder => self.num_decoder_layers,
         };
         let results = builder.scope("layer", || {
             let options = LoopOptions {
@@ -349,10 +349,6 @@ impl Family for Config {
 
     fn layer_keys(&self) -> &'static [&'static str] {
         &["num_layers", "num_decoder_layers"]
-    }
-
-    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
-        self.loss(cx, ids, ids, ids.ge(ids.constant(0.0)));
     }
 
     fn sequence_to_sequence(&self) -> Option<&dyn SequenceToSequence> {

@@ -273,11 +273,6 @@ impl Family for Config {
         &["n_layer"]
     }
 
-    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
-        let read = self.read(cx, ids, None);
-        self.losses(cx, read.hidden, ids, ids.ge(ids.constant(0.0)));
-    }
-
     fn causal_language_model(&self) -> Option<&dyn CausalLanguageModel> {
         Some(self)
     }

@@ -213,3 +213,91 @@ impl Registry {
         Recipe::parse(self, entry.name, name, entry.text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::models::layers::cross_entropy;
+    use crate::models::tokens::Tokens;
+    use crate::models::{Context, Model};
+    use crate::train::objective::{Given, Loss};
+
+    /// An objective of another crate: saying what every token is.
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Echo {
+        share: f64,
+    }
+
+    impl Task for Echo {
+        fn name() -> &'static str {
+            "echo"
+        }
+
+        fn trains(&self) -> &'static str {
+            "masked language models"
+        }
+
+        fn loss<'g>(
+            &self,
+            cx: Context<'g>,
+            model: &Model,
+            given: Given<'_, 'g>,
+        ) -> Option<Loss<'g>> {
+            let model = model.masked_language_model()?;
+            let logits = model.logits(cx, Tokens::padded(given.tokens, given.vocabulary.pad));
+            let all = given.tokens.ge(given.tokens.constant(0.0));
+            Some(Loss::plain(cross_entropy(logits, given.tokens, all)))
+        }
+    }
+
+    const ECHO: &str = "base = \"prot-bert-tiny\"\n[objective]\nname = \"echo\"\nshare = 0.5\n";
+
+    #[test]
+    fn another_s_objective_trains_our_families() {
+        let registry = Registry::standard()
+            .objective::<Echo>()
+            .recipe("echo", ECHO);
+        let recipe = registry.preset("echo").unwrap();
+        assert_eq!(recipe.objective.settings(), Some(&Echo { share: 0.5 }));
+        recipe.step().unwrap().build().unwrap();
+        // Changes read names as the file did.
+        let recipe = recipe.set("objective.share", "0.25").unwrap();
+        assert_eq!(recipe.objective.settings(), Some(&Echo { share: 0.25 }));
+        let wrong = registry.preset("prot-t5-tiny").unwrap();
+        let wrong = wrong.set("objective.name", "echo").unwrap();
+        let message = wrong.step().unwrap().build().unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "the objective `echo` trains masked language models, and the model is of the family `t5`"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_told_with_what_is() {
+        let message = |key: &str, value: &str| {
+            let recipe = Recipe::preset("prot-bert-tiny").unwrap();
+            recipe.set(key, value).unwrap_err().to_string()
+        };
+        let family = message("model.family", "brt");
+        assert!(
+            family.contains(
+                "unknown variant `brt`; the nearest is `bert`; expected one of `t5`, `bert`"
+            ) && family.ends_with("in `model`"),
+            "{family}"
+        );
+        let objective = message("objective.name", "echo");
+        assert!(
+            objective.contains("unknown variant `echo`") && objective.ends_with("in `objective`"),
+            "{objective}"
+        );
+        let vocabulary = message("vocabulary", "prot-brt");
+        assert!(
+            vocabulary.contains("the nearest is `prot-bert`")
+                && vocabulary.ends_with("in `vocabulary`"),
+            "{vocabulary}"
+        );
+    }
+}

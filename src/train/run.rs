@@ -10,7 +10,7 @@ use super::trainer::{StepReport, TrainError, Trainer};
 
 /// The settings of the loop.
 #[derive(Clone, Debug, Default)]
-pub struct Plan {
+pub struct RunOptions {
     /// The run ends after this many steps, steps before a resumption included.
     pub steps: u64,
     /// Where checkpoints are saved, if at all.
@@ -66,7 +66,7 @@ pub const WINDOW: usize = 10;
 /// end.
 pub fn run(
     trainer: &mut Trainer,
-    plan: &Plan,
+    plan: &RunOptions,
     mut watch: impl FnMut(Event) -> Flow,
 ) -> Result<Summary, TrainError> {
     let mut log = match &plan.log {

@@ -1,7 +1,9 @@
 //! The cases: at least one for each operation, with shapes drawn anew for each seed.
 
 use ribosome::graph::op::Unary;
-use ribosome::graph::{Axis, Builder, DType, LoopOptions, Remat, Shape, Tensor};
+use ribosome::graph::{Axis, Builder, DType, LoopOptions, Policy, Remat, Shape, Tensor};
+use ribosome::models::Context;
+use ribosome::models::rotary::rotate;
 
 use crate::common::{f64_shape, next};
 
@@ -109,7 +111,17 @@ pub fn cases(random: &mut Random) -> Vec<Case> {
     all.extend(lookups(random));
     all.extend(loops(random));
     all.extend(marks(random));
+    all.extend(layers(random));
     all
+}
+
+/// What models are put together from.
+fn layers(random: &mut Random) -> Vec<Case> {
+    let length = random.between(1, 4);
+    let axes = [("batch", 2), ("length", length), ("heads", 2), ("kv", 4)];
+    vec![case("concatenate", &[(&axes, WIDE)], |builder, inputs| {
+        rotate(Context::new(builder, Policy::F64), inputs[0], 100.0)
+    })]
 }
 
 fn elementwise(random: &mut Random) -> Vec<Case> {

@@ -12,14 +12,14 @@ use ribosome::models::hugging_face::config::{self, ConfigError};
 use ribosome::models::hugging_face::encoder::{self as names, BERT_LAYER, LayerNames};
 use ribosome::models::layers::Activation;
 use ribosome::models::tokens::Tokens;
-use ribosome::models::weights::{Entry, Kept};
+use ribosome::models::weights::Entry;
 use ribosome::models::{Context, Family, MaskedLanguageModel};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// The sizes and switches of a model; those of ESM-2 650M where nothing is said.
+/// The sizes and switches of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     vocab_size: usize,
     hidden_size: usize,
@@ -27,55 +27,18 @@ pub struct Config {
     num_attention_heads: usize,
     intermediate_size: usize,
     /// The function of the feed-forward layers; a gated one (`gated-gelu`, `gated-silu`) multiplies two projections.
+    #[serde(default)]
     hidden_act: Activation,
-    hidden_dropout_prob: f64,
-    attention_probs_dropout_prob: f64,
-    initializer_range: f64,
     layer_norm_eps: f64,
     pad_token_id: i32,
     mask_token_id: i32,
     /// Whether masks are zeros and all else is scaled up for it.
     token_dropout: bool,
-    tie_word_embeddings: bool,
 }
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            vocab_size: 33,
-            hidden_size: 1280,
-            num_hidden_layers: 33,
-            num_attention_heads: 20,
-            intermediate_size: 5120,
-            hidden_act: Activation::Gelu,
-            hidden_dropout_prob: 0.0,
-            attention_probs_dropout_prob: 0.0,
-            initializer_range: 0.02,
-            layer_norm_eps: 1e-5,
-            pad_token_id: 1,
-            mask_token_id: 32,
-            token_dropout: true,
-            tie_word_embeddings: true,
-        }
-    }
-}
-
-/// The share of masks that the model is trained with: 80 % of 15 %.
-const TRAINED_MASKS: f64 = 0.15 * 0.8;
 
 impl Config {
     fn embeddings(&self) -> Embeddings {
-        Embeddings {
-            scope: "embeddings",
-            axis: "embed",
-            size: self.hidden_size,
-            vocab: self.vocab_size,
-            positions: 0,
-            types: 0,
-            pad: self.pad_token_id,
-            norm: None,
-            init: self.initializer_range,
-        }
+        Embeddings::of_tokens(self.vocab_size, self.hidden_size, self.pad_token_id, 0.02)
     }
 
     fn encoder(&self) -> Encoder {
@@ -88,10 +51,7 @@ impl Config {
             rotary: Some(10_000.0),
             norm: Norm::Before,
             epsilon: self.layer_norm_eps,
-            dropout: self.hidden_dropout_prob,
-            attention_dropout: self.attention_probs_dropout_prob,
-            init: self.initializer_range,
-            output_init: self.initializer_range,
+            ..Encoder::default()
         }
     }
 
@@ -107,7 +67,8 @@ impl Config {
             false => real.cast(exact),
             true => {
                 let kept = real.and(masked.not()).cast(exact);
-                kept * (1.0 - TRAINED_MASKS) / (-(count(masked) / count(real)) + 1.0)
+                // In training 80 % of 15 % are masks.
+                kept * (1.0 - 0.15 * 0.8) / (-(count(masked) / count(real)) + 1.0)
             }
         };
         (embedded * scale.cast(cx.policy.compute())).pin_residual()
@@ -124,6 +85,9 @@ impl Family for Config {
         let only = [
             ("position_embedding_type", json!("rotary")),
             ("emb_layer_norm_before", json!(false)),
+            ("hidden_dropout_prob", json!(0.0)),
+            ("attention_probs_dropout_prob", json!(0.0)),
+            ("tie_word_embeddings", json!(true)),
             ("is_folding_model", json!(false)),
         ];
         config::take_only(&mut config, &only)?;
@@ -131,7 +95,7 @@ impl Family for Config {
         for key in ["max_position_embeddings", "esmfold_config", "vocab_list"] {
             config.remove(key);
         }
-        config::read_with_defaults(&config)
+        config::read(&config)
     }
 
     fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
@@ -152,10 +116,6 @@ impl Family for Config {
         Some(self)
     }
 
-    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
-        self.logits(cx, Tokens::new(ids));
-    }
-
     fn hugging_face(&self) -> Vec<Entry> {
         let decoder = "lm_head.decoder.weight";
         let head = [
@@ -169,10 +129,8 @@ impl Family for Config {
             mlp_norm: "LayerNorm",
             ..BERT_LAYER
         };
-        let word = "esm.embeddings.word_embeddings.weight";
-        let word = Entry::new("embeddings/word/embedding", word, Kept::Same).also([decoder]);
         [
-            vec![word],
+            names::embeddings("embeddings", "esm.embeddings", decoder),
             names::layer("encoder/layer", "esm.encoder.layer.{layer}", &layer),
             names::norm("encoder/final_norm", "esm.encoder.emb_layer_norm_after"),
             names::masked_head("masked_lm", head),
@@ -192,14 +150,7 @@ impl MaskedLanguageModel for Config {
     }
 
     fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
-        let head = MaskedHead {
-            embeddings: self.embeddings(),
-            tied: self.tie_word_embeddings,
-            activation: Activation::Gelu,
-            epsilon: self.layer_norm_eps,
-            init: self.initializer_range,
-        };
-        head.logits(cx, encoded)
+        MaskedHead::tied(self.embeddings(), self.layer_norm_eps).logits(cx, encoded)
     }
 }
 

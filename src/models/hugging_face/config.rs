@@ -2,8 +2,8 @@
 //! keys that only concern other uses (generation, labels, file formats) are passed over, and anything else is an error
 //! that names the nearest key.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
+use serde::{Serialize, forward_to_deserialize_any};
 use serde_json::{Map, Value};
 
 use crate::models::settings::{self, Range, SettingError};
@@ -137,16 +137,16 @@ impl ConfigError {
     }
 }
 
-/// The configuration of a family whose keys are `known`, from the JSON object `config`. Its numbers have these `ranges`, as
-/// [`settings::check_ranges`] reads them.
+/// The configuration of a family, from the JSON object `config`. Its keys are the fields of `C`, and its numbers have these
+/// `ranges`, as [`settings::check_ranges`] reads them.
 ///
 /// # Errors
 /// An unknown key, a missing one, a value of the wrong kind, or a number out of its range.
 pub fn read<C: DeserializeOwned + Serialize>(
     config: &Map<String, Value>,
-    known: &[&str],
     ranges: &[(&str, Range)],
 ) -> Result<C, ConfigError> {
+    let known = fields::<C>();
     let mut kept = Map::new();
     for (key, value) in config {
         if known.contains(&key.as_str()) {
@@ -168,21 +168,40 @@ pub fn read<C: DeserializeOwned + Serialize>(
     Ok(config)
 }
 
-/// As [`read`], with the values of `C::default()` for keys that `config` lacks. The known keys are its fields.
-///
-/// # Errors
-/// An unknown key, or a value of the wrong kind.
-pub fn read_with_defaults<C>(
-    config: &Map<String, Value>,
-    ranges: &[(&str, Range)],
-) -> Result<C, ConfigError>
-where
-    C: Default + Serialize + DeserializeOwned,
-{
-    let defaults = serde_json::to_value(C::default())?;
-    let keys = defaults.as_object().into_iter().flat_map(Map::keys);
-    let known: Vec<_> = keys.map(String::as_str).collect();
-    read(config, &known, ranges)
+/// The names of the fields that `C` is read from, as serde knows them; an empty list if it is not a struct.
+fn fields<C: DeserializeOwned>() -> &'static [&'static str] {
+    /// Asked to read a struct, it keeps the names of the fields and reads nothing.
+    struct Fields<'f>(&'f mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Fields<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(serde::de::Error::custom(
+                "only the names of fields are asked for",
+            ))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let mut names: &'static [&'static str] = &[];
+    // It fails by design, once it has the names.
+    C::deserialize(Fields(&mut names)).err();
+    names
 }
 
 /// Takes keys from `config` of which a family has only one value, such as `"position_embedding_type": "absolute"`.

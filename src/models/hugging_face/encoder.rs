@@ -8,15 +8,14 @@ use super::config::{self, ConfigError};
 use crate::models::settings::MODEL;
 use crate::models::weights::{Entry, Kept};
 
-/// The configuration in a `config.json`; keys that it does not have are those of `C::default()`.
+/// The configuration in a `config.json`; what it lacks is as in the family's defaults.
 ///
 /// # Errors
 /// An unknown key, a value of the wrong kind, or a switch that these families do not have (relative positions, decoders,
 /// pruned heads, no padding id).
-pub(in crate::models) fn config<C>(config: &Map<String, Value>) -> Result<C, ConfigError>
-where
-    C: Default + Serialize + DeserializeOwned,
-{
+pub(in crate::models) fn config<C: DeserializeOwned + Serialize>(
+    config: &Map<String, Value>,
+) -> Result<C, ConfigError> {
     let mut config = config.clone();
     let only = [
         ("position_embedding_type", json!("absolute")),
@@ -28,7 +27,7 @@ where
     ConfigError::require(config.get("pad_token_id") != Some(&Value::Null), || {
         "pad_token_id is null; a padding id is needed".into()
     })?;
-    config::read_with_defaults(&config, MODEL)
+    config::read(&config, MODEL)
 }
 
 /// The file's names within one encoder layer.

@@ -7,25 +7,6 @@ use crate::models::settings::MODEL;
 use crate::models::t5::Config;
 use crate::models::weights::{Entry, Kept};
 
-/// The keys of `config.json` that shape the model.
-const KEYS: &[&str] = &[
-    "vocab_size",
-    "d_model",
-    "d_kv",
-    "d_ff",
-    "num_layers",
-    "num_decoder_layers",
-    "num_heads",
-    "relative_attention_num_buckets",
-    "relative_attention_max_distance",
-    "dropout_rate",
-    "layer_norm_epsilon",
-    "feed_forward_proj",
-    "tie_word_embeddings",
-    "pad_token_id",
-    "decoder_start_token_id",
-];
-
 /// The configuration in a Hugging Face `config.json`.
 ///
 /// # Errors
@@ -38,7 +19,7 @@ pub(in crate::models) fn read(config: &Map<String, Value>) -> Result<Config, Con
     ) {
         config.insert("num_decoder_layers".into(), layers);
     }
-    config::read(&config, KEYS, MODEL)
+    config::read(&config, MODEL)
 }
 
 /// Where Hugging Face keeps each weight. An encoder alone has those that start with `encoder` and the embedding.

@@ -8,32 +8,6 @@ use crate::models::settings::MODEL;
 use crate::models::transfo_xl::Config;
 use crate::models::weights::{Entry, Kept};
 
-/// The keys of `config.json` that shape the model.
-const KEYS: &[&str] = &[
-    "vocab_size",
-    "cutoffs",
-    "d_model",
-    "d_embed",
-    "n_head",
-    "d_head",
-    "d_inner",
-    "div_val",
-    "pre_lnorm",
-    "n_layer",
-    "mem_len",
-    "clamp_len",
-    "same_length",
-    "dropout",
-    "dropatt",
-    "untie_r",
-    "proj_init_std",
-    "init_std",
-    "layer_norm_epsilon",
-    "tie_projs",
-    "tie_word_embeddings",
-    "eos_token_id",
-];
-
 /// Keys that change nothing: `adaptive` is always so (without cutoffs it is a plain softmax), `tie_weight` is the older
 /// files' word for a default, first values are normal, and outputs have one form.
 const WITHOUT_EFFECT: &[&str] = &[
@@ -65,7 +39,7 @@ pub(in crate::models) fn read(config: &Map<String, Value>) -> Result<Config, Con
         }
     }
     let shared = config.remove("proj_share_all_but_first");
-    let mut config: Config = config::read(&config, KEYS, MODEL)?;
+    let mut config: Config = config::read(&config, MODEL)?;
     if shared == Some(Value::Bool(false)) && config.tie_projs.is_none() {
         config.tie_projs = Some(Vec::new());
     }

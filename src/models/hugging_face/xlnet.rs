@@ -8,30 +8,6 @@ use crate::models::settings::MODEL;
 use crate::models::weights::{Entry, Kept};
 use crate::models::xlnet::Config;
 
-/// The keys of `config.json` that shape the model.
-const KEYS: &[&str] = &[
-    "vocab_size",
-    "d_model",
-    "n_layer",
-    "n_head",
-    "d_inner",
-    "ff_activation",
-    "untie_r",
-    "attn_type",
-    "initializer_range",
-    "layer_norm_eps",
-    "dropout",
-    "mem_len",
-    "reuse_len",
-    "use_mems_eval",
-    "use_mems_train",
-    "bi_data",
-    "clamp_len",
-    "same_length",
-    "tie_word_embeddings",
-    "pad_token_id",
-];
-
 /// Keys of other heads than the language model's.
 const OTHER_HEADS: &[&str] = &[
     "summary_type",
@@ -57,7 +33,7 @@ pub(in crate::models) fn read(config: &Map<String, Value>) -> Result<Config, Con
         config.insert("mem_len".into(), 0.into());
     }
     let d_head = config.remove("d_head").and_then(|size| size.as_u64());
-    let config: Config = config::read(&config, KEYS, MODEL)?;
+    let config: Config = config::read(&config, MODEL)?;
     config.check()?;
     match d_head {
         Some(d_head) if d_head != (config.d_model / config.n_head) as u64 => {

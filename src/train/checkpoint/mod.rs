@@ -102,7 +102,7 @@ impl About {
 
 /// The metadata as it is written.
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct Metadata {
     #[serde(flatten)]
     about: About,
     /// SHA-256 of each tensor's bytes, in hex.
@@ -215,7 +215,7 @@ impl From<FileError> for CheckpointError {
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-impl std::fmt::Debug for Record {
+impl std::fmt::Debug for Metadata {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.about.fmt(f)
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::write::dtype;
-use super::{About, CheckpointError, FORMAT, KEY, Record, Result, hex};
+use super::{About, CheckpointError, FORMAT, KEY, Metadata, Result, hex};
 use crate::graph::Shape;
 use crate::models::weights::TensorFile;
 use crate::runtime::HostArray;
@@ -14,7 +14,7 @@ use crate::runtime::HostArray;
 #[derive(Debug)]
 pub struct Checkpoint {
     file: TensorFile,
-    record: Record,
+    record: Metadata,
 }
 
 impl Checkpoint {
@@ -47,7 +47,7 @@ impl Checkpoint {
             }
             _ => {}
         }
-        let record: Record = serde_json::from_value(value).map_err(damaged)?;
+        let record: Metadata = serde_json::from_value(value).map_err(damaged)?;
         Ok(Checkpoint { file, record })
     }
 

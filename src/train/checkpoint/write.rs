@@ -9,7 +9,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use sha2::{Digest, Sha256};
 
-use super::{About, CheckpointError, KEY, Record, Result, hex};
+use super::{About, CheckpointError, KEY, Metadata, Result, hex};
 use crate::graph::{DType, Shape};
 use crate::models::weights;
 use crate::runtime::{self, HostArray};
@@ -114,7 +114,7 @@ pub(super) fn write<W: Write + Seek, E: From<CheckpointError>>(
     };
     let mut out = BufWriter::with_capacity(1 << 20, out);
     let names = tensors.iter().map(|(name, _)| name.clone());
-    let mut record = Record {
+    let mut record = Metadata {
         about: about.clone(),
         sha256: names.map(|name| (name, "0".repeat(64))).collect(),
     };
@@ -147,7 +147,7 @@ pub(super) fn write<W: Write + Seek, E: From<CheckpointError>>(
 }
 
 /// The length prefix and the header of the file, in safetensors' format.
-fn header(path: &Path, record: &Record, tensors: &[(String, Shape)]) -> Result<Vec<u8>> {
+fn header(path: &Path, record: &Metadata, tensors: &[(String, Shape)]) -> Result<Vec<u8>> {
     let unreadable = |reason: String| CheckpointError::Unreadable {
         path: path.to_path_buf(),
         reason,
