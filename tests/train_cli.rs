@@ -159,7 +159,13 @@ fn wrong_usage_is_refused_at_once() {
         "leave out --resume",
     );
     refused("prot-t5-tiny", &["--mesh", "data=3,model=1"], 2, "8");
-    refused("prot-t5-tiny", &["--microbatches", "5"], 2, "leaves 2");
+    refused("prot-t5-tiny", &["--steps", "0"], 2, "steps is 0; ");
+    refused(
+        "prot-t5-tiny",
+        &["--microbatches", "5"],
+        2,
+        "batch is 32 and microbatches is 5; ",
+    );
     let empty = folder.path().join("empty.fasta");
     fs::write(&empty, "").unwrap();
     refused(

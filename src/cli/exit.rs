@@ -94,6 +94,7 @@ fn status_of(cause: &(dyn std::error::Error + 'static)) -> Option<Status> {
     if let Some(error) = cause.downcast_ref::<pipeline::Error>() {
         return match error {
             pipeline::Error::Runtime(error) => status_of(error),
+            pipeline::Error::Recipe(error) => status_of(error),
             error => error.is_usage().then_some(Status::Usage),
         };
     }
