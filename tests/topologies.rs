@@ -1,7 +1,7 @@
 //! Our table of machines against the TPU compiler's own descriptions: every device's id, slice, place on the torus, core
 //! and memory.
 
-use ribosome::runtime::{Platform, Purpose, Settings, Topology, Value};
+use ribosome::runtime::{Platform, Purpose, Settings, TopologyDescription, Value};
 use ribosome::sharding::topology::PluginOption;
 use ribosome::sharding::{Target, known_targets};
 
@@ -35,7 +35,7 @@ fn every_known_target_is_as_the_compiler_describes_it() {
             .iter()
             .map(|(name, value)| (*name, value.clone()))
             .collect();
-        let theirs = Topology::create(plugin, &ours.plugin_name(), &options)
+        let theirs = TopologyDescription::create(plugin, &ours.plugin_name(), &options)
             .unwrap_or_else(|error| panic!("{target}: {error}"));
         let mut devices: Vec<_> = theirs.devices().iter().collect();
         devices.sort_by_key(|device| device.id);

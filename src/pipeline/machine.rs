@@ -25,7 +25,7 @@ pub struct Machine {
 }
 
 enum Kind {
-    Described(runtime::Topology),
+    Described(runtime::TopologyDescription),
     Attached(Client),
 }
 
@@ -81,7 +81,9 @@ impl Machine {
                     ("target_config", Value::from(config.as_str())),
                     ("topology", Value::from(topology.as_str())),
                 ];
-                Kind::Described(runtime::Topology::create(plugin, "cuda", &options)?)
+                Kind::Described(runtime::TopologyDescription::create(
+                    plugin, "cuda", &options,
+                )?)
             }
             Target::Tpu(topology) => {
                 let options: Vec<_> = (topology.plugin_options().into_iter())
@@ -91,7 +93,9 @@ impl Machine {
                     })
                     .collect();
                 let name = topology.plugin_name();
-                Kind::Described(runtime::Topology::create(plugin, &name, &options)?)
+                Kind::Described(runtime::TopologyDescription::create(
+                    plugin, &name, &options,
+                )?)
             }
         };
         let machine = Machine {

@@ -23,5 +23,5 @@ pub use buffer::Buffer;
 pub use client::Client;
 pub use device::DeviceDescription;
 pub use executable::{Executable, LoadedExecutable, MemoryStats};
-pub use topology::Topology;
+pub use topology::TopologyDescription;
 pub use value::Value;
