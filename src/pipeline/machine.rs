@@ -24,7 +24,7 @@ pub struct Machine {
 }
 
 enum Kind {
-    Described(runtime::Topology),
+    Described(runtime::TopologyDescription),
     Attached(Client),
 }
 
@@ -80,12 +80,16 @@ impl Machine {
                     ("target_config", Value::from(config.as_str())),
                     ("topology", Value::from(topology.as_str())),
                 ];
-                Kind::Described(runtime::Topology::create(plugin, "cuda", &options)?)
+                Kind::Described(runtime::TopologyDescription::create(
+                    plugin, "cuda", &options,
+                )?)
             }
             Target::Tpu(topology) => {
                 let options = topology_options(topology);
                 let name = topology.plugin_name();
-                Kind::Described(runtime::Topology::create(plugin, &name, &options)?)
+                Kind::Described(runtime::TopologyDescription::create(
+                    plugin, &name, &options,
+                )?)
             }
         };
         let machine = Machine {

@@ -5,7 +5,7 @@
 //! 1. [`Settings`] finds a plugin's library ([`plugin`]): a path the user gave, the cache, Python's site-packages, or
 //!    the pinned wheel fetched with pip, its hash checked. [`Found::load`] loads it as a [`Plugin`], once a process.
 //!    [`open`] does both.
-//! 2. A [`Topology`] describes a machine by name and compiles for it ahead of time, giving an [`Executable`]: its
+//! 2. A [`TopologyDescription`] describes a machine by name and compiles for it ahead of time, giving an [`Executable`]: its
 //!    memory, its optimized program. A [`Client`] has real devices (the CPU plugin: as many virtual ones as asked for)
 //!    and compiles to a [`LoadedExecutable`], which runs.
 //! 3. [`CompileConfig`] says over how many devices, which ones, under which partitioner.
@@ -35,7 +35,8 @@ pub use element::Element;
 pub use error::{Code, Error, Result};
 pub use options::{CompileConfig, topology_options};
 pub use pjrt::{
-    Buffer, Client, DeviceDescription, Executable, LoadedExecutable, MemoryStats, Plugin, Topology,
+    Buffer, Client, DeviceDescription, Executable, LoadedExecutable, MemoryStats, Plugin,
+    TopologyDescription,
 };
 pub use platform::Platform;
 pub use plugin::{Found, Purpose, Settings, Source, Wheel, open};

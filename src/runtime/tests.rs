@@ -139,7 +139,7 @@ fn two_clients_run_sharded_programs_at_once() {
 
 #[test]
 fn a_sharded_program_compiles_for_a_pod_without_one() {
-    let topology = Topology::create(plugin(Platform::Tpu), "v3:16x32", &[]).unwrap();
+    let topology = TopologyDescription::create(plugin(Platform::Tpu), "v3:16x32", &[]).unwrap();
     let devices = topology.devices();
     assert_eq!(devices.len(), 1024);
     // A core of v3 has 16 GiB, of which the plugin keeps some for itself.
@@ -344,7 +344,7 @@ fn the_plugins_own_message_comes_through() {
         .err()
         .unwrap();
     assert!(error.to_string().contains("xla_no_such_flag"), "{error}");
-    let error = Topology::create(plugin(Platform::Tpu), "nonesuch", &[])
+    let error = TopologyDescription::create(plugin(Platform::Tpu), "nonesuch", &[])
         .err()
         .unwrap();
     assert!(error.to_string().contains("nonesuch"), "{error}");
@@ -352,7 +352,7 @@ fn the_plugins_own_message_comes_through() {
 
 #[test]
 fn a_program_too_large_for_a_core_is_out_of_memory() {
-    let topology = Topology::create(plugin(Platform::Tpu), "v3:2x2", &[]).unwrap();
+    let topology = TopologyDescription::create(plugin(Platform::Tpu), "v3:2x2", &[]).unwrap();
     // Two inputs of 16 GiB a device, and a core of v3 has 16 GiB in all.
     let program = sharded_sum(8, 8 << 20, 4096);
     let error = topology.compile(&program, &config(8)).err().unwrap();
@@ -366,7 +366,7 @@ fn a_program_too_large_for_a_core_is_out_of_memory() {
 #[test]
 fn slices_number_their_devices_apart() {
     let slices = [("num_slices", Value::Int(2))];
-    let topology = Topology::create(plugin(Platform::Tpu), "v6e:4x4", &slices).unwrap();
+    let topology = TopologyDescription::create(plugin(Platform::Tpu), "v6e:4x4", &slices).unwrap();
     let ids: Vec<i64> = topology.devices().iter().map(|device| device.id).collect();
     assert_eq!((ids.len(), ids[0], ids[16]), (32, 100_000, 200_000));
     assert_eq!(topology.devices()[16].slice_index(), Some(1));
@@ -412,7 +412,7 @@ fn the_compilers_figures_are_read() {
     let client = cpu(DEVICES);
     let hlo = sharded_sum(DEVICES, 1024, 1024);
     let cpu = client.compile(&hlo, &config(DEVICES)).unwrap();
-    let topology = Topology::create(plugin(Platform::Tpu), "v3:2x2", &[]).unwrap();
+    let topology = TopologyDescription::create(plugin(Platform::Tpu), "v3:2x2", &[]).unwrap();
     let tpu = topology.compile(&hlo, &config(DEVICES)).unwrap();
     assert_eq!(client.platform_name().unwrap(), "cpu");
     assert_eq!(topology.platform_name().unwrap(), "tpu");
@@ -460,7 +460,7 @@ fn the_cuda_plugin_describes_gpus_without_one() {
         ("target_config", Value::from(H100)),
         ("topology", Value::from("1x1x8")),
     ];
-    let topology = Topology::create(plugin(Platform::Cuda), "cuda", &options).unwrap();
+    let topology = TopologyDescription::create(plugin(Platform::Cuda), "cuda", &options).unwrap();
     assert_eq!(topology.devices().len(), 8);
     assert_eq!(topology.devices()[7].kind, "NVIDIA H100 80GB HBM3");
     assert_eq!(topology.devices()[7].memory_bytes(), Some(84_942_979_072));

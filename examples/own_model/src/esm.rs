@@ -11,6 +11,7 @@ use ribosome::models::heads::MaskedHead;
 use ribosome::models::hugging_face::config::{self, ConfigError};
 use ribosome::models::hugging_face::encoder::{self as names, BERT_LAYER, LayerNames};
 use ribosome::models::layers::Activation;
+use ribosome::models::settings::{self, SettingError};
 use ribosome::models::tokens::Tokens;
 use ribosome::models::weights::Entry;
 use ribosome::models::{Context, Family, MaskedLanguageModel};
@@ -95,7 +96,7 @@ impl Family for Config {
         for key in ["max_position_embeddings", "esmfold_config", "vocab_list"] {
             config.remove(key);
         }
-        config::read(&config)
+        config::read(&config, settings::MODEL)
     }
 
     fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
@@ -104,7 +105,7 @@ impl Family for Config {
         Ok(object)
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self) -> Result<(), SettingError> {
         self.encoder().check()
     }
 

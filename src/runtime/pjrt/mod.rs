@@ -26,4 +26,4 @@ pub use client::Client;
 pub use device::DeviceDescription;
 pub use executable::{Executable, MemoryStats};
 pub use loaded::LoadedExecutable;
-pub use topology::Topology;
+pub use topology::TopologyDescription;

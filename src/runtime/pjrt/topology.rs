@@ -17,7 +17,7 @@ use crate::runtime::value::Value;
 
 /// A described machine and its devices.
 #[derive(Clone)]
-pub struct Topology {
+pub struct TopologyDescription {
     inner: Arc<Inner>,
     devices: Arc<[DeviceDescription]>,
 }
@@ -32,13 +32,17 @@ unsafe impl Send for Inner {}
 // SAFETY: as above.
 unsafe impl Sync for Inner {}
 
-impl Topology {
+impl TopologyDescription {
     /// The machine that `plugin` knows as `name` (`v3:16x32`), with the plugin's own `options` (for libtpu
     /// `chip_config_name` = "megacore", `num_slices` = 2).
     ///
     /// # Errors
     /// The plugin's, for names and options that it does not know.
-    pub fn create(plugin: Plugin, name: &str, options: &[(&str, Value)]) -> Result<Topology> {
+    pub fn create(
+        plugin: Plugin,
+        name: &str,
+        options: &[(&str, Value)],
+    ) -> Result<TopologyDescription> {
         let values = named_value::write_all(options);
         let mut args = TopologyCreateArgs {
             name: name.as_ptr().cast(),
@@ -63,7 +67,7 @@ impl Topology {
             .iter()
             .map(|&device| DeviceDescription::read(plugin, device))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Topology {
+        Ok(TopologyDescription {
             inner,
             devices: devices.into(),
         })
