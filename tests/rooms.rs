@@ -26,15 +26,19 @@ const BESIDE: [[&str; 2]; 4] = [
 ];
 
 /// Files that belong together: each set is one idea in several files, which know each other.
-const TOGETHER: [&[&str]; 4] = [
+const TOGETHER: [&[&str]; 7] = [
     // A loop operation holds the id of its body, and a body's nodes hold operations.
     &["graph::ir", "graph::op"],
     // Tensors record into the builder that makes them, and loops are recorded between the two.
     &["graph::builder", "graph::loops", "graph::tensor"],
-    // The context of a model's run hands out weights, and an adapter wraps how it does.
-    &["models::context", "models::lora", "models::run"],
-    // A recipe names published runs, which are recipes.
-    &["train::published", "train::recipe"],
+    // The context hands out weights, and an adapter wraps how it does.
+    &["models::context", "models::lora"],
+    // A family's names in other people's files are a file of their own.
+    &["models::t5", "models::hugging_face::t5"],
+    &["models::transfo_xl", "models::hugging_face::transfo_xl"],
+    &["models::xlnet", "models::hugging_face::xlnet"],
+    // A recipe is read by the registry that knows its names, and keeps it to be read again with other settings.
+    &["train::recipe", "train::registry"],
 ];
 
 /// A module's path below the crate, such as `["hlo", "lower", "emit"]`.

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::family::Family;
+use super::family::{Family, HasTensor};
 use super::hugging_face::ConfigError;
 use super::model::Model;
 use super::named::Named;
@@ -18,9 +18,6 @@ pub struct Families {
 
 /// Reads a `config.json`, given what tells whether the folder has a tensor.
 type FromHuggingFace = fn(&Map<String, Value>, HasTensor) -> Result<Model, ConfigError>;
-
-/// Whether a folder has the tensor of a name.
-pub type HasTensor<'a> = &'a dyn Fn(&str) -> bool;
 
 impl Families {
     /// Ribosome's own seven families.

@@ -13,6 +13,9 @@ use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::{DType, Shape, Tensor};
 
+/// Whether a folder has the tensor of a name.
+pub type HasTensor<'a> = &'a dyn Fn(&str) -> bool;
+
 /// A family of models, implemented by its configuration: `config.json`'s keys, as a struct that derives `Clone`, `Debug`,
 /// `PartialEq`, `Serialize` and `Deserialize`.
 ///

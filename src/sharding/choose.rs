@@ -8,7 +8,7 @@
 use smol_str::SmolStr;
 
 use super::error::ShardingError;
-use super::fit::near_batches;
+use super::fit::{near_batches, unit};
 use super::mesh::Mesh;
 use super::rules::{REPLICA, Rules, UNUSED};
 use super::tensors::{Tensors, loop_axes, rows};
@@ -226,15 +226,6 @@ fn reason(fits: &[Fit]) -> Choice {
     Choice {
         mesh: mesh.clone(),
         reason,
-    }
-}
-
-/// The unit that shows `bytes`, and its size: small models move so little that it would be 0.00 GiB.
-pub(super) fn unit(bytes: f64) -> (&'static str, f64) {
-    let gib = (1u64 << 30) as f64;
-    match bytes < gib / 10.0 {
-        true => ("MiB", gib / 1024.0),
-        false => ("GiB", gib),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::rules::Kind;
+use super::kind::Kind;
 
 /// A mistake in a target, a mesh, the rules, or in how they meet a tensor.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

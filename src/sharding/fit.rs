@@ -1,6 +1,5 @@
 //! How a program fits a mesh: whether every tensor has a place and every mesh axis something to split, and what is lost.
 
-use super::choose::unit;
 use super::error::ShardingError;
 use super::mesh::Mesh;
 use super::rules::{Kind, REPLICA, Rules, UNUSED};
@@ -138,4 +137,13 @@ pub(super) fn near_batches(
     Some(format!(
         "a global batch of {nearest} (a multiple of {step})"
     ))
+}
+
+/// The unit that shows `bytes`, and its size: small models move so little that it would be 0.00 GiB.
+pub(super) fn unit(bytes: f64) -> (&'static str, f64) {
+    let gib = (1u64 << 30) as f64;
+    match bytes < gib / 10.0 {
+        true => ("MiB", gib / 1024.0),
+        false => ("GiB", gib),
+    }
 }

@@ -19,6 +19,7 @@ pub mod encode;
 pub mod error;
 pub mod fit;
 pub mod hardware;
+pub mod kind;
 pub mod mesh;
 pub mod partitioner;
 pub mod placement;

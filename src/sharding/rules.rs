@@ -16,70 +16,15 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::error::ShardingError;
+pub use super::kind::Kind;
 use super::mesh::{Mesh, is_name};
-use crate::graph::{AxisName, Pin, Role};
+use crate::graph::AxisName;
 
 /// The mesh axis of groups of devices that each hold all weights: it splits the batch alone. The name is Pax's.
 pub const REPLICA: &str = "replica";
 
 /// The mesh axis of devices that repeat the work of others, for a machine with more devices than a program divides over.
 pub const UNUSED: &str = "unused";
-
-/// What a rule list is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// A weight.
-    Weight,
-    /// Optimizer state, and the gradient that updates it.
-    State,
-    /// A batch, an intermediate, or a result.
-    Activation,
-    /// The residual stream between blocks, and its gradient.
-    Residual,
-}
-
-impl Kind {
-    /// The word used in messages and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Weight => "weight",
-            Kind::State => "state",
-            Kind::Activation => "activation",
-            Kind::Residual => "residual",
-        }
-    }
-
-    /// The key of the recipe that the list stands under.
-    pub fn key(self) -> &'static str {
-        match self {
-            Kind::Weight => "rules.weights",
-            Kind::State => "rules.state",
-            Kind::Activation => "rules.activations",
-            Kind::Residual => "rules.residual",
-        }
-    }
-}
-
-impl From<Role> for Kind {
-    fn from(role: Role) -> Self {
-        match role {
-            Role::Weight => Kind::Weight,
-            Role::State => Kind::State,
-            Role::Memory | Role::Step | Role::Seed | Role::Batch => Kind::Activation,
-        }
-    }
-}
-
-impl From<Pin> for Kind {
-    fn from(pin: Pin) -> Self {
-        match pin {
-            Pin::Weight => Kind::Weight,
-            Pin::State => Kind::State,
-            Pin::Activation => Kind::Activation,
-            Pin::Residual => Kind::Residual,
-        }
-    }
-}
 
 /// One rule: a tensor axis and the mesh axes that split it, major first. Prints as `embed->data`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,43 +1,12 @@
-//! Which settings of a step are allowed: the ranges of its numbers, and which ones fit together.
+//! Which settings of a step are allowed: whether its numbers are in their ranges, and which ones fit together.
 
 use std::fmt::Display;
 
-use super::step::StepConfig;
+use super::objective::Surroundings;
+use super::ranges::RANGES;
+use super::step_config::StepConfig;
 use crate::graph::DType;
 use crate::models::settings::{Range, SettingError, check_ranges, short};
-
-/// The ranges of the settings of objectives, optimizers and schedules that are neither sizes nor plain real numbers.
-pub(super) const RANGES: &[(&str, Range)] = &[
-    // Objectives.
-    ("noise_density", Range::PROBABILITY),
-    ("random_probability", Range::PROBABILITY),
-    ("sentinel", Range::COUNT),
-    ("first_random", Range::COUNT),
-    ("probability", Range::PROBABILITY),
-    ("masked", Range::PROBABILITY),
-    ("random", Range::PROBABILITY),
-    ("temperature", Range::POSITIVE),
-    // Optimizers.
-    ("beta1", Range::BELOW_ONE),
-    ("beta2", Range::BELOW_ONE),
-    ("clamp", Range::POSITIVE),
-    ("clip_threshold", Range::POSITIVE),
-    ("decay", Range::BELOW_ONE),
-    ("decay_exponent", Range::NOT_POSITIVE),
-    ("epsilon", Range::POSITIVE),
-    ("least_factored", Range::COUNT),
-    ("momentum", Range::BELOW_ONE),
-    ("scale_floor", Range::NOT_NEGATIVE),
-    ("weight_decay", Range::NOT_NEGATIVE),
-    // Schedules.
-    ("end", Range::NOT_NEGATIVE),
-    ("first_step", Range::COUNT),
-    ("power", Range::POSITIVE),
-    ("ramp", Range::POSITIVE),
-    ("rate", Range::NOT_NEGATIVE),
-    ("total", Range::POSITIVE),
-    ("warmup", Range::NOT_NEGATIVE),
-];
 
 /// The longest row: `f32` has all whole numbers up to here.
 const MAX_LENGTH: usize = 1 << 24;
@@ -99,5 +68,11 @@ pub(super) fn check(step: &StepConfig) -> Result<(), SettingError> {
     check_ranges(objective, objective.ranges()).map_err(at("objective"))?;
     check_ranges(&step.optimizer, RANGES).map_err(at("optimizer"))?;
     check_ranges(&step.schedule, RANGES).map_err(at("schedule"))?;
-    objective.check(step)
+    objective.check(&Surroundings {
+        model: &step.model,
+        vocabulary: &step.vocabulary,
+        batch: step.batch,
+        length: step.length,
+        microbatches: step.microbatches,
+    })
 }

@@ -1,50 +1,15 @@
 //! One training step as one graph: loss, gradients, clipping and update, with every weight and its state going in and
 //! coming out in place. Microbatches are a loop that sums gradients.
 
-use super::objective::{Given, Loss, Objective, WrongModel};
-use super::optimizer::{Optimizer, Update};
-use super::schedule::Schedule;
+use super::objective::{Given, Loss, WrongModel};
+use super::optimizer::Update;
 use super::settings::{self, in_recipe};
-use crate::data::Vocabulary;
+pub use super::step_config::StepConfig;
 use crate::graph::{
-    Axis, Builder, DType, Graph, GraphError, Init, Key, LoopOptions, Policy, Remat, Role, Shape,
-    Tensor, Weight,
+    Axis, Builder, DType, Graph, GraphError, Init, Key, LoopOptions, Role, Shape, Tensor, Weight,
 };
+use crate::models::Context;
 use crate::models::settings::SettingError;
-use crate::models::{Context, Model};
-
-/// Everything that determines what a step computes.
-#[derive(Clone, Debug)]
-pub struct StepConfig {
-    /// The model.
-    pub model: Model,
-    /// The objective.
-    pub objective: Objective,
-    /// The vocabulary of its tokens.
-    pub vocabulary: Vocabulary,
-    /// The optimizer.
-    pub optimizer: Optimizer,
-    /// The learning rate.
-    pub schedule: Schedule,
-    /// The number of steps of the run, for a schedule that decays until the last one.
-    pub steps: u64,
-    /// The global norm that gradients are clipped to, if any.
-    pub clip_norm: Option<f64>,
-    /// Rows of a global batch.
-    pub batch: usize,
-    /// Tokens of a row.
-    pub length: usize,
-    /// The number of microbatches whose gradients are accumulated.
-    pub microbatches: usize,
-    /// Element types.
-    pub policy: Policy,
-    /// What loops over layers save for the backward pass.
-    pub remat: Remat,
-    /// Whether dropout is on.
-    pub dropout: bool,
-    /// Whether loops are unrolled.
-    pub unroll: bool,
-}
 
 /// A step's graph and its weights.
 #[derive(Clone, Debug)]

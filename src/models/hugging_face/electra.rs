@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::config::{self, ConfigError};
-use super::folder::{FoundModel, NetworkFiles, take_types};
+use super::found::{FoundModel, take_types};
+use super::network::NetworkFiles;
 use crate::models::electra::{Config, Network};
 use crate::models::weights::{Folder, FolderError};
 use crate::models::{Family, Model};

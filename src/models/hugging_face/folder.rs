@@ -3,25 +3,14 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
-
 use super::config::ConfigError;
 use super::electra;
+use super::found::{FoundModel, take_types, without_types};
+use super::network::NetworkFiles;
 use crate::graph::Weight;
-use crate::models::families::HasTensor;
-use crate::models::weights::{Entry, Folder, FolderError};
+use crate::models::family::HasTensor;
+use crate::models::weights::{Folder, FolderError};
 use crate::models::{Families, Model};
-
-/// One network as Hugging Face keeps it.
-#[derive(Clone, Debug)]
-pub struct NetworkFiles {
-    /// The name of its folder within the model's; empty where it is that folder.
-    pub folder: &'static str,
-    /// Its `config.json`.
-    pub config: Map<String, Value>,
-    /// Where it keeps each weight.
-    pub table: Vec<Entry>,
-}
 
 /// One of the folders that a model is kept in, with all that goes into it.
 #[derive(Clone, Debug)]
@@ -54,55 +43,6 @@ impl Model {
         };
         Ok(networks.into_iter().map(folder).collect())
     }
-}
-
-/// transformers cannot run a BERT without token types; one type whose embedding is 0 is the same. The key of their number in
-/// `config.json`.
-const TYPES: &str = "type_vocab_size";
-
-/// The tensor of token types that files have by `table` under a `config` of one type, and its sizes.
-fn type_table(config: &Map<String, Value>, table: &[Entry]) -> Option<(String, Vec<usize>)> {
-    let entry = (table.iter()).find(|entry| entry.ours.ends_with("type/embedding"))?;
-    let width = config.get("embedding_size");
-    let width = width.or_else(|| config.get("hidden_size"))?.as_u64()?;
-    Some((entry.theirs.clone(), vec![1, usize::try_from(width).ok()?]))
-}
-
-/// Gives the `config` of a model without token types one type; the tensor that it then has.
-fn without_types(config: &mut Map<String, Value>, table: &[Entry]) -> Vec<(String, Vec<usize>)> {
-    if config.get(TYPES) != Some(&0.into()) {
-        return Vec::new();
-    }
-    let table = type_table(config, table);
-    if table.is_some() {
-        config.insert(TYPES.into(), 1.into());
-    }
-    table.into_iter().collect()
-}
-
-/// Takes the one type from a `config` if its embedding in `folder` is 0.
-pub(super) fn take_types(
-    config: &mut Map<String, Value>,
-    table: &[Entry],
-    folder: &Folder,
-) -> Result<bool, FolderError> {
-    let one = config.get(TYPES) == Some(&1.into());
-    let Some((name, sizes)) = type_table(config, table).filter(|_| one) else {
-        return Ok(false);
-    };
-    let zero = folder.is_zero(&name, &sizes)?;
-    if zero {
-        config.insert(TYPES.into(), 0.into());
-    }
-    Ok(zero)
-}
-
-/// A model that was found in a folder, and the files it is in, one for each of [`Model::folders`].
-pub struct FoundModel {
-    /// The model.
-    pub model: Model,
-    /// Its files.
-    pub folders: Vec<Folder>,
 }
 
 impl FoundModel {

@@ -5,9 +5,13 @@ pub mod config;
 mod electra;
 pub mod encoder;
 pub mod folder;
+mod found;
+mod network;
 pub(super) mod t5;
 pub(super) mod transfo_xl;
 pub(super) mod xlnet;
 
 pub use config::ConfigError;
-pub use folder::{FoundModel, ModelFolder, NetworkFiles};
+pub use folder::ModelFolder;
+pub use found::FoundModel;
+pub use network::NetworkFiles;

@@ -4,12 +4,11 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Loss, Task};
+use super::{Given, Loss, Surroundings, Task};
 use crate::data::{Dataset, DatasetError, Vocabulary, entropy};
 use crate::graph::{DType, Key, Tensor};
 use crate::models::settings::SettingError;
 use crate::models::{Context, Model};
-use crate::train::step::StepConfig;
 
 /// ProtT5's denoising (Elnaggar et al. 2021; T5's `iid_15_r10s90_f`): single tokens are corrupted independently, most
 /// by one sentinel and some by a random token, and the whole original sequence is the target.
@@ -76,9 +75,9 @@ impl Task for Denoise {
         Some(Loss::plain(network.loss(cx, corrupted, tokens, counted)))
     }
 
-    fn check(&self, step: &StepConfig) -> Result<(), SettingError> {
+    fn check(&self, around: &Surroundings) -> Result<(), SettingError> {
         // The corruption finds padding and the end of a sequence by these ids.
-        let vocabulary = &step.vocabulary;
+        let vocabulary = &around.vocabulary;
         let fits = vocabulary.pad == 0 && vocabulary.suffix.iter().eq(&[1]);
         let settings: [(_, &dyn Display); 2] = [
             ("vocabulary", &vocabulary.name),

@@ -9,14 +9,13 @@ use std::fmt::Display;
 use serde::{Deserialize, Serialize};
 
 use super::sentence_order::pairs;
-use super::{Given, Loss, Task};
+use super::{Given, Loss, Surroundings, Task};
 use crate::data::{Dataset, DatasetError, Rows, Vocabulary, entropy};
 use crate::graph::{DType, Key, Tensor};
 use crate::models::layers::{causal, cross_entropy};
 use crate::models::settings::SettingError;
 use crate::models::tokens::Tokens;
 use crate::models::{Context, Model};
-use crate::train::step::StepConfig;
 
 /// What a chosen residue that is to become another is drawn from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,7 +113,7 @@ impl Task for MaskedLm {
         }
     }
 
-    fn check(&self, _: &StepConfig) -> Result<(), SettingError> {
+    fn check(&self, _: &Surroundings) -> Result<(), SettingError> {
         let (masked, random) = (self.masked, self.random);
         let both: [(_, &dyn Display); 2] =
             [("objective.masked", &masked), ("objective.random", &random)];

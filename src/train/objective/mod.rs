@@ -15,7 +15,7 @@ pub use masked_lm::{Draw, MaskedLm};
 pub use permutation_lm::PermutationLm;
 pub use replaced_tokens::{ReplacedTokens, sample};
 pub use sentence_order::{Pairs, pairs};
-pub use task::{Given, Loss, Task};
+pub use task::{Given, Loss, Surroundings, Task};
 
 use std::any::Any;
 use std::fmt;

@@ -8,13 +8,12 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Loss, Task};
+use super::{Given, Loss, Surroundings, Task};
 use crate::data::{Dataset, DatasetError, Rows, Spans, Vocabulary, entropy};
 use crate::graph::{Axis, DType, Key, Shape, Tensor};
 use crate::models::layers::cross_entropy;
 use crate::models::settings::SettingError;
 use crate::models::{Context, Model, xlnet};
-use crate::train::step::StepConfig;
 
 /// The settings; defaults are those of the official example command for the large model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,21 +102,21 @@ impl Task for PermutationLm {
         "model.family = xlnet"
     }
 
-    fn check(&self, step: &StepConfig) -> Result<(), SettingError> {
+    fn check(&self, around: &Surroundings) -> Result<(), SettingError> {
         let both: [(_, &dyn Display); 2] = [
             ("objective.predictions", &self.predictions),
-            ("length", &step.length),
+            ("length", &around.length),
         ];
-        SettingError::require(self.predictions <= step.length, both, || {
+        SettingError::require(self.predictions <= around.length, both, || {
             "no more tokens can be predicted than a row has".into()
         })?;
-        let both_ways = (step.model.config()).is_some_and(|model: &xlnet::Config| model.bi_data);
+        let both_ways = (around.model.config()).is_some_and(|model: &xlnet::Config| model.bi_data);
         let settings: [(_, &dyn Display); 3] = [
-            ("batch", &step.batch),
-            ("microbatches", &step.microbatches),
+            ("batch", &around.batch),
+            ("microbatches", &around.microbatches),
             ("model.bi_data", &both_ways),
         ];
-        let even = (step.batch / step.microbatches).is_multiple_of(2);
+        let even = (around.batch / around.microbatches).is_multiple_of(2);
         SettingError::require(even || !both_ways, settings, || {
             "half of a microbatch's rows run backwards, so batch / microbatches must be even".into()
         })

@@ -4,8 +4,7 @@ use crate::data::{Dataset, DatasetError, Rows, Spans, Vocabulary, entropy};
 use crate::graph::{Key, Tensor};
 use crate::models::settings::{Range, SettingError};
 use crate::models::{Configuration, Context, Model};
-use crate::train::settings::RANGES;
-use crate::train::step::StepConfig;
+use crate::train::ranges::RANGES;
 
 /// What a step gives its objective.
 #[derive(Clone, Copy)]
@@ -48,6 +47,21 @@ impl<'g> Loss<'g> {
     }
 }
 
+/// The settings of the step that an objective's own settings must fit.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// What the tokens are.
+    pub vocabulary: &'a Vocabulary,
+    /// Rows of a global batch.
+    pub batch: usize,
+    /// Tokens of a row.
+    pub length: usize,
+    /// The number of microbatches.
+    pub microbatches: usize,
+}
+
 /// An objective, implemented by its settings: a struct that derives `Clone`, `Debug`, `PartialEq`, `Serialize` and
 /// `Deserialize`.
 pub trait Task: Configuration {
@@ -70,12 +84,12 @@ pub trait Task: Configuration {
         RANGES
     }
 
-    /// Refuses settings that do not fit together, or not the rest of the `step`. Each number is known to be in its range.
+    /// Refuses settings that do not fit together, or do not fit the step `around` them. Each number is known to be in its range.
     ///
     /// # Errors
     /// The first of them, by the keys of a recipe.
-    fn check(&self, step: &StepConfig) -> Result<(), SettingError> {
-        let _ = step;
+    fn check(&self, around: &Surroundings) -> Result<(), SettingError> {
+        let _ = around;
         Ok(())
     }
 
