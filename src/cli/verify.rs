@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::report::table::table;
 use crate::runtime::{Client, Platform, Purpose, Settings};
 use crate::train::registry::Registry;
-use crate::verify::{Verified, VerifyError, verify};
+use crate::verify::{Device, Verified, VerifyError, verify};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
@@ -39,25 +39,25 @@ impl Args {
         }
         let settings = Settings::from_environment()?;
         let plugin = settings.find_or_fetch(Platform::Cpu)?.load(Purpose::Run)?;
-        let client = Client::cpu(plugin, 1)?;
+        let device = Device::of(Client::cpu(plugin, 1)?)?;
         match paths.as_slice() {
-            [path] if self.all.is_none() => self.one(path, &client, registry),
-            paths => self.several(paths, &client, registry),
+            [path] if self.all.is_none() => self.one(path, &device, registry),
+            paths => self.several(paths, &device, registry),
         }
     }
 
     fn verify(
         &self,
         path: &Path,
-        client: &Client,
+        device: &Device,
         registry: &Registry,
     ) -> Result<Verified, VerifyError> {
         let _progress = Progress::new(&path.display().to_string(), self.quiet || self.json);
-        verify(path, client, registry.families())
+        verify(path, device, registry.families())
     }
 
-    fn one(&self, path: &Path, client: &Client, registry: &Registry) -> Result<Status> {
-        let verified = self.verify(path, client, registry);
+    fn one(&self, path: &Path, device: &Device, registry: &Registry) -> Result<Status> {
+        let verified = self.verify(path, device, registry);
         let verified = verified.with_context(|| path.display().to_string())?;
         print(&match self.json {
             true => serde_json::to_string(&verified)?,
@@ -69,7 +69,7 @@ impl Args {
         })
     }
 
-    fn several(&self, paths: &[PathBuf], client: &Client, registry: &Registry) -> Result<Status> {
+    fn several(&self, paths: &[PathBuf], device: &Device, registry: &Registry) -> Result<Status> {
         let all: Vec<Outcome> = paths
             .iter()
             .map(|path| Outcome {
@@ -78,7 +78,7 @@ impl Args {
                     .unwrap_or_default()
                     .to_string_lossy()
                     .into(),
-                result: self.verify(path, client, registry),
+                result: self.verify(path, device, registry),
             })
             .collect();
         let differing = all.iter().filter(|one| one.differs()).count();

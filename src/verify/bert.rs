@@ -3,25 +3,24 @@
 use super::model::{
     compute, differentiate, hidden_states, input, input_of, join_hidden_states, real,
 };
-use super::{Case, Tensors, VerifyError};
+use super::{Case, Device, Tensors, VerifyError};
 use crate::graph::{Builder, DType, Policy, Tensor};
 use crate::models::encoder::Encoded;
 use crate::models::hugging_face::ConfigError;
 use crate::models::tokens::Tokens;
 use crate::models::weights::Entry;
 use crate::models::{Context, Families, Family, Model, electra, layers};
-use crate::runtime::Client;
 
 /// A masked language model of any of the `families`, by the case's `model_type`.
 pub(super) fn masked_language_model(
     case: &Case,
-    client: &Client,
+    device: &Device,
     families: &Families,
 ) -> Result<Tensors, VerifyError> {
     let model = model(case, families)?;
     let network = (model.masked_language_model()).ok_or_else(|| not_masked(&model))?;
     let (used, gradients) = without_unused(case, &model);
-    let mut computed = masked(&used, client, &model.hugging_face(), |cx, tokens| {
+    let mut computed = masked(&used, device, &model.hugging_face(), |cx, tokens| {
         let encoded = network.encode(cx, tokens, true);
         (encoded, network.token_logits(cx, encoded.last))
     })?;
@@ -33,7 +32,7 @@ pub(super) fn masked_language_model(
 /// means.
 pub(super) fn pretraining(
     case: &Case,
-    client: &Client,
+    device: &Device,
     families: &Families,
     names: [&str; 2],
 ) -> Result<Tensors, VerifyError> {
@@ -59,7 +58,7 @@ pub(super) fn pretraining(
     let order = token_loss(order.rename("classes", "vocab"), right);
     let masked = token_loss(logits, input(&builder, case, "labels")?);
     differentiate(&builder, masked + order);
-    let mut computed = compute(case, client, &model.hugging_face(), builder)?;
+    let mut computed = compute(case, device, &model.hugging_face(), builder)?;
     join_hidden_states(&mut computed, "output.hidden_states");
     Ok(computed)
 }
@@ -90,10 +89,10 @@ fn without_unused(case: &Case, model: &Model) -> (Case, Tensors) {
     (used, gradients)
 }
 
-pub(super) fn electra_generator(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+pub(super) fn electra_generator(case: &Case, device: &Device) -> Result<Tensors, VerifyError> {
     let network = electra::Network::from_hugging_face(&case.config)?;
     let part = network.generator();
-    masked(case, client, &part.hugging_face(""), |cx, tokens| {
+    masked(case, device, &part.hugging_face(""), |cx, tokens| {
         let encoded = part.encode(cx, tokens, true);
         (encoded, part.token_logits(cx, encoded.last))
     })
@@ -102,7 +101,7 @@ pub(super) fn electra_generator(case: &Case, client: &Client) -> Result<Tensors,
 /// A model with a masked-LM head; the loss is the mean over the labels.
 fn masked(
     case: &Case,
-    client: &Client,
+    device: &Device,
     table: &[Entry],
     model: impl for<'g> FnOnce(Context<'g>, Tokens<'g>) -> (Encoded<'g>, Tensor<'g>),
 ) -> Result<Tensors, VerifyError> {
@@ -111,13 +110,13 @@ fn masked(
     let (encoded, logits) = model(cx, tokens(&builder, case, "input_ids")?);
     let loss = token_loss(logits, input(&builder, case, "labels")?);
     give(&builder, encoded, logits, loss);
-    let mut computed = compute(case, client, table, builder)?;
+    let mut computed = compute(case, device, table, builder)?;
     join_hidden_states(&mut computed, "output.hidden_states");
     Ok(computed)
 }
 
 /// ELECTRA's discriminator; the loss is the mean over all that the mask keeps.
-pub(super) fn electra_discriminator(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+pub(super) fn electra_discriminator(case: &Case, device: &Device) -> Result<Tensors, VerifyError> {
     let network = electra::Network::from_hugging_face(&case.config)?;
     let part = network.discriminator();
     let builder = Builder::new();
@@ -127,13 +126,13 @@ pub(super) fn electra_discriminator(case: &Case, client: &Client) -> Result<Tens
     let logits = part.replaced_logits(cx, encoded.last);
     let loss = replaced_loss(logits, input(&builder, case, "labels")?, tokens);
     give(&builder, encoded, logits, loss);
-    let mut computed = compute(case, client, &part.hugging_face(""), builder)?;
+    let mut computed = compute(case, device, &part.hugging_face(""), builder)?;
     join_hidden_states(&mut computed, "output.hidden_states");
     Ok(computed)
 }
 
 /// Both of ELECTRA's networks, with the generator's guesses given.
-pub(super) fn electra_joint(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+pub(super) fn electra_joint(case: &Case, device: &Device) -> Result<Tensors, VerifyError> {
     let network = |name: &str| {
         let config = case.config.get(name).and_then(serde_json::Value::as_object);
         electra::Network::from_hugging_face(&config.cloned().unwrap_or_default())
@@ -166,7 +165,7 @@ pub(super) fn electra_joint(case: &Case, client: &Client) -> Result<Tensors, Ver
         &builder,
         generator_loss + discriminator_loss * model.discriminator_weight,
     );
-    compute(case, client, &model.hugging_face(), builder)
+    compute(case, device, &model.hugging_face(), builder)
 }
 
 /// What the case feeds a model: `ids`, and of mask, types and positions those that it has.

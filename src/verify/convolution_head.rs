@@ -3,13 +3,12 @@
 use ndarray::Slice;
 
 use super::model::{compute, differentiate, input};
-use super::{Case, CaseError, Tensors, VerifyError};
+use super::{Case, CaseError, Device, Tensors, VerifyError};
 use crate::graph::{Builder, DType, Policy, Role, Shape};
 use crate::models::Context;
 use crate::models::convolution_head::{Classification, Config};
-use crate::runtime::Client;
 
-pub(super) fn head(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+pub(super) fn head(case: &Case, device: &Device) -> Result<Tensors, VerifyError> {
     let config = config(case)?;
     let builder = Builder::new();
     let cx = Context::new(&builder, Policy::F32);
@@ -27,7 +26,7 @@ pub(super) fn head(case: &Case, client: &Client) -> Result<Tensors, VerifyError>
     if let Some(loss) = config.loss(&logits, &labels) {
         differentiate(&builder, loss);
     }
-    let mut computed = compute(case, client, &config.published_names(), builder)?;
+    let mut computed = compute(case, device, &config.published_names(), builder)?;
     // Of a large gradient the case keeps the first rows.
     for (name, gradient) in &mut computed {
         if let (true, Ok(kept)) = (name.starts_with("grad."), case.tensor(name)) {

@@ -3,14 +3,13 @@
 use serde_json::Value;
 
 use super::options::Options;
-use super::{Case, Tensors, VerifyError, t5};
+use super::{Case, Device, Tensors, VerifyError, t5};
 use crate::models::Family;
 use crate::models::lora::LowRank;
 use crate::models::t5::Config;
-use crate::runtime::Client;
 
 /// peft's `LoraConfig` on T5.
-pub(super) fn peft(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+pub(super) fn peft(case: &Case, device: &Device) -> Result<Tensors, VerifyError> {
     let mut options = Options::of(case, "lora");
     let rank = options.number("r", 8.0)?;
     let mut alpha = options.number("lora_alpha", 8.0)?;
@@ -43,11 +42,11 @@ pub(super) fn peft(case: &Case, client: &Client) -> Result<Tensors, VerifyError>
         targets: targets(case, "lora_A.weight")?,
         ..LowRank::peft(rank as usize, alpha)
     };
-    t5::conditional(case, client, Some(&change))
+    t5::conditional(case, device, Some(&change))
 }
 
 /// ProtTrans's form on T5's encoder.
-pub(super) fn prottrans(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+pub(super) fn prottrans(case: &Case, device: &Device) -> Result<Tensors, VerifyError> {
     let rank = |key: &str, default| {
         let rank = case.arguments.get(key).and_then(Value::as_u64);
         rank.map_or(default, |rank| rank as usize)
@@ -58,7 +57,7 @@ pub(super) fn prottrans(case: &Case, client: &Client) -> Result<Tensors, VerifyE
         targets: targets(case, name)?,
         ..LowRank::prottrans(added, multiplied)
     };
-    t5::encoder(case, client, Some(&change))
+    t5::encoder(case, device, Some(&change))
 }
 
 /// The linear layers that have a weight `name` in the case.

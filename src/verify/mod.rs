@@ -29,7 +29,7 @@ use crate::models::Families;
 use crate::models::hugging_face::ConfigError;
 use crate::models::weights::WeightsError;
 use crate::pipeline;
-use crate::runtime::{Client, HostArray, Session};
+use crate::runtime::{Client, CompileConfig, HostArray, Session};
 use crate::sharding::{Mesh, Partitioner, Rules, ShardingError, Target};
 
 /// How far tensors may be. The figures are the references' own: they were shown to catch deliberate mistakes.
@@ -179,36 +179,56 @@ const KINDS: &[&str] = &[
 /// Tensors by name.
 type Tensors = BTreeMap<String, ArrayD<f32>>;
 
-/// Runs the case in the file `path`, whose model is of one of the `families`, on one device of `client`.
+/// The CPU device that cases run on, and how their programs are compiled for it.
+pub struct Device {
+    /// A client with the device.
+    pub client: Client,
+    /// The options.
+    pub config: CompileConfig,
+}
+
+impl Device {
+    /// The device of `client`, which has one, with the options of every program for the CPU.
+    ///
+    /// # Errors
+    /// The client has another number of devices.
+    pub fn of(client: Client) -> Result<Self, VerifyError> {
+        let target = Target::Cpu { devices: 1 };
+        let config = pipeline::config(&target, client.devices(), &one()?, Partitioner::default())?;
+        Ok(Device { client, config })
+    }
+}
+
+/// Runs the case in the file `path`, whose model is of one of the `families`, on `device`.
 ///
 /// # Errors
 /// A file that is no case, a kind that is not known, or what building and running gives.
-pub fn verify(path: &Path, client: &Client, families: &Families) -> Result<Verified, VerifyError> {
+pub fn verify(path: &Path, device: &Device, families: &Families) -> Result<Verified, VerifyError> {
     let case = Case::read(path)?;
     let computed = match case.kind.as_str() {
-        "T5ForConditionalGeneration" => t5::conditional(&case, client, None)?,
-        "T5EncoderModel" => t5::encoder(&case, client, None)?,
+        "T5ForConditionalGeneration" => t5::conditional(&case, device, None)?,
+        "T5EncoderModel" => t5::encoder(&case, device, None)?,
         "T5Buckets" => t5::buckets(&case)?,
-        "PeftLoraT5" => lora::peft(&case, client)?,
-        "ProtTransLoraT5Encoder" => lora::prottrans(&case, client)?,
-        "ConvHead" => convolution_head::head(&case, client)?,
-        "Optimizer" => optimizer::optimizer(&case, client)?,
+        "PeftLoraT5" => lora::peft(&case, device)?,
+        "ProtTransLoraT5Encoder" => lora::prottrans(&case, device)?,
+        "ConvHead" => convolution_head::head(&case, device)?,
+        "Optimizer" => optimizer::optimizer(&case, device)?,
         "BertForPreTraining" => {
             let names = ["next_sentence_label", "seq_relationship_logits"];
-            bert::pretraining(&case, client, families, names)?
+            bert::pretraining(&case, device, families, names)?
         }
         "AlbertForPreTraining" => {
             let names = ["sentence_order_label", "sop_logits"];
-            bert::pretraining(&case, client, families, names)?
+            bert::pretraining(&case, device, families, names)?
         }
-        "ElectraForMaskedLM" => bert::electra_generator(&case, client)?,
-        "ElectraForPreTraining" => bert::electra_discriminator(&case, client)?,
-        "ElectraJoint" => bert::electra_joint(&case, client)?,
-        "XLNetLMHeadModel" => xlnet::language_model(&case, client)?,
-        "TransfoXLLMHeadModel" => transfo_xl::language_model(&case, client)?,
+        "ElectraForMaskedLM" => bert::electra_generator(&case, device)?,
+        "ElectraForPreTraining" => bert::electra_discriminator(&case, device)?,
+        "ElectraJoint" => bert::electra_joint(&case, device)?,
+        "XLNetLMHeadModel" => xlnet::language_model(&case, device)?,
+        "TransfoXLLMHeadModel" => transfo_xl::language_model(&case, device)?,
         // Of any family, ours or another's.
         kind if kind.ends_with("ForMaskedLM") => {
-            bert::masked_language_model(&case, client, families)?
+            bert::masked_language_model(&case, device, families)?
         }
         kind => {
             return Err(VerifyError::UnknownKind {
@@ -295,18 +315,20 @@ impl From<LowerError> for VerifyError {
 }
 
 /// A graph compiled for one device.
-fn session(graph: Graph, client: &Client) -> Result<Session, VerifyError> {
+fn session(graph: Graph, device: &Device) -> Result<Session, VerifyError> {
     let graph = graph.check().map_err(VerifyError::Check)?.compact();
-    let mesh = Mesh::new([("data", 1), ("model", 1)])?;
+    let mesh = one()?;
     let layout = Layout {
         mesh: &mesh,
         rules: &Rules::standard(),
     };
     let program = lower(&graph, "verify", layout)?;
-    let target = Target::Cpu { devices: 1 };
-    let partitioner = Partitioner::default();
-    let config = pipeline::config(&target, client.devices(), &mesh, partitioner)?;
-    Ok(Session::new(client, &program, &config)?)
+    Ok(Session::new(&device.client, &program, &device.config)?)
+}
+
+/// The mesh of one device.
+fn one() -> Result<Mesh, ShardingError> {
+    Mesh::new([("data", 1), ("model", 1)])
 }
 
 /// Runs `session` on `inputs` converted to what it takes; those that it does not take are left out.

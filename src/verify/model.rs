@@ -3,10 +3,9 @@
 
 use ndarray::{Axis as Dimension, concatenate};
 
-use super::{Case, Tensors, VerifyError, evaluate, session};
+use super::{Case, Device, Tensors, VerifyError, evaluate, session};
 use crate::graph::{Builder, DType, Role, Shape, Tensor};
 use crate::models::weights::{self, Entry};
-use crate::runtime::Client;
 
 /// An `s32[batch, length]` input of the case's sizes.
 pub(super) fn input<'g>(
@@ -125,7 +124,7 @@ fn gradients<'g>(
 /// Runs the graph on the case's weights and inputs; gradients come back by the case's names.
 pub(super) fn compute(
     case: &Case,
-    client: &Client,
+    device: &Device,
     table: &[Entry],
     builder: Builder,
 ) -> Result<Tensors, VerifyError> {
@@ -134,7 +133,7 @@ pub(super) fn compute(
     let graph = builder.finish()?;
     let mut inputs = case.below("input.");
     inputs.extend(weights::import(table, &declared, case.below("weight."))?);
-    let session = session(graph, client)?;
+    let session = session(graph, device)?;
     let mut computed = evaluate(&session, &inputs)?;
     let segments = segments(case).map(|ending| format!("grad_{ending}"));
     for below in std::iter::once("grad".to_string()).chain(segments) {

@@ -4,15 +4,14 @@ use ndarray::{ArrayD, Axis as Dimension, stack};
 use serde_json::Value;
 
 use super::options::Options;
-use super::{Case, Tensors, VerifyError, evaluate, session};
+use super::{Case, Device, Tensors, VerifyError, evaluate, session};
 use crate::graph::{Builder, DType, Init, Role, Shape};
-use crate::runtime::Client;
 use crate::train::optimizer::{Adafactor, AdamW, Debias, Lamb, MomentType, Optimizer, Update};
 use crate::train::schedule::{DecayFrom, Schedule};
 
 /// The optimizer that the case names, with the options and defaults of the class that it was made with: Hugging Face's
 /// Adafactor, PyTorch's AdamW, LAMB of `torch_optimizer`.
-pub(super) fn optimizer(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+pub(super) fn optimizer(case: &Case, device: &Device) -> Result<Tensors, VerifyError> {
     let mut options = Options::of(case, "options");
     let mut finds_its_rate = false;
     let (optimizer, rate) = match case.argument("name") {
@@ -35,7 +34,7 @@ pub(super) fn optimizer(case: &Case, client: &Client) -> Result<Tensors, VerifyE
         true => rate,
         false => schedule(case, rate)?,
     };
-    let mut computed = steps(case, client, &optimizer, schedule)?;
+    let mut computed = steps(case, device, &optimizer, schedule)?;
     if finds_its_rate {
         // The case lists the rate that was given to the optimizer, which is none.
         computed
@@ -128,7 +127,7 @@ fn schedule(case: &Case, rate: Schedule) -> Result<Schedule, VerifyError> {
 /// Runs every step of the case in turn; the state stays from one to the next.
 fn steps(
     case: &Case,
-    client: &Client,
+    device: &Device,
     optimizer: &Optimizer,
     schedule: Schedule,
 ) -> Result<Tensors, VerifyError> {
@@ -170,7 +169,7 @@ fn steps(
         builder.update(&weight.name, optimizer.apply(update));
     }
     builder.output("rate", rate);
-    let session = session(builder.finish()?, client)?;
+    let session = session(builder.finish()?, device)?;
 
     let mut state: Tensors = (session.signature().inputs.iter())
         .filter(|port| port.role == Role::State)

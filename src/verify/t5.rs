@@ -5,7 +5,7 @@ use ndarray::ArrayD;
 use super::model::{
     compute, differentiate, differentiate_some, hidden_states, input, join_hidden_states, real,
 };
-use super::{Case, Tensors, VerifyError};
+use super::{Case, Device, Tensors, VerifyError};
 use crate::graph::{Builder, DType, Policy, Role, Shape, Tensor};
 use crate::models::Family;
 use crate::models::lora::LowRank;
@@ -13,12 +13,11 @@ use crate::models::relative_bias::Buckets;
 use crate::models::t5::Config;
 use crate::models::weights::Entry;
 use crate::models::{Context, layers};
-use crate::runtime::Client;
 
 /// The model with loss and gradients; with a low-rank `change`, the gradients of what that trains.
 pub(super) fn conditional(
     case: &Case,
-    client: &Client,
+    device: &Device,
     change: Option<&LowRank>,
 ) -> Result<Tensors, VerifyError> {
     let config = Config::from_hugging_face(&case.config)?;
@@ -50,7 +49,7 @@ pub(super) fn conditional(
     builder.output("output.decoder_last_hidden_state", decoded);
     builder.output("output.logits", logits);
     let table = finish(&builder, &config, sum / count, change);
-    let mut computed = compute(case, client, &table, builder)?;
+    let mut computed = compute(case, device, &table, builder)?;
     join_hidden_states(&mut computed, "output.encoder_hidden_states");
     Ok(computed)
 }
@@ -78,7 +77,7 @@ fn finish<'g>(
 /// The encoder alone; its loss is the mean of the result times a probe over the real positions.
 pub(super) fn encoder(
     case: &Case,
-    client: &Client,
+    device: &Device,
     change: Option<&LowRank>,
 ) -> Result<Tensors, VerifyError> {
     let config = Config::from_hugging_face(&case.config)?;
@@ -103,7 +102,7 @@ pub(super) fn encoder(
     builder.output("output.mean_pooled", seen.sum(["length"]) / count);
     let loss = (seen * probe).sum_all() / (kept.sum_all() * config.d_model as f64);
     let table = finish(&builder, &config, loss, change);
-    compute(case, client, &table, builder)
+    compute(case, device, &table, builder)
 }
 
 /// The table of buckets by relative position, and as a matrix of queries and keys.

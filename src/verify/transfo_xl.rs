@@ -1,15 +1,14 @@
 //! Transformer-XL's cases: segments of a text, each with the memory of those before, its loss, and the gradients of that.
 
 use super::model::{compute, differentiate_segment, input_of, memories, segments};
-use super::{Case, Tensors, VerifyError};
+use super::{Case, Device, Tensors, VerifyError};
 use crate::graph::{Builder, DType, Policy};
 use crate::models::Context;
 use crate::models::transfo_xl::Config;
 use crate::models::{CausalLanguageModel, Family};
-use crate::runtime::Client;
 
 /// The language model. Labels are the tokens themselves, of which each position is to know the next.
-pub(super) fn language_model(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+pub(super) fn language_model(case: &Case, device: &Device) -> Result<Tensors, VerifyError> {
     let config = Config::from_hugging_face(&case.config)?;
     let builder = Builder::new();
     let cx = Context::new(&builder, Policy::F32);
@@ -41,5 +40,5 @@ pub(super) fn language_model(case: &Case, client: &Client) -> Result<Tensors, Ve
         let (sum, count) = config.losses(cx, hidden, next, counted);
         differentiate_segment(&builder, &segment, sum / count);
     }
-    compute(case, client, &config.hugging_face(), builder)
+    compute(case, device, &config.hugging_face(), builder)
 }

@@ -1,15 +1,14 @@
 //! XLNet's cases: segments of a text, each with the memory of those before, its loss, and the gradients of that.
 
 use super::model::{compute, differentiate_segment, input_of, memories, optional, real, segments};
-use super::{Case, Tensors, VerifyError};
+use super::{Case, Device, Tensors, VerifyError};
 use crate::graph::{Builder, DType, Policy};
 use crate::models::Family;
 use crate::models::xlnet::{Config, Input};
 use crate::models::{Context, layers};
-use crate::runtime::Client;
 
 /// The language model: one stream, or two where the case has targets.
-pub(super) fn language_model(case: &Case, client: &Client) -> Result<Tensors, VerifyError> {
+pub(super) fn language_model(case: &Case, device: &Device) -> Result<Tensors, VerifyError> {
     let config = Config::from_hugging_face(&case.config)?;
     let builder = Builder::new();
     let cx = Context::new(&builder, Policy::F32);
@@ -46,5 +45,5 @@ pub(super) fn language_model(case: &Case, client: &Client) -> Result<Tensors, Ve
         }
         differentiate_segment(&builder, &segment, sum / count);
     }
-    compute(case, client, &config.hugging_face(), builder)
+    compute(case, device, &config.hugging_face(), builder)
 }

@@ -130,7 +130,7 @@ mod tests {
             ),
             (
                 serde_json::json!({ "ff_activation": "gated-gelu" }),
-                "ff_activation is gated-gelu",
+                "ff_activation is \"gated-gelu\"",
             ),
         ] {
             let error = read(config).unwrap_err().to_string();
