@@ -1,7 +1,7 @@
 //! Records a graph. The builder keeps the first mistake and goes on with poisoned tensors, so that model code reads
 //! without `?` on every line; [`Builder::finish`] returns the mistake with shapes, scopes and lines.
 //!
-//! A [`Tensor`] is a value of one builder, and every operand is taken through [`Builder::own`], which refuses those of
+//! A [`Tensor`] is a value of one builder, and every operand is taken through `Builder::own`, which refuses those of
 //! another one.
 
 use std::cell::RefCell;

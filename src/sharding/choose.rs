@@ -1,5 +1,5 @@
 //! Chooses a mesh when none is given: of all meshes of the axes that the rules name on which every tensor of the program has
-//! a place, the one that moves the fewest bytes a step and device ([`super::traffic`]).
+//! a place, the one that moves the fewest bytes a step and device (`sharding::traffic`).
 //!
 //! Where no such mesh has all devices, the rest goes to axes that cost something, in the smallest size that will do, and the
 //! choice says what is lost: [`REPLICA`] splits the batch alone, so that weights are held once a group; [`UNUSED`] takes the
