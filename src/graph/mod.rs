@@ -13,8 +13,8 @@
 //! batch axes. In an elementwise operation, one operand must have all axes of the other. Sharding rules map the same names
 //! to the mesh, so a model never mentions a mesh.
 //!
-//! A **parameter** is an input of the program. Its [`Role`] tells its purpose: a weight or its optimizer state (which an
-//! output may replace in place), the step, the seed, or a part of the batch. Parameters are in the root.
+//! A **parameter** is an input of the program. Its [`Role`] is its purpose: a weight or its optimizer state (which an
+//! output may replace in place), the step, the seed, or a part of the batch. Parameters are only in the root.
 //!
 //! A **scope** is the model's own path for a node (`encoder/layer/attention`). It names weights, labels reports, and
 //! becomes the metadata of the HLO. Nodes of the backward pass are below `gradient/` and `recompute/`.
@@ -22,7 +22,7 @@
 //! A **loop** is a scan, [`op::Loop`]: its body runs once for each index of an axis. It *carries* values from one iteration
 //! to the next, takes *slices* of stacked tensors (one layer's part of all layers' weights) and *captures* values from the
 //! regions around it. It returns the last carries and *stacks* of what each iteration emits. Bodies are closed: all that a
-//! body reads comes in as an argument. The builder captures a tensor when a body uses one of a region around it.
+//! body reads comes in as an argument. The builder adds a capture when a body uses a tensor of a region around it.
 //!
 //! A **pin** fixes how a tensor is sharded, by the rules for weights or for activations. It changes no number.
 //!
@@ -33,9 +33,9 @@
 //!    ([`GraphError`]). Using a tensor of another builder, or a closed loop, is a mistake too.
 //! 2. [`Builder::gradients`] appends the backward pass to the same graph (`autodiff`). A loop's gradient is a loop that
 //!    runs the other way, with the values saved that its [`Remat`] policy selects.
-//! 3. [`Graph::check`] proves the graph well formed and returns a [`Checked`] one, which lowering, cost and sharding require.
+//! 3. [`Graph::check`] proves the graph well formed and returns a [`Checked`] one, as lowering, cost and sharding require.
 //! 4. [`Checked::compact`] drops what no output needs. The order of the rest does not depend on what was dropped.
-//!    [`Builder::compact`] does steps 3 and 4 for a builder.
+//!    [`Builder::compact`] finishes a builder and does steps 3 and 4.
 //!
 //! # What the check guarantees
 //!

@@ -48,7 +48,7 @@ pub enum ShapeError {
         result: DType,
     },
     /// C9: an axis that a broadcast loses or resizes.
-    #[error("C9: {from} cannot be broadcast to {to}: it has {axis}, the result {}", size(*.found))]
+    #[error("C9: {from} cannot be broadcast to {to}: it has {axis}, but the result {}", size(*.found))]
     Broadcast {
         from: Shape,
         to: Shape,
@@ -66,7 +66,7 @@ pub enum ShapeError {
     #[error("C10: there is no axis to merge")]
     NothingToMerge,
     /// C10: axes that are not adjacent, or in another order.
-    #[error("C10: [{}] are not adjacent and in this order in {shape}; transpose first", list(.axes))]
+    #[error("C10: [{}] are not adjacent in this order in {shape}; transpose first", list(.axes))]
     NotAdjacent { axes: Vec<AxisName>, shape: Shape },
     /// C11: a slice that is not within its axis.
     #[error("C11: {start}..{limit} by {stride} is not within {axis}")]

@@ -84,14 +84,14 @@ pub struct Instruction {
     pub operand_ids: Vec<i64>,
     /// The sharding of its value.
     pub sharding: Option<Arc<OpSharding>>,
-    /// Where it comes from.
+    /// Its place in the model.
     pub metadata: Option<Metadata>,
     /// Free attributes by name.
     pub frontend_attributes: Option<Arc<FrontendAttributes>>,
     attributes: Vec<Attribute>,
 }
 
-/// Where an instruction comes from.
+/// The origin of an instruction.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
     /// The scope path followed by the operation's name.

@@ -54,7 +54,7 @@ impl Signature {
     /// Reads what [`Signature::json`] wrote.
     ///
     /// # Errors
-    /// Text without this form; an impossible mesh, shape or sharding.
+    /// Text of another form; an impossible mesh, shape or sharding.
     pub fn from_json(text: &str) -> Result<Self, SavedError> {
         let record: SignatureRecord =
             serde_json::from_str(text).map_err(|error| SavedError::Signature(error.to_string()))?;

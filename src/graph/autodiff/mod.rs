@@ -1,7 +1,7 @@
 //! Reverse-mode differentiation, graph to graph: one sweep from the loss back over the nodes it depends on. Each node
 //! passes the gradient of its result to its operands by its rule in `rules`.
 //!
-//! `Forward` provides a node's forward value. At the loss's own level the node itself is there; in a loop's backward
+//! `Forward` provides a node's forward value. At the loss's own level it is the node's own value; in a loop's backward
 //! pass the forward loop saved the value, or it is computed again, by the loop's policy (`loops`).
 //! Gradient nodes are in scopes below `gradient/`, recomputed ones below `recompute/`.
 

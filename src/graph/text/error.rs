@@ -1,4 +1,4 @@
-//! Where a text does not have the form, and what was expected there.
+//! Where a text departs from the form, and what was expected there.
 
 /// Why a text is not a graph.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

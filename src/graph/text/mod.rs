@@ -49,7 +49,7 @@ impl Graph {
     /// Reads the text form. The graph may not be well formed; [`Graph::check`] checks that.
     ///
     /// # Errors
-    /// The first place where the text does not have the form.
+    /// The first place where the text departs from the form.
     pub fn from_text(text: &str) -> Result<Graph, ParseError> {
         parse::parse(text)
     }

@@ -1,7 +1,8 @@
 //! Analysis of a compiled module: cycles, matrix-product flops, and every collective with its place in the model.
 //!
 //! XLA's own cost figures count a loop's body once. Here each computation is summed once and multiplied by how often it
-//! runs, from the entry down: a loop's body by its trip count (`trips`), the costliest branch of a conditional by one. All figures are for one device and one run of the program.
+//! runs, from the entry down: a loop's body by its trip count (`trips`), the costliest branch of a conditional by one.
+//! All figures are for one device and one run of the program.
 //!
 //! - Cycles are the TPU compiler's own estimates (`estimated_cycles` in the backend configuration of fusions, copies
 //!   and the like). A fusion's estimate covers what is in it. Collectives have none: their time must come from the

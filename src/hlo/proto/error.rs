@@ -21,7 +21,7 @@ pub enum ModuleError {
     /// A message within it cannot be read.
     #[error("the HLO module holds a broken message: {0}")]
     Message(#[from] prost::DecodeError),
-    /// There is no module.
+    /// No module in the bytes.
     #[error("the bytes hold no HLO module")]
     NoModule,
 }
