@@ -1,9 +1,9 @@
-"""How long `ribosome lower` takes as a whole process, beside another binary of it.
+"""Times `ribosome lower` as a whole process and compares two binaries.
 
     python benches/lower_process.py target/release/ribosome OTHER_BINARY [--runs 30] [--what prot-t5-xxl]
 
-The two run in turn (A B A B ...), so that the machine's moods meet both, each into a folder of its own. Printed are the
-medians of wall and processor time, of the ratio pair by pair, and whether the files are the same byte for byte.
+The two run in turn (A B A B ...), so that load on the machine affects both, and write to separate folders. Prints the
+medians of wall and processor time and of the ratio pair by pair, and whether the files are identical.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def run(binary, what, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary", help="the binary to time")
-    parser.add_argument("other", help="the one to compare it with")
+    parser.add_argument("other", help="the binary to compare it with")
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--what", default="prot-t5-xxl", help="the model or recipe")
     args = parser.parse_args()

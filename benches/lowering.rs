@@ -1,5 +1,5 @@
-//! How long it takes from a recipe to an HLO module: build (with autodiff), check and lower; and to the module's bytes.
-//! `lower_process.py` times the command as a whole process, beside another binary.
+//! The time from a recipe to an HLO module (build with autodiff, check and lower), and to the module's bytes.
+//! `lower_process.py` times the whole command and compares two binaries.
 //!
 //! ```text
 //! cargo bench --bench lowering
@@ -21,7 +21,7 @@ fn published(preset: &str) -> Program {
     lowered(preset, &[])
 }
 
-/// The step of the JAX program that it is compared with: no dropout, a momentum update.
+/// The step that the JAX program also has: no dropout, a momentum update.
 #[divan::bench(args = ["prot-t5-xl", "prot-t5-xxl"])]
 fn like_jax(preset: &str) -> Program {
     lowered(

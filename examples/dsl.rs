@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shape = Shape::new(DType::F32, [("batch", 4), ("embed", 8)]);
     let x = builder.input("x", Role::Batch, shape);
 
-    // One loop of four layers, each with its own weights. Axes have names, and no line mentions devices.
+    // A loop of four layers, each with its own weights. Axes have names, and no line mentions devices.
     let y = builder.layers(4, Remat::Full, x, |_, x| {
         let wi = builder.weight("wi", [("embed", 8), ("mlp", 16)], Init::Normal(0.3));
         let wo = builder.weight("wo", [("mlp", 16), ("embed", 8)], Init::Normal(0.2));

@@ -59,11 +59,11 @@ fn outputs_replace_parameters_of_their_shape_once() {
     good.check().expect("one output for one parameter");
     refused(
         outputs("output w = %2 replaces v\n"),
-        "output `w` replaces `v`, which is no parameter",
+        "output `w` replaces `v`, which is not a parameter",
     );
     refused(
         outputs("output w = %1 replaces w\n"),
-        "output `w` replaces `w`, f32[embed=4], by f32[embed=3]",
+        "output `w` replaces `w`, f32[embed=4], with f32[embed=3]",
     );
     refused(
         outputs("output w = %2 replaces w\noutput again = %2 replaces w\n"),
@@ -75,7 +75,7 @@ fn outputs_replace_parameters_of_their_shape_once() {
     );
     refused(
         outputs("output w = %7\n"),
-        "output `w` is %7, which is not there",
+        "output `w` is %7, which does not exist",
     );
 }
 
@@ -83,7 +83,7 @@ fn outputs_replace_parameters_of_their_shape_once() {
 fn ids_that_are_not_there() {
     let mut graph = nested();
     graph.regions[0].nodes[1].scope = ScopeId(999);
-    refused(graph, "its scope #999 is not there");
+    refused(graph, "its scope #999 does not exist");
     let text = "graph {
   %0 = loop over=[layers=2] remat=full carries=[] slices=[] captures=[] : tuple[] {
     arguments [%0]

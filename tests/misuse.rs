@@ -100,12 +100,12 @@ fn a_weight_that_is_not_here() {
 
 #[test]
 fn one_weight_with_two_starts() {
-    let expected = "`w` is declared before to start as Zeros, and here as Normal(0.1)";
+    let expected = "`w` is already declared to start as Zeros, and here as Normal(0.1)";
     told(expected, |builder| {
         builder.weight("w", [("embed", 4)], Init::Zeros);
         builder.weight("w", [("embed", 4)], Init::Normal(0.1));
     });
-    let expected = "`w` is declared before within 0 loops that stack weights, and here within 1";
+    let expected = "`w` is already declared within 0 loops that stack weights, and here within 1";
     told(expected, |builder| {
         builder.weight("w", [("layers", 2), ("embed", 3)], Init::Ones);
         builder.layers(2, Remat::Full, x(builder), |_, x| {
@@ -125,7 +125,7 @@ fn one_weight_with_two_starts() {
 #[test]
 fn a_closed_loop_is_not_used_again() {
     let told = |misused: &dyn Fn(&Builder, ribosome::graph::LoopBody)| {
-        told("it is used where it is not open", |builder| {
+        told("it is not open here", |builder| {
             let body = builder.open_loop(layers(), options());
             let carry = body.carry(x(builder));
             body.set_next(0, carry * 2.0);
@@ -177,7 +177,7 @@ fn values_stay_within_their_loops() {
             body.close();
         },
     );
-    let is_left = "what runs outside of it closes a loop around it, or leaves one open";
+    let is_left = "the closure of `outside` closes a loop around it or leaves one open";
     told(is_left, |builder| {
         let body = builder.open_loop(layers(), options());
         body.outside(|| builder.open_loop(layers(), options()).index());
@@ -190,7 +190,7 @@ fn values_stay_within_their_loops() {
         inner.emit(inner.index());
         assert!(inner.close()[0].is_poison());
     });
-    told("it is used where it is not open", |builder| {
+    told("it is not open here", |builder| {
         let body = builder.open_loop(layers(), options());
         body.outside(|| body.emit(x(builder)));
         body.close();
@@ -204,7 +204,7 @@ fn a_panic_of_model_code() {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
         assert!(result.is_err());
     };
-    told("it is used where it is not open", |builder| {
+    told("it is not open here", |builder| {
         let body = builder.open_loop(layers(), options());
         caught(&|| body.outside(|| panic!("model code")));
         assert!(body.close().is_empty());
@@ -243,7 +243,7 @@ fn carries_and_axes_that_a_loop_does_not_have() {
         body.set_next(0, body.index());
         body.close();
     });
-    told("its carry 0 has a next value already", |builder| {
+    told("its carry 0 already has a next value", |builder| {
         let body = builder.open_loop(layers(), options());
         let carry = body.carry(x(builder));
         body.set_next(0, carry);
@@ -251,7 +251,7 @@ fn carries_and_axes_that_a_loop_does_not_have() {
         body.close();
     });
     for size in [0, 1 << 31] {
-        told("s32 counts 1 to 2^31 - 1", |builder| {
+        told("its s32 index allows 1 to 2^31 - 1 iterations", |builder| {
             builder
                 .open_loop(Axis::new("layers", size), options())
                 .close();
@@ -308,17 +308,17 @@ fn rates_and_probabilities_out_of_range() {
         Key::of_seed(builder.constant(1.0, DType::U32))
     }
     for rate in [1.0, 1.5, -0.1, f64::NAN, f64::INFINITY] {
-        let expected = format!("{rate} is not a rate, which is from 0 to below 1");
+        let expected = format!("the rate {rate} is not at least 0 and below 1");
         told(&expected, |builder| {
             builder.dropout(x(builder), rate, key(builder));
         });
     }
     for p in [1.0 + 1e-9, -1e-9, f64::NAN, f64::NEG_INFINITY] {
-        let expected = format!("{p} is not a probability, which is from 0 to 1");
+        let expected = format!("the probability {p} is not from 0 to 1");
         told(&expected, |builder| ignore(key(builder).chance(p, &[])));
     }
     for limit in [0, (1 << 31) + 1] {
-        let expected = format!("numbers below {limit} are not whole numbers of s32");
+        let expected = format!("the limit {limit} is not from 1 to 2^31");
         told(&expected, |builder| ignore(key(builder).below(limit, &[])));
     }
     let builder = Builder::new();
@@ -331,7 +331,7 @@ fn rates_and_probabilities_out_of_range() {
 /// A mistake within a method is placed at its call.
 #[test]
 fn mistakes_are_placed_at_the_call() {
-    told("C9: f32[rows=2] cannot become", |builder| {
+    told("C9: f32[rows=2] cannot be broadcast to", |builder| {
         let rows = ids(builder).rename("batch", "rows").cast(DType::F32);
         let x = x(builder);
         x.gt(x).select(x, rows);
@@ -350,13 +350,13 @@ fn numbers_of_another_type() {
         (2f64.powi(31), DType::S32),
         (-1.0, DType::U32),
     ] {
-        let expected = format!("C14: {value} is not a number of {dtype}");
+        let expected = format!("C14: {dtype} cannot hold {value}");
         told(&expected, |builder| ignore(builder.constant(value, dtype)));
     }
-    told("C14: 0.5 is not a number of s32", |builder| {
+    told("C14: s32 cannot hold 0.5", |builder| {
         let _ = ids(builder) * 0.5;
     });
-    told("C14: 0.5 is not a number of s32", |builder| {
+    told("C14: s32 cannot hold 0.5", |builder| {
         ids(builder).pad("batch", 1, 0, 0.5);
     });
     told("C8: f32 times f32 does not give s32", |builder| {
@@ -369,22 +369,19 @@ fn numbers_of_another_type() {
 
 #[test]
 fn gradients_of_what_has_none() {
-    told("they are for floats, not for s32[batch=2]", |builder| {
+    told("only floats have them, not s32[batch=2]", |builder| {
         let ids = ids(builder);
         builder.gradients((ids.cast(DType::F32) * 2.5).sum_all(), &[ids]);
     });
-    told(
-        "the loss belongs to a loop's body that is finished",
-        |builder| {
-            let mut inner = None;
-            let x = x(builder);
-            builder.layers(2, Remat::Full, x, |_, x| {
-                inner = Some(x.sum_all());
-                x
-            });
-            builder.gradients(inner.unwrap(), &[x]);
-        },
-    );
+    told("the loss belongs to the body of a closed loop", |builder| {
+        let mut inner = None;
+        let x = x(builder);
+        builder.layers(2, Remat::Full, x, |_, x| {
+            inner = Some(x.sum_all());
+            x
+        });
+        builder.gradients(inner.unwrap(), &[x]);
+    });
     told("the loss belongs to a loop around this one", |builder| {
         let loss = x(builder).sum_all();
         let body = builder.open_loop(layers(), options());

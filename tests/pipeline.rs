@@ -284,7 +284,7 @@ fn what_is_not_a_program_says_what_it_is() {
         (
             &stranger,
             None,
-            "the module and its signature are not of one program: the mesh is ",
+            "the module and its signature belong to different programs: the mesh is ",
         ),
         (
             &graph,

@@ -303,10 +303,7 @@ fn loops_within_loops_have_an_end() {
         text += "arguments []\n";
     }
     let error = Graph::from_text(&text).unwrap_err().to_string();
-    assert!(
-        error.contains("no more than 64 loops within each other"),
-        "{error}"
-    );
+    assert!(error.contains("at most 64 nested loops"), "{error}");
 }
 
 #[test]
@@ -346,7 +343,7 @@ fn a_body_has_one_loop() {
     assert!(
         errors[0]
             .to_string()
-            .contains("is that of another loop too"),
+            .contains("is also another loop's body"),
         "{}",
         errors[0]
     );

@@ -1,8 +1,8 @@
-//! Records a graph. The builder keeps the first mistake and goes on with poisoned tensors, so that model code reads
-//! without `?` on every line; [`Builder::finish`] returns the mistake with shapes, scopes and lines.
+//! Records a graph. The builder keeps the first mistake and continues with poisoned tensors, so model code needs no `?`
+//! on every line. [`Builder::finish`] returns the mistake with shapes, scopes and lines.
 //!
-//! A [`Tensor`] is a value of one builder, and every operand is taken through `Builder::own`, which refuses those of
-//! another one.
+//! A [`Tensor`] is a value of one builder. Every operand passes through `Builder::own`, which refuses those of another
+//! builder.
 
 use std::cell::RefCell;
 use std::panic::Location;
@@ -51,7 +51,7 @@ impl<'g> Tensor<'g> {
         self.builder
     }
 
-    /// Whether a mistake came before, so that this stands for nothing.
+    /// Whether this has no value because of an earlier mistake.
     pub fn is_poison(self) -> bool {
         self.value.is_poison()
     }
@@ -63,7 +63,7 @@ impl Builder {
         Builder::default()
     }
 
-    /// Whether loops are written out once an iteration instead of kept as loops. Both give the same numbers.
+    /// Sets whether loops are unrolled instead of kept as loops. Both give the same numbers.
     pub fn set_unroll(&self, unroll: bool) {
         self.recorder.borrow_mut().unroll = unroll;
     }
@@ -77,8 +77,8 @@ impl Builder {
     }
 
     /// The weight `name` of the current scope with one layer's `axes`. Within `layers` loops its parameter has the
-    /// loops' axes before these. Asking again for the same weight gives the same weight; to ask for it with another
-    /// shape or start is a mistake.
+    /// loops' axes before these. A second call for the same weight returns the same weight; another shape or `init` is a
+    /// mistake.
     #[track_caller]
     pub fn weight<A: Into<Axis>>(
         &self,
@@ -112,8 +112,8 @@ impl Builder {
         self.recorder.borrow().weights.clone()
     }
 
-    /// The whole parameter behind `weight` (all layers), as seen from here. That no weight of this name and shape is
-    /// declared here is a mistake.
+    /// The whole parameter of `weight` (all layers), as seen from here. It is a mistake if this builder has declared no
+    /// weight of this name and shape.
     #[track_caller]
     pub fn whole(&self, weight: &Weight) -> Tensor<'_> {
         let known = self.recorder.borrow().whole(weight);
@@ -154,13 +154,13 @@ impl Builder {
         recorder.graph.scopes.path(recorder.scope)
     }
 
-    /// Makes `tensor` a result of the program called `name`.
+    /// Makes `tensor` the program's output `name`.
     #[track_caller]
     pub fn output(&self, name: &str, tensor: Tensor<'_>) {
         self.declare_output(name, tensor, None);
     }
 
-    /// Makes `tensor` a result that takes over the memory of the parameter `replaces` (its next value).
+    /// Makes `tensor` the next value of the parameter `replaces`, an output that takes over its memory.
     #[track_caller]
     pub fn update(&self, replaces: &str, tensor: Tensor<'_>) {
         self.declare_output(replaces, tensor, Some(replaces.to_string()));
@@ -176,9 +176,12 @@ impl Builder {
         }
         let mut recorder = self.recorder.borrow_mut();
         let problem = if value.region != ROOT {
-            Some("a tensor of a loop's body is not a result of the program".to_string())
+            Some(
+                "it belongs to a loop's body; only tensors outside of loops can be outputs"
+                    .to_string(),
+            )
         } else if recorder.graph.outputs.iter().any(|it| it.name == name) {
-            Some("there is an output of that name".to_string())
+            Some("there is already an output of that name".to_string())
         } else {
             replaces
                 .as_ref()
@@ -198,7 +201,7 @@ impl Builder {
     /// The graph.
     ///
     /// # Errors
-    /// The first mistake; a loop that is still open is one.
+    /// The first mistake. A loop that is still open is a mistake.
     pub fn finish(self) -> Result<Graph, GraphError> {
         let mut recorder = self.recorder.into_inner();
         if let Some(open) = recorder.open.last() {
@@ -225,7 +228,7 @@ impl Builder {
         }
     }
 
-    /// The value of an operand of `what`; poison, and a mistake, if it belongs to another builder.
+    /// The value of an operand of `what`. An operand of another builder is a mistake and becomes poison.
     pub(super) fn own(&self, what: &str, tensor: Tensor<'_>, site: Site) -> Value {
         if std::ptr::eq(self, tensor.builder) {
             return tensor.value;
@@ -273,7 +276,7 @@ impl Builder {
     }
 }
 
-/// Puts a scope back when it is dropped, also where a panic of model code goes through and is caught further out.
+/// Restores a scope when dropped, even if model code panics and the panic is caught further out.
 struct Restored<'b>(&'b RefCell<Recorder>, ScopeId);
 
 impl Drop for Restored<'_> {

@@ -1,15 +1,15 @@
-//! Proves a graph well formed. Compacting, lowering, cost and sharding take only a [`Checked`] graph: after it they may
-//! fail with an error but never panic. Checked here, for every region:
+//! Proves a graph well formed. Compacting, lowering, cost and sharding take only a [`Checked`] graph: given one,
+//! they may fail with an error but never panic. Checked here, for every region:
 //!
-//! - operands, arguments, results and outputs refer to nodes that are there, operands to earlier ones, and scopes too;
-//! - every node's shape is the one that the shape rules give;
-//! - a loop's arguments and results fit its operands, its carries keep their shapes, its axis its slices;
-//! - a loop has a body of its own;
+//! - operands, arguments, results, outputs and scopes refer to what exists, and operands to earlier nodes;
+//! - every node's shape follows the shape rules;
+//! - a loop's arguments and results fit its operands, its carries keep their shapes, and its slices have its axis;
+//! - no two loops share a body;
 //! - a `get` reads a loop and has that result's shape, and nothing else reads a loop;
-//! - parameters stand in the root region alone and have names of their own, arguments in loops' bodies alone;
-//! - outputs have names of their own; what one replaces is a parameter of its shape that no other replaces.
+//! - parameters are only in the root and have unique names; arguments are only in loops' bodies;
+//! - outputs have unique names; one that replaces a parameter has its shape, and no other replaces it.
 //!
-//! All mistakes are collected. Not checked: that the numbers mean anything.
+//! All mistakes are collected. What the numbers mean is not checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -22,7 +22,7 @@ use super::op::{Loop, Op};
 use super::shape::Shape;
 use super::text;
 
-/// The text of `graph` with each of `errors` under its line; those of no node come last.
+/// Returns the text of `graph` with each of `errors` under its line; those without a node come last.
 pub fn render(graph: &Graph, errors: &[GraphError]) -> String {
     let mut notes: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let mut last = String::new();
@@ -40,7 +40,7 @@ pub fn render(graph: &Graph, errors: &[GraphError]) -> String {
     text::annotated(graph, &notes) + &last
 }
 
-/// A graph that is known to be well formed.
+/// A graph that has been proved well formed.
 #[derive(Clone, Debug)]
 pub struct Checked(pub(super) Graph);
 
@@ -60,10 +60,10 @@ impl Checked {
 }
 
 impl Graph {
-    /// This graph with the proof that it is well formed.
+    /// Proves this graph well formed.
     ///
     /// # Errors
-    /// Every mistake in it.
+    /// All mistakes in it.
     pub fn check(self) -> Result<Checked, Vec<GraphError>> {
         let mut checker = Checker {
             graph: &self,
@@ -102,7 +102,7 @@ impl<'a> Checker<'a> {
         }
         let root = graph.root();
         if !root.args.is_empty() || !root.results.is_empty() {
-            self.misplaced("its root has arguments or results, as a loop's body has".into());
+            self.misplaced("its root has arguments or results; only a loop's body has them".into());
         }
         self.outputs(root);
     }
@@ -117,7 +117,7 @@ impl<'a> Checker<'a> {
                 replaces,
             } = output;
             let Some(node) = root.nodes.get(id.index()) else {
-                self.misplaced(format!("output `{name}` is {id}, which is not there"));
+                self.misplaced(format!("output `{name}` is {id}, which does not exist"));
                 continue;
             };
             let mut found = |problem: String| self.found(ROOT, *id, node, problem);
@@ -136,13 +136,13 @@ impl<'a> Checker<'a> {
             match self.parameters.get(parameter.as_str()) {
                 None => {
                     let problem =
-                        format!("output `{name}` replaces `{parameter}`, which is no parameter");
+                        format!("output `{name}` replaces `{parameter}`, which is not a parameter");
                     self.found(ROOT, *id, node, problem);
                 }
                 Some(before) if **before != node.shape => {
                     let after = &node.shape;
                     let problem =
-                        format!("output `{name}` replaces `{parameter}`, {before}, by {after}");
+                        format!("output `{name}` replaces `{parameter}`, {before}, with {after}");
                     self.found(ROOT, *id, node, problem);
                 }
                 Some(_) => {}
@@ -159,7 +159,7 @@ impl<'a> Checker<'a> {
             return self.found(region, id, node, message);
         }
         if !graph.scopes.has(node.scope) {
-            let message = format!("its scope {} is not there", node.scope);
+            let message = format!("its scope {} does not exist", node.scope);
             return self.found(region, id, node, message);
         }
         let shapes: Vec<_> = node
@@ -169,20 +169,25 @@ impl<'a> Checker<'a> {
             .collect();
         let several = shapes.iter().any(|shape| shape.dtype == DType::Tuple);
         if several && !matches!(node.op, Op::Get { .. }) {
-            let message = "it reads all results of a loop; `get` picks one";
+            let message = "it reads all results of a loop; pick one with `get`";
             return self.found(region, id, node, message);
         }
         match infer(&node.op, &shapes) {
             Ok(shape) if shape == node.shape => {}
             Ok(shape) => {
-                let message = format!("it says {} and gives {shape}", node.shape);
+                let message = format!("it states {} but gives {shape}", node.shape);
                 return self.found(region, id, node, message);
             }
             Err(problem) => return self.found(region, id, node, problem),
         }
         match &node.op {
             Op::Parameter { .. } if region != ROOT => {
-                self.found(region, id, node, "a parameter stands in a loop's body");
+                self.found(
+                    region,
+                    id,
+                    node,
+                    "a parameter is in a loop's body, not in the root",
+                );
             }
             Op::Parameter { name, .. } => {
                 if self.parameters.contains_key(name.as_str()) {
@@ -193,7 +198,12 @@ impl<'a> Checker<'a> {
                 }
             }
             Op::Argument { .. } if region == ROOT || !at.args.contains(&id) => {
-                self.found(region, id, node, "it is no argument of its region");
+                self.found(
+                    region,
+                    id,
+                    node,
+                    "its region does not list it as an argument",
+                );
             }
             Op::Loop(spec) => self.loop_(region, id, node, spec, &shapes),
             Op::Get { index, shape } => {
@@ -213,7 +223,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The loop's body, if all that it refers to is there.
+    /// The loop's body, if all that it refers to exists.
     fn body(&self, spec: &Loop) -> Option<&'a Region> {
         let body = self.graph.regions.get(spec.body.index())?;
         let mut referred = body.args.iter().chain(&body.results);
@@ -230,7 +240,7 @@ impl<'a> Checker<'a> {
         operands: &[&Shape],
     ) {
         let Some(body) = self.body(spec) else {
-            return self.found(region, id, node, "its body is not whole");
+            return self.found(region, id, node, "its body is missing or incomplete");
         };
         if body.args.len() != operands.len() + 1
             || spec.carries.saturating_add(spec.slices) > operands.len()
@@ -243,11 +253,14 @@ impl<'a> Checker<'a> {
             return self.found(region, id, node, message);
         }
         if spec.axis.size == 0 || i32::try_from(spec.axis.size).is_err() {
-            let message = format!("it runs over {}; s32 counts 1 to 2^31 - 1", spec.axis);
+            let message = format!(
+                "it runs over {}; its s32 index allows 1 to 2^31 - 1 iterations",
+                spec.axis
+            );
             return self.found(region, id, node, message);
         }
         if !self.bodies.insert(spec.body) {
-            let message = format!("its body {} is that of another loop too", spec.body);
+            let message = format!("its body {} is also another loop's body", spec.body);
             return self.found(region, id, node, message);
         }
         let mut problems = Vec::new();
@@ -255,7 +268,7 @@ impl<'a> Checker<'a> {
             let op = &body.node(*arg).op;
             if !matches!(op, Op::Argument { .. }) || body.args[..at].contains(arg) {
                 problems.push(format!(
-                    "its body takes {arg} as an argument, which is a {} or taken before",
+                    "its body lists {arg} as an argument, which is a {} or listed twice",
                     op.name()
                 ));
             }
@@ -273,7 +286,7 @@ impl<'a> Checker<'a> {
             };
             if expected != **operand {
                 problems.push(format!(
-                    "operand {at} is {operand} where its body takes {expected}"
+                    "operand {at} is {operand}, but its body takes {expected}"
                 ));
             }
         }
@@ -306,7 +319,7 @@ impl<'a> Checker<'a> {
         });
     }
 
-    /// A mistake of no node.
+    /// Adds a mistake that belongs to no node.
     fn misplaced(&mut self, problem: String) {
         self.errors.push(GraphError {
             at: Box::new(Place {

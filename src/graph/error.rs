@@ -1,12 +1,12 @@
-//! What the builder and the checker say of a mistake: the operation, every operand's shape by name with the scope and
-//! line that made it, and what is wrong.
+//! Mistakes as the builder and the checker report them: what is wrong, the operation, and every operand's shape by name
+//! with its scope and line.
 
 use std::fmt;
 
 use super::ir::{Graph, Node, NodeId, RegionId, Site};
 use super::shape_error::ShapeError;
 
-/// Where a node stands: its scope path and the line of code that made it.
+/// Where a node comes from: its scope path and the line of code that made it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     /// What the line is about: an operand's shape, or an operation's name.
@@ -39,10 +39,10 @@ impl Place {
 /// What is wrong with an operation.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Problem {
-    /// It has no shape. Boxed, for errors travel in every result.
+    /// It has no shape. Boxed to keep results small.
     #[error(transparent)]
     Shape(Box<ShapeError>),
-    /// It is used in a way, or stands in a place, that it is not for.
+    /// It is misused or misplaced.
     #[error("{0}")]
     Use(String),
 }
@@ -68,13 +68,13 @@ impl From<&str> for Problem {
 /// A mistake in a graph.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub struct GraphError {
-    /// The operation that cannot be, and where it was asked for. Boxed as well.
+    /// The invalid operation and where it was requested. Boxed as well.
     pub at: Box<Place>,
     /// What is wrong with it.
     pub problem: Problem,
     /// Its operands.
     pub operands: Vec<Place>,
-    /// The node, if it is in a graph already (the checker's findings).
+    /// The node, if it is already in a graph (found by the checker).
     pub node: Option<(RegionId, NodeId)>,
 }
 

@@ -1,4 +1,4 @@
-//! What nodes, regions and scopes are referred to by, and the line of code that a node comes from.
+//! The ids of nodes, regions and scopes, and the line of code that a node comes from.
 
 use std::fmt;
 use std::panic::Location;
@@ -10,7 +10,7 @@ macro_rules! id {
         pub struct $name(pub u32);
 
         impl $name {
-            /// The place in the arena.
+            /// The position in the arena.
             pub fn index(self) -> usize {
                 self.0 as usize
             }
@@ -52,17 +52,17 @@ id!(
 /// The region that holds the program's parameters and outputs.
 pub const ROOT: RegionId = RegionId(0);
 
-/// Where in the user's Rust code a node was made. Only error messages show it; it never reaches an output.
+/// The line of Rust code that made a node. Only error messages show it; it never reaches an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// The file as the compiler was given it.
+    /// The file, as passed to the compiler.
     pub file: &'static str,
     /// The line, from 1; 0 if unknown (a graph read from text).
     pub line: u32,
 }
 
 impl Site {
-    /// For nodes that no line of code made.
+    /// The site of nodes that no line of code made.
     pub const UNKNOWN: Site = Site { file: "", line: 0 };
 }
 

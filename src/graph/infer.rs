@@ -1,23 +1,23 @@
-//! The shape rules, in one place: the builder and the checker both call [`infer`], so that they cannot disagree.
+//! The shape rules, in one place: the builder and the checker both call [`infer`], so they cannot disagree.
 //!
-//! Constraints are numbered; what breaks one is a [`ShapeError`], and each number has a test that breaks it.
+//! Constraints are numbered. Breaking one is a [`ShapeError`], and each number has a test that does.
 //!
 //! - C1 an operation has its number of operands
 //! - C2 elementwise operands have equal axes in equal order, and equal element types
 //! - C3 arithmetic is on numbers; `and`, `or`, `xor`, `not` on truth values or whole numbers; shifts on whole numbers;
 //!   transcendental functions on floats
 //! - C4 a `select` chooses by `pred`
-//! - C5 an axis that an operation names is there, and is named once
+//! - C5 an axis that an operation names exists, and is named once
 //! - C6 two operands that share an axis name agree on its size
 //! - C7 no axis name occurs twice in a result
 //! - C8 a dot is over floats of one type, and gives that type or a wider float
 //! - C9 a broadcast keeps all axes of its operand
 //! - C10 split sizes multiply to the axis; merged axes are adjacent and in order
-//! - C11 a slice lies within its axis; a stride is at least 1
+//! - C11 a slice is within its axis; a stride is at least 1
 //! - C12 indices are `s32` or `u32`, and starts are scalars
 //! - C13 concatenated operands agree but for the axis
-//! - C14 a literal and a pad's value fit their element type, a literal its shape too; an iota counts along an axis of its
-//!   shape, as far as its element type counts
+//! - C14 a literal and a pad's value fit their element type, and a literal fits its shape; an iota counts along an axis of
+//!   its shape, and its element type can hold the positions
 //! - C15 no tensor has an axis of size 0
 //! - C16 no tensor has more bytes than a signed 64-bit number counts
 //! - C17 only a loop gives several values
@@ -29,10 +29,10 @@ use super::shape_error::ShapeError;
 
 type Result<T> = std::result::Result<T, ShapeError>;
 
-/// The shape that `op` gives for operands of these shapes.
+/// Returns the shape of `op` for operands of these shapes.
 ///
 /// # Errors
-/// The constraint that does not hold.
+/// The first constraint that does not hold.
 pub fn infer(op: &Op, operands: &[&Shape]) -> Result<Shape> {
     if let Some(count) = arity(op)
         && operands.len() != count
@@ -49,7 +49,7 @@ pub fn infer(op: &Op, operands: &[&Shape]) -> Result<Shape> {
         let axis = axis.name.clone();
         return Err(ShapeError::EmptyAxis { shape, axis });
     }
-    // Sizes saturate, so that what is too large stays so.
+    // Sizes saturate: what is too large stays too large.
     if shape.bytes() > i64::MAX as usize {
         return Err(ShapeError::TooLarge(shape));
     }
@@ -59,7 +59,7 @@ pub fn infer(op: &Op, operands: &[&Shape]) -> Result<Shape> {
     Ok(shape)
 }
 
-/// How many operands an operation takes; `None` where any number will do.
+/// How many operands an operation takes; `None` if any number will do.
 fn arity(op: &Op) -> Option<usize> {
     match op {
         Op::Parameter { .. } | Op::Argument { .. } | Op::Constant { .. } | Op::Iota { .. } => {
@@ -379,7 +379,7 @@ fn concat(of: &[&Shape], axis: &AxisName) -> Result<Shape> {
     Ok(resized(first, at, size))
 }
 
-/// The ids' axes, then the table's axes but for `axis`.
+/// The ids' axes, then the table's axes except `axis`.
 fn rows(table: &Shape, ids: &Shape, axis: &AxisName) -> Shape {
     let rest = table.without(std::slice::from_ref(axis));
     Shape::new(table.dtype, ids.axes.iter().chain(&rest.axes).cloned())
@@ -391,7 +391,7 @@ fn resized(shape: &Shape, at: usize, size: usize) -> Shape {
     shape
 }
 
-/// No name occurs twice in `over`.
+/// Checks that no name occurs twice in `over`.
 fn once(over: &[AxisName]) -> Result<()> {
     let again = over
         .iter()
@@ -419,7 +419,7 @@ fn wrong_type(op: &'static str, dtype: DType) -> ShapeError {
     ShapeError::ElementType { op, dtype }
 }
 
-/// Whether the positions of an axis of `size` elements can be written as elements of `dtype`.
+/// Whether `dtype` can hold the positions of an axis of `size` elements.
 fn counts_to(dtype: DType, size: usize) -> bool {
     match dtype {
         DType::Pred => false,
@@ -429,7 +429,7 @@ fn counts_to(dtype: DType, size: usize) -> bool {
     }
 }
 
-/// `value` is an element of `dtype`, but for rounding among floats.
+/// Checks that `dtype` can hold `value`; floats may round it.
 pub(super) fn number(value: f64, dtype: DType) -> Result<()> {
     let fits = match dtype {
         DType::Pred => value == 0.0 || value == 1.0,

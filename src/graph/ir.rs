@@ -1,5 +1,5 @@
-//! The arenas: a graph's regions and their nodes. Ids are small numbers; side tables of passes are vectors indexed by
-//! them, so that a pass adds no field to a node.
+//! The arenas: a graph's regions and their nodes. Ids are small numbers. Passes keep their results in vectors
+//! indexed by them, so no pass adds a field to a node.
 
 use super::op::{Loop, Op, Role};
 use super::shape::Shape;
@@ -10,19 +10,19 @@ pub use super::scopes::Scopes;
 /// One operation with its operands.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// What it does.
+    /// The operation.
     pub op: Op,
-    /// What it reads, all earlier in the same region.
+    /// Its operands, all earlier in the same region.
     pub operands: Vec<NodeId>,
-    /// What it gives.
+    /// The shape of its result.
     pub shape: Shape,
-    /// The model's name for the place it belongs to.
+    /// Its place in the model.
     pub scope: ScopeId,
     /// The line of code that made it.
     pub site: Site,
 }
 
-/// A list of nodes that runs from first to last: the whole program, or a loop's body.
+/// A list of nodes that run from first to last: the whole program, or a loop's body.
 #[derive(Clone, Debug, Default)]
 pub struct Region {
     /// The nodes, operands before users.
@@ -39,7 +39,7 @@ impl Region {
         &self.nodes[id.index()]
     }
 
-    /// The shape that node `id` gives.
+    /// The shape of node `id`.
     pub fn shape(&self, id: NodeId) -> &Shape {
         &self.node(id).shape
     }
@@ -50,7 +50,7 @@ impl Region {
 pub struct Output {
     /// The name, unique among outputs.
     pub name: String,
-    /// The root node that gives it.
+    /// The root node whose value it is.
     pub node: NodeId,
     /// The parameter whose memory it takes over, if it replaces one.
     pub replaces: Option<String>,
@@ -88,7 +88,7 @@ impl Graph {
         &self.regions[id.index()]
     }
 
-    /// The parameters, in the order in which they were made: node, name, role.
+    /// The parameters in the order of their nodes: node, name, role.
     pub fn parameters(&self) -> impl Iterator<Item = (NodeId, &str, Role)> {
         let nodes = self.regions.iter().take(1).flat_map(|root| &root.nodes);
         nodes.enumerate().filter_map(|(at, node)| match &node.op {
@@ -97,7 +97,7 @@ impl Graph {
         })
     }
 
-    /// The shape of result `index` of the loop `spec`: a carry as it is, any other stacked. `None` if the loop has no such
+    /// The shape of result `index` of the loop `spec`: a carry's own, or that of a stack. `None` if the loop has no such
     /// result.
     pub fn result_shape(&self, spec: &Loop, index: usize) -> Option<Shape> {
         let body = self.regions.get(spec.body.index())?;

@@ -1,10 +1,10 @@
 //! Structured loops: a scan over the slices of stacked tensors, built while it is open.
 //!
 //! [`Builder::layers`] is what models use. [`Builder::open_loop`] is the general form: carries, slices and emitted
-//! values may be added at any time before [`LoopBody::close`], since the loop's node is appended only then.
+//! values may be added at any time before [`LoopBody::close`], which appends the loop's node.
 //!
-//! A [`LoopBody`] names its loop by the body's region. What is asked of a loop that is closed, or that
-//! [`LoopBody::outside`] has left, is a mistake.
+//! A [`LoopBody`] identifies its loop by the body's region. Using one after `close`, or inside its own
+//! [`LoopBody::outside`], is a mistake.
 
 use std::panic::Location;
 
@@ -26,7 +26,7 @@ pub struct LoopBody<'g> {
 
 impl Builder {
     /// Runs `body` once for each of `count` layers over a carried tensor. Weights declared in the body have a leading
-    /// `layers` axis outside. The body gets the layer's index (`s32`) and the carry, and gives the next carry.
+    /// `layers` axis outside. The body gets the layer's index (`s32`) and the carry, and returns the next carry.
     #[track_caller]
     pub fn layers<'g>(
         &'g self,
@@ -47,13 +47,14 @@ impl Builder {
         inside.close()[0]
     }
 
-    /// Opens a loop over `axis`; what is built until it is closed belongs to its body.
+    /// Opens a loop over `axis`. All that is built until it is closed belongs to its body.
     #[track_caller]
     pub fn open_loop(&self, axis: Axis, options: LoopOptions) -> LoopBody<'_> {
         let site = Location::caller().into();
         let mut recorder = self.recorder.borrow_mut();
         if axis.size == 0 || i32::try_from(axis.size).is_err() {
-            let problem = format!("it runs over {axis}; s32 counts 1 to 2^31 - 1");
+            let problem =
+                format!("it runs over {axis}; its s32 index allows 1 to 2^31 - 1 iterations");
             recorder.fail(LOOP, &[], problem, site);
         }
         let region = RegionId::from(recorder.graph.regions.len());
@@ -89,8 +90,8 @@ impl<'g> LoopBody<'g> {
         })
     }
 
-    /// Carries a tensor from iteration to iteration, from `init` on; gives its value in this one. Carries are
-    /// numbered from 0 in the order of these calls.
+    /// Carries a tensor from iteration to iteration, starting with `init`. Returns its value in this iteration. Carries
+    /// are numbered from 0 in the order of these calls.
     #[track_caller]
     pub fn carry(self, init: Tensor<'g>) -> Tensor<'g> {
         let site = Location::caller().into();
@@ -129,8 +130,8 @@ impl<'g> LoopBody<'g> {
         })
     }
 
-    /// Runs `body` in the region around the loop, as for what a carry found late starts from. Loops that `body` opens it
-    /// closes, and it closes no other.
+    /// Runs `body` in the region around the loop, for example to make the first value of a carry that is added late.
+    /// `body` must close the loops that it opens, and no others.
     #[track_caller]
     pub fn outside<T>(self, body: impl FnOnce() -> T) -> T {
         let site = Location::caller().into();
@@ -148,10 +149,10 @@ impl<'g> LoopBody<'g> {
         let recorder = &mut *self.builder.recorder.borrow_mut();
         let after = ids(recorder);
         if before != after {
-            let problem = "what runs outside of it closes a loop around it, or leaves one open";
+            let problem = "the closure of `outside` closes a loop around it or leaves one open";
             recorder.fail(LOOP, &[], problem, site);
         }
-        // Loops go back into the one that they were opened in. If that is gone, so are they.
+        // The loops become open again inside the one that they were opened in. If that is gone, they are dropped.
         if after.starts_with(&before) {
             recorder.open.truncate(before.len());
             recorder.open.extend(left);
@@ -159,7 +160,7 @@ impl<'g> LoopBody<'g> {
         result
     }
 
-    /// What the carry numbered `carry` is in the next iteration.
+    /// Sets the value of the carry numbered `carry` in the next iteration.
     #[track_caller]
     pub fn set_next(self, carry: usize, next: Tensor<'g>) {
         let site = Location::caller().into();
@@ -173,7 +174,7 @@ impl<'g> LoopBody<'g> {
             let problem = match open.carries.get(carry) {
                 None => Some(format!("it has no carry {carry}")),
                 Some(known) if known.next.is_some() => {
-                    Some(format!("its carry {carry} has a next value already"))
+                    Some(format!("its carry {carry} already has a next value"))
                 }
                 Some(known) => {
                     let arg = open.value(known.arg);
@@ -195,8 +196,8 @@ impl<'g> LoopBody<'g> {
         });
     }
 
-    /// Gives `value` out of every iteration, stacked along the loop's axis. Stacks are numbered from 0 and follow the
-    /// carries in what [`LoopBody::close`] returns.
+    /// Returns `value` from every iteration, stacked along the loop's axis. Stacks are numbered from 0 and follow the
+    /// carries in the results of [`LoopBody::close`].
     #[track_caller]
     pub fn emit(self, value: Tensor<'g>) {
         let site = Location::caller().into();
@@ -211,8 +212,8 @@ impl<'g> LoopBody<'g> {
         });
     }
 
-    /// Closes the loop, in which no other is open; gives the last carries, then the stacks. After a mistake all of them
-    /// are poison.
+    /// Closes the loop and returns the last carries, then the stacks. Loops inside it must be closed. After a mistake all
+    /// results are poison.
     #[track_caller]
     pub fn close(self) -> Vec<Tensor<'g>> {
         let site = Location::caller().into();
@@ -230,19 +231,19 @@ impl<'g> LoopBody<'g> {
         results.map(|value| self.builder.tensor(value)).collect()
     }
 
-    /// Counts one more result, which code will find even if a mistake keeps it from being recorded.
+    /// Counts one more result, which `close` returns even if a mistake keeps it from being recorded.
     fn promise(self) {
         let results = &mut self.builder.recorder.borrow_mut().results;
         *results.entry(self.region).or_default() += 1;
     }
 
-    /// Runs `body` with the loop's place among the open ones; that it is not open is a mistake.
+    /// Runs `body` with the loop's level among the open ones. It is a mistake if the loop is not open.
     fn record(self, site: Site, body: impl FnOnce(&mut Recorder, usize) -> Value) -> Tensor<'g> {
         let mut recorder = self.builder.recorder.borrow_mut();
         let value = match recorder.level_of(self.region) {
             Some(level) => body(&mut recorder, level),
             None => {
-                let problem = "it is used where it is not open: after `close`, or in `outside`";
+                let problem = "it is not open here: this is after `close` or inside `outside`";
                 recorder.fail(LOOP, &[], problem, site)
             }
         };
@@ -260,7 +261,7 @@ impl OpenLoop {
 }
 
 impl Recorder {
-    /// `value` as the region around the loop at `level` sees it, which reads it.
+    /// `value` as seen from the region around the loop at `level`, which reads it.
     fn around(&mut self, level: usize, value: Value, site: Site) -> Value {
         self.seen(
             level,
@@ -270,10 +271,9 @@ impl Recorder {
         )
     }
 
-    /// `value` as the body of the loop at `level` sees it.
+    /// `value` as seen from the body of the loop at `level`.
     fn inside(&mut self, level: usize, value: Value, site: Site) -> Value {
-        let problem =
-            "a result belongs to another loop's body: one within it, or one that is finished";
+        let problem = "a result belongs to another loop's body, one within it or a closed one";
         self.seen(level + 1, value, site, problem)
     }
 
@@ -288,7 +288,7 @@ impl Recorder {
         }
     }
 
-    /// Closes the loop at `level`; gives its results, none after a mistake.
+    /// Closes the loop at `level`. Returns its results, or an empty list after a mistake.
     fn close(&mut self, level: usize, site: Site) -> Vec<Value> {
         if level + 1 != self.open.len() {
             let problem = "it is closed before a loop within it";
@@ -299,7 +299,12 @@ impl Recorder {
             return Vec::new();
         };
         if open.carries.iter().any(|carry| carry.next.is_none()) {
-            self.fail(LOOP, &[], "a carry has no next value", site);
+            self.fail(
+                LOOP,
+                &[],
+                "a carry has no next value; call `set_next`",
+                site,
+            );
         }
         if self.error.is_some() {
             return Vec::new();

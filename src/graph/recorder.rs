@@ -1,5 +1,5 @@
-//! What a builder keeps while it records: the graph so far, the loops that are open, and the first mistake. Handles are
-//! thin: builder, loops and autodiff say here what to append, and what was said wrongly.
+//! A builder's state while it records: the graph so far, the open loops, and the first mistake. Builder, loops and
+//! autodiff append nodes and report mistakes here; their handles are thin.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::ir::{Graph, Node, NodeId, ROOT, RegionId, ScopeId, Site};
 use super::op::{Op, Remat, Role};
 use super::shape::{Axis, Shape};
 
-/// What mistakes call a loop.
+/// The name of a loop in mistakes.
 pub(super) const LOOP: &str = "loop";
 
 /// A node of some region, as handles carry it.
@@ -22,7 +22,7 @@ pub(super) struct Value {
 }
 
 impl Value {
-    /// What stands for a result that cannot be.
+    /// The placeholder for a result after a mistake.
     pub const POISON: Value = Value {
         region: RegionId(u32::MAX),
         node: NodeId(u32::MAX),
@@ -33,33 +33,33 @@ impl Value {
     }
 }
 
-/// A weight that model code declared: what training, loading and reports need to know of it.
+/// A weight that model code declared, with what training, loading and reports need.
 #[derive(Clone, Debug)]
 pub struct Weight {
     /// Its scope path and name.
     pub name: String,
     /// The parameter's node in the root region.
     pub node: NodeId,
-    /// How many leading axes stack layers; the rest is one layer's weight.
+    /// How many leading axes stack layers; the rest are one layer's.
     pub stacked: usize,
     /// The whole shape, stacking axes first.
     pub shape: Shape,
-    /// How it starts.
+    /// How its first values are drawn.
     pub init: Init,
 }
 
-/// How a loop runs and what its backward pass finds.
+/// How a loop runs and what it saves for its backward pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoopOptions {
     /// Whether indices run from last to first.
     pub reverse: bool,
-    /// What the backward pass finds saved.
+    /// What is saved for the backward pass.
     pub remat: Remat,
-    /// Whether weights declared inside get the loop's axis before theirs (layers) or are shared by all iterations.
+    /// Whether weights declared inside get the loop's axis first (layers); otherwise all iterations share them.
     pub stack_weights: bool,
 }
 
-/// A loop that is being built. Its region is its identity: no other loop ever has it.
+/// A loop that is being built. Its region identifies it: no other loop ever has the same one.
 pub(super) struct OpenLoop {
     pub region: RegionId,
     pub axis: Axis,
@@ -82,18 +82,18 @@ pub(super) struct Carry {
     pub next: Option<NodeId>,
 }
 
-/// Everything that a builder knows.
+/// The state of a builder.
 #[derive(Default)]
 pub(super) struct Recorder {
     pub graph: Graph,
     /// Loops being built, outermost first.
     pub open: Vec<OpenLoop>,
-    /// How many results each loop was asked for so far, so that code finds as many even after a mistake.
+    /// How many results each loop promised so far; code gets as many even after a mistake.
     pub results: BTreeMap<RegionId, usize>,
-    /// Whether loops are written out.
+    /// Whether loops are unrolled.
     pub unroll: bool,
     pub scope: ScopeId,
-    /// What nodes are made on behalf of, where not the caller's line (gradients).
+    /// The scope and line that nodes are made for, if not the caller's (gradients).
     pub origin: Option<(ScopeId, Site)>,
     pub error: Option<GraphError>,
     pub weights: Vec<Weight>,
@@ -102,7 +102,7 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// The region that nodes go to now.
+    /// The region that nodes are appended to now.
     pub fn here(&self) -> RegionId {
         self.region_at(self.open.len())
     }
@@ -120,7 +120,7 @@ impl Recorder {
         }
     }
 
-    /// The node of a value that is no poison.
+    /// The node of a value that is not poison.
     pub fn node(&self, value: Value) -> &Node {
         self.graph.region(value.region).node(value.node)
     }
@@ -135,8 +135,8 @@ impl Recorder {
             match self.import(operand) {
                 Some(node) => local.push(node),
                 None => {
-                    let problem = "an operand belongs to a loop's body that is finished; \
-                                   give it out with `emit` or as a carry";
+                    let problem = "an operand belongs to the body of a closed loop; \
+                                   return it with `emit` or as a carry";
                     return self.fail(op.name(), operands, problem, site);
                 }
             }
@@ -144,7 +144,7 @@ impl Recorder {
         self.append_to(self.here(), op, &local, site)
     }
 
-    /// Appends `op` to `region`, whose nodes `operands` are.
+    /// Appends `op` to `region`; `operands` are its nodes.
     pub fn append_to(
         &mut self,
         region: RegionId,
@@ -222,7 +222,7 @@ impl Recorder {
                 return known;
             }
             let problem = format!(
-                "`{name}` is declared before as {}; give this one a name or a scope of its own",
+                "`{name}` is already declared as {}; give this one another name or scope",
                 before.shape
             );
             return self.fail(op.name(), &[], problem, site);
@@ -234,7 +234,7 @@ impl Recorder {
         value
     }
 
-    /// Declares `weight`, or finds it declared so before; gives it as the current region sees it.
+    /// Declares `weight`, or finds an equal declaration. Returns it as the current region sees it.
     pub fn weight(&mut self, mut weight: Weight, site: Site) -> Value {
         let shape = weight.shape.clone();
         let value = self.parameter(&weight.name, Role::Weight, shape, site);
@@ -245,11 +245,11 @@ impl Recorder {
         let known = self.weights.iter().find(|known| known.node == value.node);
         let problem = match known {
             Some(known) if known.init != weight.init => Some(format!(
-                "`{}` is declared before to start as {:?}, and here as {:?}",
+                "`{}` is already declared to start as {:?}, and here as {:?}",
                 weight.name, known.init, weight.init
             )),
             Some(known) if known.stacked != weight.stacked => Some(format!(
-                "`{}` is declared before within {} loops that stack weights, and here within {}",
+                "`{}` is already declared within {} loops that stack weights, and here within {}",
                 weight.name, known.stacked, weight.stacked
             )),
             Some(_) => None,
@@ -272,13 +272,13 @@ impl Recorder {
         fits.then_some(value)
     }
 
-    /// The node of the current region that stands for `value`; `None` if its region is neither this nor around it.
+    /// The current region's node for `value`; `None` if the value's region is neither this one nor around it.
     pub fn import(&mut self, value: Value) -> Option<NodeId> {
         self.import_at(self.open.len(), value)
     }
 
-    /// The node that stands for `value` in the region within `depth` of the open loops; `None` if its region is neither
-    /// that nor around it.
+    /// The node for `value` in the region within `depth` of the open loops; `None` if the value's region is neither that
+    /// one nor around it.
     pub fn import_at(&mut self, depth: usize, value: Value) -> Option<NodeId> {
         let from = self.depth_of(value.region).filter(|from| *from <= depth)?;
         let mut at = value;
@@ -301,7 +301,7 @@ impl Recorder {
         self.open.iter().position(|open| open.region == region)
     }
 
-    /// The argument of the loop at `level` that stands for `value` of the region around it.
+    /// The argument of the loop at `level` for `value` of the region around it.
     fn capture(&mut self, level: usize, value: Value) -> Value {
         let open = &self.open[level];
         let region = open.region;
@@ -330,8 +330,8 @@ impl Recorder {
         at
     }
 
-    /// The argument of the loop at `level` that is one slice of `value`, which belongs to the region around it and whose
-    /// first axis is the loop's.
+    /// The argument of the loop at `level` for one slice of `value`. The value belongs to the region around the loop, and
+    /// its first axis is the loop's.
     pub fn slice(&mut self, level: usize, value: Value, site: Site) -> Value {
         let open = &self.open[level];
         let region = open.region;
@@ -389,16 +389,16 @@ impl Recorder {
         result
     }
 
-    /// Why the parameter `replaced` cannot be replaced by `value`, if it cannot.
+    /// Why `value` cannot replace the parameter `replaced`; `None` if it can.
     pub fn cannot_replace(&self, replaced: &str, value: Value) -> Option<String> {
         let Some(&parameter) = self.parameters.get(replaced) else {
             return Some("it replaces a parameter that does not exist".into());
         };
         let (before, after) = (self.shape(parameter), self.shape(value));
-        (before != after).then(|| format!("it replaces {before} by {after}"))
+        (before != after).then(|| format!("it replaces {before} with {after}"))
     }
 
-    /// Keeps the first mistake and gives poison.
+    /// Keeps the first mistake and returns poison.
     pub fn fail(
         &mut self,
         what: &str,

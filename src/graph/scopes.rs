@@ -1,4 +1,4 @@
-//! Scope paths such as `encoder/layer/attention`: a tree of names, in which the same path always has the same id.
+//! Scope paths such as `encoder/layer/attention`: a tree of names. The same path always has the same id.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use super::id::ScopeId;
 pub struct Scopes {
     /// Each scope's parent and name, parents first.
     entries: Vec<(ScopeId, SmolStr)>,
-    /// The entries by what they are.
+    /// The ids by parent and name.
     known: BTreeMap<(ScopeId, SmolStr), ScopeId>,
-    /// What [`Scopes::below`] gave, by the prefix's scope and the scope.
+    /// The results of [`Scopes::below`], by the prefix's scope and the scope.
     moved: BTreeMap<(ScopeId, ScopeId), ScopeId>,
 }
 
@@ -31,12 +31,12 @@ impl Scopes {
     /// The empty path.
     pub const ROOT: ScopeId = ScopeId(0);
 
-    /// Whether `scope` is one of these.
+    /// Whether `scope` exists.
     pub fn has(&self, scope: ScopeId) -> bool {
         scope.index() < self.entries.len()
     }
 
-    /// The scope `name` within `parent`, made if it is new. A `parent` that is not there counts as the empty path.
+    /// The scope `name` within `parent`, added if it is new. A `parent` that does not exist counts as the empty path.
     pub fn child(&mut self, parent: ScopeId, name: &str) -> ScopeId {
         let parent = if self.has(parent) {
             parent
@@ -51,7 +51,7 @@ impl Scopes {
         })
     }
 
-    /// The path of `scope` put below the top-level scope `prefix`, as gradients name what they belong to.
+    /// The scope with the path of `scope` below the top-level scope `prefix`, as for gradients.
     pub fn below(&mut self, prefix: &str, scope: ScopeId) -> ScopeId {
         let top = self.child(Scopes::ROOT, prefix);
         self.moved_below(top, scope)
@@ -65,7 +65,7 @@ impl Scopes {
             return known;
         }
         let (parent, name) = self.entries[scope.index()].clone();
-        // What stands below the prefix already stays.
+        // A scope that is already below the prefix stays as it is.
         let parent = match parent {
             Scopes::ROOT => top,
             parent => self.moved_below(top, parent),
@@ -75,7 +75,7 @@ impl Scopes {
         moved
     }
 
-    /// The path, names joined by `/`; empty for the root. An id that is not there is printed as it is.
+    /// The path, names joined by `/`; empty for the root. An id that does not exist is printed itself.
     pub fn path(&self, scope: ScopeId) -> String {
         let mut names = Vec::new();
         let mut at = scope;

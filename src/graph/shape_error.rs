@@ -1,31 +1,31 @@
-//! Why an operation has no shape: a numbered constraint of [`super::infer`] that its operands or attributes break.
+//! Why an operation has no shape: its operands or attributes break a numbered constraint of [`super::infer`].
 
 use super::dtype::DType;
 use super::shape::{Axis, AxisName, Shape};
 
 /// A constraint that does not hold. The message starts with the constraint's number.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[allow(missing_docs)] // the messages say what the fields are
+#[allow(missing_docs)] // the messages explain the fields
 pub enum ShapeError {
-    /// C1: another number of operands.
+    /// C1: a wrong number of operands.
     #[error("C1: it takes {takes} operands and has {has}")]
     Operands { takes: usize, has: usize },
-    /// C1: none where any number but zero will do.
+    /// C1: no operand, but at least one is needed.
     #[error("C1: it takes at least one operand")]
     NoOperand,
     /// C2: two element types.
-    #[error("C2: the element types differ, {left} and {right}; convert one")]
+    #[error("C2: the element types differ: {left} and {right}; convert one")]
     ElementTypes { left: DType, right: DType },
-    /// C2: other axes, or another order.
+    /// C2: different axes, or a different order.
     #[error("C2: {left} and {right} do not have the same axes in the same order")]
     Axes { left: Shape, right: Shape },
-    /// C3: an element type that the operation is not for.
-    #[error("C3: `{op}` is not for {dtype}")]
+    /// C3: an element type that the operation does not take.
+    #[error("C3: `{op}` does not take {dtype}")]
     ElementType { op: &'static str, dtype: DType },
-    /// C4: a choice by something else than truth values.
-    #[error("C4: it chooses by {0}, which is not pred")]
+    /// C4: a condition that is not `pred`.
+    #[error("C4: the condition is {0}, not pred")]
     ChoosesBy(Shape),
-    /// C5: an axis that is not there.
+    /// C5: an axis that does not exist.
     #[error("C5: {shape} has no axis `{axis}`")]
     NoAxis { shape: Shape, axis: AxisName },
     /// C5: one axis twice.
@@ -35,7 +35,7 @@ pub enum ShapeError {
     #[error("C5: the order [{}] does not name every axis of {shape} once", list(.order))]
     Order { order: Vec<AxisName>, shape: Shape },
     /// C6: two sizes of one name.
-    #[error("C6: the two sizes of `{}` differ, {} and {other}", .axis.name, .axis.size)]
+    #[error("C6: the two sizes of `{}` differ: {} and {other}", .axis.name, .axis.size)]
     Sizes { axis: Axis, other: usize },
     /// C7: one name twice in a result.
     #[error("C7: the result {shape} would have two axes `{axis}`; rename one first")]
@@ -48,7 +48,7 @@ pub enum ShapeError {
         result: DType,
     },
     /// C9: an axis that a broadcast loses or resizes.
-    #[error("C9: {from} cannot become {to}: it has {axis}, the result {}", size(*.found))]
+    #[error("C9: {from} cannot be broadcast to {to}: it has {axis}, but the result {}", size(*.found))]
     Broadcast {
         from: Shape,
         to: Shape,
@@ -65,11 +65,11 @@ pub enum ShapeError {
     /// C10: a merge of no axis.
     #[error("C10: there is no axis to merge")]
     NothingToMerge,
-    /// C10: axes apart, or in another order.
-    #[error("C10: [{}] do not stand together in this order in {shape}; transpose first", list(.axes))]
+    /// C10: axes that are not adjacent, or in another order.
+    #[error("C10: [{}] are not adjacent in this order in {shape}; transpose first", list(.axes))]
     NotAdjacent { axes: Vec<AxisName>, shape: Shape },
-    /// C11: a slice that does not lie within its axis.
-    #[error("C11: {start}..{limit} by {stride} is not a part of {axis}")]
+    /// C11: a slice that is not within its axis.
+    #[error("C11: {start}..{limit} by {stride} is not within {axis}")]
     Slice {
         start: usize,
         limit: usize,
@@ -82,8 +82,8 @@ pub enum ShapeError {
     /// C11: a block longer than its axis.
     #[error("C11: a block of {size} does not fit {axis}")]
     Block { size: usize, axis: Axis },
-    /// C12: indices that are no whole numbers.
-    #[error("C12: {0} cannot be indices; they are s32 or u32")]
+    /// C12: indices that are not whole numbers.
+    #[error("C12: indices are s32 or u32, not {0}")]
     Indices(Shape),
     /// C12: a start that is not one `s32`.
     #[error("C12: a start is s32[], not {0}")]
@@ -98,14 +98,14 @@ pub enum ShapeError {
     /// C14: a literal of another shape or element type.
     #[error("C14: the literal does not fit {0}")]
     Literal(Shape),
-    /// C14: a number that the element type does not have.
-    #[error("C14: {value} is not a number of {dtype}")]
+    /// C14: a number that the element type cannot hold.
+    #[error("C14: {dtype} cannot hold {value}")]
     Number { value: f64, dtype: DType },
     /// C14: an iota along an axis that its shape does not have.
     #[error("C14: {shape} has no axis `{axis}`")]
     CountsNoAxis { shape: Shape, axis: AxisName },
-    /// C14: an iota in elements that do not count that far.
-    #[error("C14: {dtype} does not count the positions of {axis}")]
+    /// C14: an iota whose element type cannot count that far.
+    #[error("C14: {dtype} cannot count the positions of {axis}")]
     Counts { dtype: DType, axis: Axis },
     /// C15: an axis without elements.
     #[error("C15: the axis `{axis}` of {shape} is empty")]
@@ -113,13 +113,13 @@ pub enum ShapeError {
     /// C16: too many bytes.
     #[error("C16: {0} has more than 2^63 bytes")]
     TooLarge(Shape),
-    /// C17: several values from an operation that is no loop.
-    #[error("C17: it gives {0}, which only a loop does")]
+    /// C17: several values from an operation that is not a loop.
+    #[error("C17: it gives {0}, but only a loop gives several values")]
     SeveralValues(Shape),
 }
 
 impl ShapeError {
-    /// The number of the constraint, as [`super::infer`] lists them.
+    /// The number of the constraint in the list of [`super::infer`].
     pub fn constraint(&self) -> u8 {
         match self {
             ShapeError::Operands { .. } | ShapeError::NoOperand => 1,

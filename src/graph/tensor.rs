@@ -1,5 +1,5 @@
-//! What model code says with [`Tensor`]s: operators and methods that read like the paper. Elementwise operands broadcast by
-//! axis name; an operand whose axes are not among the other's is a mistake, not a guess.
+//! Operators and methods of [`Tensor`], which make model code read like the paper. Elementwise operands broadcast by axis
+//! name; it is a mistake if neither operand has all axes of the other.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 use std::panic::Location;
@@ -54,9 +54,9 @@ unary_methods! {
     sin = Sin,
     /// The cosine.
     cos = Cos,
-    /// The largest whole number not above.
+    /// The largest whole number not above this.
     floor = Floor,
-    /// The opposite truth value, or all bits turned.
+    /// The opposite truth value, or all bits flipped.
     not = Not,
 }
 
@@ -82,17 +82,17 @@ binary_methods! {
     minimum = Op::Binary(Binary::Min),
     /// This to the power of the other.
     pow = Op::Binary(Binary::Pow),
-    /// What division leaves, with the sign of the left.
+    /// The remainder of the division, with the sign of the left.
     rem = Op::Binary(Binary::Rem),
     /// Both, or the bits that both have.
     and = Op::Binary(Binary::And),
     /// Either, or the bits that either has.
     or = Op::Binary(Binary::Or),
-    /// One of the two, or the bits that one of them has.
+    /// Exactly one of the two, or the bits that exactly one has.
     xor = Op::Binary(Binary::Xor),
-    /// Bits moved up.
+    /// Bits shifted up.
     shift_left = Op::Binary(Binary::ShiftLeft),
-    /// Bits moved down, zeros put in.
+    /// Bits shifted down, filled with zeros.
     shift_right = Op::Binary(Binary::ShiftRight),
     /// Whether equal.
     eq = Op::Compare(Comparison::Eq),
@@ -146,7 +146,7 @@ fn names<N: Into<AxisName>>(names: impl IntoIterator<Item = N>) -> Vec<AxisName>
 }
 
 impl<'g> Tensor<'g> {
-    /// The size of the axis `name`. An axis that is not there is a mistake; its size reads 1.
+    /// The size of the axis `name`. If there is no such axis, it is a mistake, and the size is 1.
     #[track_caller]
     pub fn size(self, name: &str) -> usize {
         let shape = self.shape();
@@ -186,7 +186,7 @@ impl<'g> Tensor<'g> {
         }
     }
 
-    /// Both tensors with the axes of the one that has them all.
+    /// Broadcasts both tensors to the axes of the one that has them all.
     #[track_caller]
     fn aligned(self, other: Tensor<'g>) -> Result<(Tensor<'g>, Tensor<'g>), String> {
         let (left, right) = (self.shape(), other.shape());
@@ -199,13 +199,13 @@ impl<'g> Tensor<'g> {
             Ok((self.broadcast(right.axes), other))
         } else {
             Err(
-                "neither operand has all axes of the other; broadcast one by hand if that is meant"
+                "neither operand has all axes of the other; if that is meant, `broadcast` one first"
                     .into(),
             )
         }
     }
 
-    /// This as elements of `dtype`.
+    /// Converts the elements to `dtype`.
     #[track_caller]
     pub fn cast(self, dtype: DType) -> Tensor<'g> {
         match self.dtype() == dtype {
@@ -294,7 +294,7 @@ impl<'g> Tensor<'g> {
         self.reduce(Reduction::Min, over)
     }
 
-    /// This repeated along the axes that it does not have.
+    /// Repeats this along the axes that it does not have.
     #[track_caller]
     pub fn broadcast(self, axes: impl IntoIterator<Item = Axis>) -> Tensor<'g> {
         let axes: Vec<_> = axes.into_iter().collect();
@@ -308,7 +308,7 @@ impl<'g> Tensor<'g> {
         }
     }
 
-    /// The axes in this order.
+    /// Puts the axes in this order.
     #[track_caller]
     pub fn transpose<N: Into<AxisName>>(self, order: impl IntoIterator<Item = N>) -> Tensor<'g> {
         let order = names(order);
@@ -318,7 +318,7 @@ impl<'g> Tensor<'g> {
         }
     }
 
-    /// The axis `from` called `to`.
+    /// Renames the axis `from` to `to`.
     #[track_caller]
     pub fn rename(self, from: &str, to: &str) -> Tensor<'g> {
         self.push(Op::Rename {
@@ -327,7 +327,7 @@ impl<'g> Tensor<'g> {
         })
     }
 
-    /// The axis `axis` as several, major first.
+    /// Splits the axis `axis` into several, major first.
     #[track_caller]
     pub fn split<A: Into<Axis>>(self, axis: &str, into: impl IntoIterator<Item = A>) -> Tensor<'g> {
         self.push(Op::Split {
@@ -336,7 +336,7 @@ impl<'g> Tensor<'g> {
         })
     }
 
-    /// Adjacent axes as one.
+    /// Merges adjacent axes into one.
     #[track_caller]
     pub fn merge<N: Into<AxisName>>(
         self,
@@ -366,7 +366,7 @@ impl<'g> Tensor<'g> {
         })
     }
 
-    /// `low` elements of `value` before and `high` after, along `axis`.
+    /// Adds `low` elements of `value` before and `high` after, along `axis`.
     #[track_caller]
     pub fn pad(self, axis: &str, low: usize, high: usize, value: f64) -> Tensor<'g> {
         self.pad_between(axis, low, high, 0, value)
@@ -391,7 +391,7 @@ impl<'g> Tensor<'g> {
         })
     }
 
-    /// The order along `axis` turned.
+    /// Reverses the order along `axis`.
     #[track_caller]
     pub fn reverse(self, axis: &str) -> Tensor<'g> {
         self.push(Op::Reverse(axis.into()))
@@ -408,7 +408,7 @@ impl<'g> Tensor<'g> {
             .push(op, &[self, start], Location::caller().into())
     }
 
-    /// This with `block` written along `axis` at the computed `start` (`s32[]`).
+    /// Writes `block` along `axis` at the computed `start` (`s32[]`).
     #[track_caller]
     pub fn dynamic_update(self, axis: &str, block: Tensor<'g>, start: Tensor<'g>) -> Tensor<'g> {
         let op = Op::DynamicUpdate(axis.into());
@@ -424,7 +424,7 @@ impl<'g> Tensor<'g> {
             .push(op, &[self, ids], Location::caller().into())
     }
 
-    /// This table with `rows` added at `ids` along `axis`; `bf16` is summed in `f32`.
+    /// Adds `rows` to this table at `ids` along `axis`; `bf16` is summed in `f32`.
     #[track_caller]
     pub fn scatter_add(self, axis: &str, ids: Tensor<'g>, rows: Tensor<'g>) -> Tensor<'g> {
         if self.dtype() == DType::BF16 && rows.dtype() == DType::BF16 {
@@ -450,7 +450,7 @@ impl<'g> Tensor<'g> {
         self.builder().push(Op::Select, &operands, site)
     }
 
-    /// Ones of `dtype` where the axis `name`, of `size`, counts to this tensor's whole number, zeros elsewhere. The new axis is last.
+    /// Appends the axis `name` of `size`: one (as `dtype`) at the position that this whole number gives, zero elsewhere.
     #[track_caller]
     pub fn one_hot(self, name: &str, size: usize, dtype: DType) -> Tensor<'g> {
         let mut shape = self.shape();
@@ -459,49 +459,49 @@ impl<'g> Tensor<'g> {
         self.eq(counted).cast(dtype)
     }
 
-    /// Fixes that this lies on the mesh as an activation.
+    /// Fixes the sharding to that of an activation.
     #[track_caller]
     pub fn pin(self) -> Tensor<'g> {
         self.push(Op::Pin(Pin::Activation))
     }
 
-    /// Fixes that this lies on the mesh as the residual stream.
+    /// Fixes the sharding to that of the residual stream.
     #[track_caller]
     pub fn pin_residual(self) -> Tensor<'g> {
         self.push(Op::Pin(Pin::Residual))
     }
 
-    /// Fixes that this lies on the mesh as `pin` says.
+    /// Fixes the sharding by the rules for `pin`.
     #[track_caller]
     pub(super) fn pin_as(self, pin: Pin) -> Tensor<'g> {
         self.push(Op::Pin(pin))
     }
 
-    /// Fixes that this lies on the mesh as a weight.
+    /// Fixes the sharding to that of a weight.
     #[track_caller]
     pub fn pin_weight(self) -> Tensor<'g> {
         self.push(Op::Pin(Pin::Weight))
     }
 
-    /// Fixes that this lies on the mesh as the optimizer state of a weight.
+    /// Fixes the sharding to that of a weight's optimizer state.
     #[track_caller]
     pub fn pin_state(self) -> Tensor<'g> {
         self.push(Op::Pin(Pin::State))
     }
 
-    /// Keeps the compiler from moving computation across.
+    /// Keeps the compiler from moving computation across this point.
     #[track_caller]
     pub fn barrier(self) -> Tensor<'g> {
         self.push(Op::Barrier)
     }
 
-    /// Marks this to be saved for the backward pass under [`super::Remat::Names`].
+    /// Marks this to be saved for the backward pass by [`super::Remat::Names`].
     #[track_caller]
     pub fn tag(self, name: &str) -> Tensor<'g> {
         self.push(Op::Tag(name.into()))
     }
 
-    /// This, letting no gradient through.
+    /// The same values, through which no gradient passes.
     #[track_caller]
     pub fn detach(self) -> Tensor<'g> {
         self.push(Op::Detach)
@@ -509,8 +509,8 @@ impl<'g> Tensor<'g> {
 }
 
 impl Builder {
-    /// One number of type `dtype` (for `pred`, whether it is not 0). That a whole-number type does not have the number
-    /// is a mistake.
+    /// One number of type `dtype` (for `pred`, whether it is not 0). A number that a whole-number type cannot hold is a
+    /// mistake.
     #[track_caller]
     pub fn constant(&self, value: f64, dtype: DType) -> Tensor<'_> {
         let literal = match dtype {

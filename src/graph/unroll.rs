@@ -1,4 +1,4 @@
-//! Copies of nodes: a loop written out iteration by iteration, and a body's node computed again elsewhere.
+//! Copies of nodes: a loop unrolled iteration by iteration, and a body's node computed again elsewhere.
 
 use super::dtype::DType;
 use super::ir::{NodeId, RegionId, ScopeId, Site};
@@ -7,8 +7,8 @@ use super::recorder::{OpenLoop, Recorder, Value};
 use super::shape::{Axis, Shape};
 
 impl Recorder {
-    /// Computes `node` of `region` again in the current region from `operands`. A loop's body is copied with it, so
-    /// that the copy may be changed alone.
+    /// Computes `node` of `region` again in the current region from `operands`. A loop's body is copied
+    /// with it, so the copy can be changed independently.
     pub fn copy_node(
         &mut self,
         region: RegionId,
@@ -36,7 +36,7 @@ impl Recorder {
     }
 }
 
-/// Writes the closed loop `open` out into the current region; gives its results.
+/// Unrolls the closed loop `open` into the current region. Returns its results.
 pub(super) fn unroll(recorder: &mut Recorder, open: &OpenLoop, operands: &[Value]) -> Vec<Value> {
     let body = recorder.graph.region(open.region).clone();
     let (carries, rest) = operands.split_at(open.carries.len());

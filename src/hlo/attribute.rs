@@ -1,8 +1,8 @@
-//! Attributes of instructions: what an opcode needs beside its operands, and what any instruction may carry.
+//! Attributes of instructions: what an opcode needs besides its operands, and what any instruction may carry.
 //!
-//! An instruction holds the few attributes it has, so it stays small whatever XLA's opcodes can have. Each attribute is
-//! a field of XLA's `HloInstructionProto`, where it is explained, and has its number. One that is absent has its
-//! default value: 0, false, or empty.
+//! An instruction holds only the attributes it has, so it stays small although XLA's opcodes can have many. Each
+//! attribute is a field of XLA's `HloInstructionProto`, which explains it, and has that field's number. An absent one has
+//! its default value: 0, false, or empty.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ macro_rules! attributes {
         #[derive(Clone, Debug, PartialEq)]
         pub enum Attribute {
             $($(#[$doc])* $variant($kind),)*
-            /// A field that ribosome has no use for, kept so that a module of another frontend loses nothing.
+            /// A field that ribosome does not use, kept so that another frontend's module loses nothing.
             Other(Other),
         }
 
@@ -73,13 +73,13 @@ attributes! {
     11 fusion_kind FusionKind(SmolStr);
     /// Which element `get-tuple-element` takes.
     13 tuple_index TupleIndex(i64);
-    /// The dimensions that an operation is about.
+    /// The dimensions that an operation works on.
     14 dimensions Dimensions(Vec<i64>);
     /// The window of a convolution or of a reduce-window.
     15 window Window(Box<Window>);
     /// Which dimension of a convolution is which.
     16 convolution_dimension_numbers ConvolutionDimensionNumbers(Box<ConvolutionDimensionNumbers>);
-    /// The bounds of a slice, a dimension each.
+    /// The bounds of a slice, one per dimension.
     17 slice_dimensions SliceDimensions(Vec<SliceDimensions>);
     /// Exponent bits of `reduce-precision`.
     18 exponent_bits ExponentBits(i64);
@@ -93,7 +93,7 @@ attributes! {
     22 outfeed_config OutfeedConfig(Vec<u8>);
     /// The distribution of `rng`.
     23 distribution Distribution(i64);
-    /// What keeps a batch norm from dividing by 0.
+    /// The term that keeps a batch norm from dividing by 0.
     24 epsilon Epsilon(f32);
     /// The feature dimension of a batch norm.
     25 feature_index FeatureIndex(i64);
@@ -101,9 +101,9 @@ attributes! {
     26 channel_id ChannelId(i64);
     /// The configuration of an infeed.
     27 infeed_config InfeedConfig(Vec<u8>);
-    /// What a custom call calls.
+    /// The target of a custom call.
     28 custom_call_target CustomCallTarget(SmolStr);
-    /// The shape of what goes into an outfeed.
+    /// The shape of an outfeed's input.
     29 outfeed_shape OutfeedShape(Box<ShapeProto>);
     /// A dot's contracted and batch dimensions.
     30 dot_dimension_numbers DotDimensionNumbers(Box<DotDimensionNumbers>);
@@ -115,7 +115,7 @@ attributes! {
     33 gather_dimension_numbers GatherDimensionNumbers(Box<GatherDimensionNumbers>);
     /// The sizes of a gather's slices.
     34 gather_slice_sizes GatherSliceSizes(Vec<i64>);
-    /// Instructions that run before this one for another reason than being its operands.
+    /// Instructions that must run before this one without being its operands.
     37 control_predecessor_ids ControlPredecessorIds(Vec<i64>);
     /// The computations that an instruction calls.
     38 called_computation_ids CalledComputationIds(Vec<i64>);
@@ -127,11 +127,11 @@ attributes! {
     48 scatter_dimension_numbers ScatterDimensionNumbers(Box<ScatterDimensionNumbers>);
     /// The groups of a collective, listed.
     49 replica_groups ReplicaGroups(Vec<ReplicaGroup>);
-    /// Groups of features that a convolution keeps apart.
+    /// How many groups of features a convolution keeps apart.
     50 feature_group_count FeatureGroupCount(i64);
-    /// Precision asked of a product's operands.
+    /// The precision requested for a product's operands.
     51 precision_config PrecisionConfig(Box<PrecisionConfig>);
-    /// From where to where a collective-permute sends.
+    /// The sources and targets of a collective-permute.
     52 source_target_pairs SourceTargetPairs(Vec<SourceTarget>);
     /// The sharding that enters a domain.
     54 domain_entry_sharding DomainEntrySharding(Box<OpSharding>);
@@ -141,21 +141,21 @@ attributes! {
     56 constrain_layout ConstrainLayout(bool);
     /// The operands' fixed layouts.
     57 operand_shapes_with_layout OperandShapesWithLayout(Vec<ShapeProto>);
-    /// Groups of batch elements that a convolution keeps apart.
+    /// How many groups of batch elements a convolution keeps apart.
     58 batch_group_count BatchGroupCount(i64);
     /// A triangular solve's options.
     59 triangular_solve_options TriangularSolveOptions(Box<TriangularSolveOptions>);
     /// Whether a sort is stable.
     60 is_stable IsStable(bool);
-    /// Which leaves of a parameter every replica has.
+    /// Which leaves of a parameter are the same on every replica.
     61 parameter_replication ParameterReplication(Box<ParameterReplication>);
     /// A Cholesky factorisation's options.
     62 cholesky_options CholeskyOptions(Box<CholeskyOptions>);
     /// `EQ`, `NE`, `LT`, `LE`, `GT` or `GE`.
     63 comparison_direction ComparisonDirection(SmolStr);
-    /// Whether a custom call does more than give its result.
+    /// Whether a custom call has side effects.
     65 custom_call_has_side_effect CustomCallHasSideEffect(bool);
-    /// How far `rng-get-and-update-state` goes.
+    /// How far `rng-get-and-update-state` advances the state.
     66 delta Delta(i64);
     /// Whether a gather's or scatter's indices are in order.
     67 indices_are_sorted IndicesAreSorted(bool);
@@ -163,7 +163,7 @@ attributes! {
     69 unique_indices UniqueIndices(bool);
     /// The algorithm of `rng-bit-generator`.
     70 rng_algorithm RngAlgorithm(i64);
-    /// Whether a collective's groups are of device ids.
+    /// Whether a collective's groups list device ids.
     71 use_global_device_ids UseGlobalDeviceIds(bool);
     /// How a comparison orders: `FLOAT`, `TOTALORDER`, `SIGNED` or `UNSIGNED`.
     72 comparison_type ComparisonType(SmolStr);
@@ -175,7 +175,7 @@ attributes! {
     77 custom_call_api_version CustomCallApiVersion(i64);
     /// The thread of an asynchronous operation.
     79 async_execution_thread AsyncExecutionThread(SmolStr);
-    /// The place of a prefetch across programs.
+    /// The index of a prefetch across programs.
     80 cross_program_prefetch_index CrossProgramPrefetchIndex(Given);
     /// How many elements `topk` takes.
     81 k K(i64);
@@ -183,15 +183,15 @@ attributes! {
     85 largest Largest(bool);
     /// The groups of a collective, listed or as an iota.
     87 collective_device_list CollectiveDeviceList(Box<CollectiveDeviceListProto>);
-    /// Whether a call stands for one operation of a higher level.
+    /// Whether a call represents one higher-level operation.
     89 is_composite IsComposite(bool);
-    /// Accuracy asked of a transcendental.
+    /// The accuracy requested of a transcendental.
     91 result_accuracy ResultAccuracy(Box<ResultAccuracy>);
     /// The groups of a collective, as an iota.
     92 iota_collective_device_list IotaCollectiveDeviceList(Box<IotaReplicaGroupListProto>);
     /// The groups of a collective, as axes of a mesh.
     93 mesh_axes_replica_group_list MeshAxesReplicaGroupList(Box<MeshAxesReplicaGroupListProto>);
-    /// Whether a scan goes from the end.
+    /// Whether a scan starts at the end.
     94 is_reverse IsReverse(bool);
     /// How many carries a scan has.
     95 num_carries NumCarries(i64);

@@ -1,4 +1,4 @@
-//! The XLA side: modules, lowering to them, their bytes and text, and what compiled modules tell.
+//! The XLA side: modules, lowering to them, their bytes and text, and the analysis of compiled ones.
 //!
 //! - [`module`]: modules of computations of instructions, each with the few [`attribute`]s it has.
 //! - [`proto`]: modules as the bytes XLA reads and writes.

@@ -1,4 +1,4 @@
-//! HLO modules: what lowering makes, the text form prints and compiled programs are analysed as.
+//! HLO modules: the result of lowering, and the input of the text form and the analysis.
 //!
 //! An instruction is an opcode, a shape, operands by id, and the few attributes it has. Shapes, shardings and literals
 //! are shared, since most occur many times. `proto` reads and writes modules as XLA's bytes.
@@ -23,11 +23,11 @@ pub struct Module {
     pub entry_name: String,
     /// The id of the entry computation.
     pub entry_id: i64,
-    /// All computations; callees stand before their callers.
+    /// All computations, callees before their callers.
     pub computations: Vec<Computation>,
     /// The entry's parameters and result as the host lays them out.
     pub program_shape: Option<ProgramShape>,
-    /// The order of execution, where the compiler has fixed it.
+    /// The order of execution, if the compiler has fixed it.
     pub schedule: Option<HloScheduleProto>,
     /// Which outputs reuse which inputs' memory.
     pub input_output_alias: Option<HloInputOutputAliasProto>,
@@ -35,11 +35,11 @@ pub struct Module {
     pub buffer_donor: Option<HloBufferDonorProto>,
     /// Free attributes by name.
     pub frontend_attributes: Option<FrontendAttributes>,
-    /// Fields that ribosome has no use for.
+    /// Fields that ribosome does not use.
     pub others: Vec<Other>,
 }
 
-/// One computation; instructions stand after their operands.
+/// One computation; operands come before the instructions that use them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Computation {
     /// The computation's name.
@@ -54,7 +54,7 @@ pub struct Computation {
     pub program_shape: Option<ProgramShape>,
     /// The thread it runs on; empty or `main` for the usual one.
     pub execution_thread: SmolStr,
-    /// Fields that ribosome has no use for.
+    /// Fields that ribosome does not use.
     pub others: Vec<Other>,
 }
 
@@ -82,26 +82,26 @@ pub struct Instruction {
     pub shape: Option<Arc<ShapeProto>>,
     /// The ids of its operands.
     pub operand_ids: Vec<i64>,
-    /// Where its value is on the devices.
+    /// The sharding of its value.
     pub sharding: Option<Arc<OpSharding>>,
-    /// Where it comes from.
+    /// Its place in the model.
     pub metadata: Option<Metadata>,
     /// Free attributes by name.
     pub frontend_attributes: Option<Arc<FrontendAttributes>>,
     attributes: Vec<Attribute>,
 }
 
-/// Where an instruction comes from.
+/// The origin of an instruction.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
-    /// The scope path with the operation's name behind it.
+    /// The scope path followed by the operation's name.
     pub op_name: SmolStr,
-    /// Everything else that XLA's message holds, where there is any; its `op_name` is empty.
+    /// The rest of XLA's message, if there is any; its `op_name` is empty.
     pub more: Option<Box<OpMetadata>>,
 }
 
 impl Metadata {
-    /// The metadata of an operation's name alone.
+    /// Metadata with an operation's name alone.
     pub fn of(op_name: impl Into<SmolStr>) -> Self {
         Metadata {
             op_name: op_name.into(),
@@ -129,7 +129,7 @@ impl Instruction {
         }
     }
 
-    /// Sets an attribute, which replaces one of the same field.
+    /// Sets an attribute, replacing one of the same field.
     pub fn set(&mut self, attribute: Attribute) {
         match self.place(attribute.field()) {
             Ok(at) => self.attributes[at] = attribute,
@@ -137,7 +137,7 @@ impl Instruction {
         }
     }
 
-    /// The instruction with one more attribute.
+    /// Returns the instruction with one more attribute.
     pub fn with(mut self, attribute: Attribute) -> Self {
         self.set(attribute);
         self
@@ -148,7 +148,7 @@ impl Instruction {
         &self.attributes
     }
 
-    /// The attribute of the field `number`, made with its default value if need be.
+    /// The attribute of the field `number`, added with its default value if absent.
     pub(super) fn attribute_mut(&mut self, number: u32) -> &mut Attribute {
         let at = match self.place(number) {
             Ok(at) => at,
@@ -160,7 +160,7 @@ impl Instruction {
         &mut self.attributes[at]
     }
 
-    /// Where the attribute of the field `number` stands, or would.
+    /// The position of the attribute of the field `number`, or where it belongs.
     fn place(&self, number: u32) -> Result<usize, usize> {
         self.attributes
             .binary_search_by_key(&number, Attribute::field)

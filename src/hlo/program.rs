@@ -1,5 +1,5 @@
-//! What leaves the frontend: a module and its signature. Saved as `NAME.hlo.pb` and `NAME.json`, they need nothing else
-//! to be compiled and run.
+//! The frontend's result: a module and its signature. Saved as `NAME.hlo.pb` and `NAME.json`, they are all that is needed
+//! to compile and run the program.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -17,9 +17,9 @@ use crate::sharding::{Mesh, Sharding};
 #[derive(Clone, Debug)]
 pub struct Program {
     module: Module,
-    /// The module's bytes, once they were asked for.
+    /// The module's bytes, once they were requested.
     bytes: OnceLock<Vec<u8>>,
-    /// What goes in and comes out.
+    /// The inputs and outputs.
     pub signature: Signature,
 }
 
@@ -39,22 +39,22 @@ pub struct Signature {
 pub struct Port {
     /// The model's name for it.
     pub name: String,
-    /// What it is for.
+    /// Its purpose.
     pub role: PortRole,
     /// Its global shape.
     pub shape: Shape,
-    /// Where its parts lie.
+    /// Its sharding.
     pub sharding: Sharding,
     /// For an output, the number of the input whose memory it takes over.
     pub aliases: Option<usize>,
 }
 
-/// What an input or output is for.
+/// The purpose of an input or output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortRole {
     /// An input of the model, or the output that updates one.
     Input(Role),
-    /// A figure to look at, such as the loss.
+    /// A figure to report, such as the loss.
     Metric,
 }
 
@@ -85,7 +85,7 @@ impl PartialEq<Role> for PortRole {
     }
 }
 
-/// A [`Port`] as the JSON file has it.
+/// A [`Port`] as in the JSON file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PortRecord<'a> {
@@ -98,7 +98,7 @@ pub(super) struct PortRecord<'a> {
     pub(super) aliases: Option<usize>,
 }
 
-/// A [`Signature`] as the JSON file has it.
+/// A [`Signature`] as in the JSON file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SignatureRecord<'a> {
@@ -108,7 +108,7 @@ pub(super) struct SignatureRecord<'a> {
 }
 
 impl Program {
-    /// A program of `module`, whose inputs and outputs are those of `signature`.
+    /// A program of `module` with the inputs and outputs of `signature`.
     pub fn new(module: Module, signature: Signature) -> Self {
         Program {
             module,
@@ -122,7 +122,7 @@ impl Program {
         &self.module
     }
 
-    /// The module as plugins take it; serialized once.
+    /// The module's bytes, as plugins take them; serialized once.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get_or_init(|| encode(&self.module))
     }
@@ -147,7 +147,7 @@ impl Program {
 }
 
 impl Signature {
-    /// The signature as JSON, one port a line.
+    /// The signature as JSON, one port per line.
     pub fn json(&self) -> String {
         let record = |port| self.record(port);
         let record = SignatureRecord {

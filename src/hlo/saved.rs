@@ -1,7 +1,7 @@
-//! Reads a saved program back: `NAME.hlo.pb` and `NAME.json`, as [`Program::bytes`] and [`Signature::json`] give them.
+//! Reads a saved program back: `NAME.hlo.pb` and `NAME.json`, written by [`Program::bytes`] and [`Signature::json`].
 //!
-//! The two files say much twice, and every such fact is compared. So a file that was cut off, that was changed, or that
-//! belongs to another program is an error, and never becomes a program with other numbers.
+//! The two files share many facts, and every such fact is compared. A file that was cut off or changed, or that belongs to
+//! another program, is therefore an error and never becomes a program with other numbers.
 
 use std::collections::BTreeSet;
 
@@ -21,20 +21,20 @@ pub enum SavedError {
     /// The other file is not a module that ribosome wrote.
     #[error("this is not an HLO module that ribosome saved: {0}")]
     Module(String),
-    /// Each file could be read, but they are not of one program.
-    #[error("the module and its signature are not of one program: {0}")]
+    /// Both files could be read, but they belong to different programs.
+    #[error("the module and its signature belong to different programs: {0}")]
     Mismatch(String),
 }
 
 impl Program {
-    /// The program that was saved as `module` (`NAME.hlo.pb`) and `signature` (`NAME.json`).
+    /// Reads the program that was saved as `module` (`NAME.hlo.pb`) and `signature` (`NAME.json`).
     ///
     /// # Errors
     /// A file that is cut off or was not written by ribosome, or two files of different programs.
     pub fn from_saved(module: &[u8], signature: &str) -> Result<Self, SavedError> {
         let signature = Signature::from_json(signature)?;
         let bytes = module;
-        let cut = "; it may be cut off, or of another kind";
+        let cut = "; the file may be cut off, or of another kind";
         let module = decode(bytes).map_err(|error| SavedError::Module(format!("{error}{cut}")))?;
         let Some(entry) = entry(&module) else {
             let reason = format!("its entry computation is missing{cut}");
@@ -43,7 +43,7 @@ impl Program {
         compare(&module, entry, &signature).map_err(SavedError::Mismatch)?;
         let program = Program::new(module, signature);
         if program.bytes() != bytes {
-            let reason = "it holds what ribosome does not write, which would be changed";
+            let reason = "it holds data that ribosome does not write and would change";
             return Err(SavedError::Module(reason.to_string()));
         }
         Ok(program)
@@ -54,7 +54,7 @@ impl Signature {
     /// Reads what [`Signature::json`] wrote.
     ///
     /// # Errors
-    /// Text that is not of this form; a mesh, a shape or a sharding that cannot be.
+    /// Text of another form; an impossible mesh, shape or sharding.
     pub fn from_json(text: &str) -> Result<Self, SavedError> {
         let record: SignatureRecord =
             serde_json::from_str(text).map_err(|error| SavedError::Signature(error.to_string()))?;
@@ -65,7 +65,7 @@ impl Signature {
             let ports = records.iter().map(|record| {
                 let port = match names.insert(record.name.to_string()) {
                     true => port(record, &mesh),
-                    false => Err("the name is there twice".to_string()),
+                    false => Err("the name occurs twice".to_string()),
                 };
                 port.map_err(|reason| SavedError::Signature(format!("`{}`: {reason}", record.name)))
             });
@@ -79,8 +79,8 @@ impl Signature {
                 |input: &Port| (&input.shape, &input.sharding) == (&output.shape, &output.sharding);
             if !inputs.get(at).is_some_and(like) || !taken.insert(at) {
                 let reason = format!(
-                    "`{}` cannot take over the memory of input {at}: that input is not there, is another shape, is cut \
-                     otherwise, or was taken over already",
+                    "`{}` cannot take over the memory of input {at}: that input is missing, has another shape or \
+                     sharding, or was already taken over",
                     output.name
                 );
                 return Err(SavedError::Signature(reason));
@@ -103,7 +103,7 @@ fn port(record: &PortRecord, mesh: &Mesh) -> Result<Port, String> {
     let axes = axes.map(|(name, size)| (name.as_ref(), *size));
     let shape = Shape::new(dtype, axes);
     if let Some(name) = shape.repeated_name() {
-        return Err(format!("the axis `{name}` is there twice"));
+        return Err(format!("the axis `{name}` occurs twice"));
     }
     let bytes = shape
         .dims()
@@ -147,17 +147,19 @@ fn sharding(text: &str, mesh: &Mesh, shape: &Shape) -> Result<Sharding, String> 
     for (axis, parts) in shape.axes.iter().zip(sharding.parts(mesh)) {
         if !axis.size.is_multiple_of(parts) {
             let left = axis.size % parts;
-            return Err(wrong(format!("{axis} in {parts} parts leaves {left}")));
+            return Err(wrong(format!(
+                "{axis} does not divide into {parts} parts: {left} would be left"
+            )));
         }
     }
     let printed = sharding.describe(mesh, shape);
     match printed == text {
         true => Ok(sharding),
-        false => Err(wrong(format!("its axes make {printed}"))),
+        false => Err(wrong(format!("its axes print as {printed}"))),
     }
 }
 
-/// The module's entry computation with all that is written after it.
+/// The module's entry computation; `None` if it or the module's program shape is missing.
 fn entry(module: &Module) -> Option<&Computation> {
     let id = module.entry_id;
     let mut computations = module.computations.iter();
@@ -165,8 +167,8 @@ fn entry(module: &Module) -> Option<&Computation> {
     computations.find(|computation| computation.id == id)
 }
 
-/// Compares what module and signature both say: inputs and outputs, their shapes and shardings, whose memory is taken
-/// over, and the mesh. The first difference, in words.
+/// Compares what module and signature both state: inputs and outputs, their shapes and shardings, whose memory is taken
+/// over, and the mesh. The error describes the first difference.
 fn compare(module: &Module, entry: &Computation, signature: &Signature) -> Result<(), String> {
     let mesh = &signature.mesh;
     let shape = entry.program_shape.clone().unwrap_or_default();
@@ -197,7 +199,7 @@ fn compare(module: &Module, entry: &Computation, signature: &Signature) -> Resul
     }
     let attributes = module.frontend_attributes.as_ref();
     let written = attributes.and_then(|attributes| attributes.map.get("xla.sdy.meshes"));
-    // A program for one device has nothing to place.
+    // A program for one device has no shardings.
     let expected = (mesh.devices() > 1).then(|| sdy_mesh(mesh));
     if written != expected.as_ref() {
         return Err(format!(
@@ -227,7 +229,7 @@ fn compare(module: &Module, entry: &Computation, signature: &Signature) -> Resul
         .collect();
     match written == expected {
         true => Ok(()),
-        false => Err("they name other outputs that take over the memory of inputs".to_string()),
+        false => Err("different outputs take over the memory of inputs".to_string()),
     }
 }
 
@@ -245,7 +247,7 @@ fn same_places<'m>(
     match ports.iter().find(differs) {
         None => Ok(()),
         Some(port) => Err(format!(
-            "the {way} `{}` is not cut as {} in the module, as the signature says",
+            "the {way} `{}` is not sharded as {} in the module, as the signature states",
             port.name,
             port.sharding.describe(mesh, &port.shape)
         )),
@@ -258,7 +260,7 @@ fn is(written: &ShapeProto, shape: &Shape) -> bool {
         && written.dimensions.iter().copied().eq(sizes)
 }
 
-/// `f32[4,2]`, as HLO writes it.
+/// The shape in HLO's form, such as `f32[4,2]`.
 fn describe(shape: &ShapeProto) -> String {
     let is = |dtype: &DType| primitive(*dtype) as i32 == shape.element_type;
     let dtype = DType::ELEMENTS.into_iter().find(is);
@@ -319,11 +321,11 @@ mod tests {
             );
         }
         let message = read(&bytes[..bytes.len() / 2], &signature);
-        assert!(message.contains("it may be cut off"), "{message}");
-        // A field that no message has is kept, but would stand elsewhere.
+        assert!(message.contains("the file may be cut off"), "{message}");
+        // A field that no message has is kept, but would move elsewhere.
         let message = read(&[&[0xF8, 0x07, 1], bytes].concat(), &signature);
         assert!(
-            message.contains("what ribosome does not write"),
+            message.contains("data that ribosome does not write"),
             "{message}"
         );
     }
@@ -368,12 +370,12 @@ mod tests {
             (
                 "[embed:data, mlp:model]",
                 "[embed:model, mlp:data]",
-                "is cut otherwise, or was",
+                "has another shape or sharding, or was",
             ),
             (
                 "[batch:data, embed]",
                 "[batch:model, embed]",
-                "`x` is not cut as [batch:model, embed] in the module",
+                "`x` is not sharded as [batch:model, embed] in the module",
             ),
             (
                 "[batch:data, embed]",
@@ -393,7 +395,7 @@ mod tests {
             (
                 "[batch:data, embed]",
                 "[rows:data, embed]",
-                "its axes make [batch:data, embed]",
+                "its axes print as [batch:data, embed]",
             ),
             (
                 "\"aliases\": 0",
@@ -405,7 +407,7 @@ mod tests {
             (
                 "\"name\": \"x\"",
                 "\"name\": \"w\"",
-                "`w`: the name is there twice",
+                "`w`: the name occurs twice",
             ),
             ("\"mesh\": \"data=2,", "\"mesh\": \"data=0,", "has size 0"),
             ("\"role\"", "\"roll\"", "unknown field `roll`"),
@@ -414,12 +416,12 @@ mod tests {
             let found = changed(from, to);
             assert!(found.contains(message), "{from} to {to}: {found}");
         }
-        // An output that no longer takes over the weight it replaces, and one that is gone.
+        // An output that no longer takes over the weight it replaces, and a missing one.
         let mut other = program.signature.clone();
         other.outputs[0].aliases = None;
         let message = read(program.bytes(), &other.json());
         assert!(
-            message.contains("other outputs that take over"),
+            message.contains("different outputs take over the memory"),
             "{message}"
         );
         other.outputs.pop();
@@ -433,7 +435,7 @@ mod tests {
         other.outputs[1].sharding = whole;
         let message = read(program.bytes(), &other.json());
         assert!(
-            message.contains("the output `y` is not cut as"),
+            message.contains("the output `y` is not sharded as"),
             "{message}"
         );
     }

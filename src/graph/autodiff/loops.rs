@@ -1,9 +1,9 @@
 //! The gradient of a loop is a loop that runs the other way. Its carries are the gradients of the forward carries and
-//! a sum for each captured tensor (in f32, so that many small parts are not lost); it takes slices of what the forward
-//! loop saved and of the gradients of its stacks, and gives out the gradients of the sliced operands.
+//! a sum for each captured tensor (in f32, so that many small parts are not lost). It takes slices of what the forward
+//! loop saved and of the gradients of its stacks, and emits the gradients of the sliced operands.
 //!
 //! Forward values inside come from [`Recompute`], on demand: what the policy saves becomes one more stack of the
-//! forward loop, the rest is computed again in the backward body. A loop within a body is always computed again.
+//! forward loop, and the backward body computes the rest again. A loop inside a body is always computed again.
 
 use super::super::builder::{Builder, Tensor};
 use super::super::dtype::DType;
@@ -15,7 +15,7 @@ use super::recompute::Recompute;
 use super::sweep::{Forward, Sweep};
 
 impl<'g> Sweep<'g> {
-    /// Hands the gradients of a loop's results to its operands.
+    /// Passes the gradients of a loop's results to its operands.
     pub(super) fn pull_loop(&mut self, id: NodeId, node: &Node, results: Vec<Option<Tensor<'g>>>) {
         let builder = self.builder;
         let forward = self.value(id);
@@ -42,7 +42,7 @@ impl<'g> Sweep<'g> {
         let gradient_of = |index: usize| results.get(index).copied().flatten();
         let captures = 1 + spec.carries + spec.slices;
 
-        // What the backward loop starts from is made before it is opened, outside of it.
+        // The backward loop's first values are made outside of it, before it is opened.
         let carries: Vec<_> = (0..spec.carries).filter(|&at| flow.carries[at]).collect();
         let starts: Vec<_> = (carries.iter())
             .map(|&at| gradient_of(at).unwrap_or_else(|| builder.full(0.0, operands[at].shape())))
@@ -100,7 +100,7 @@ impl<'g> Sweep<'g> {
         let owners = (carries.iter().map(|at| at + 1))
             .chain(captured)
             .chain(sliced);
-        // Where no iteration reads a carry's first value, its result has a gradient but its operand has not.
+        // If no iteration reads a carry's first value, its result has a gradient but its operand does not.
         for (arg, gradient) in owners.zip(given).filter(|(arg, _)| flow.reached[*arg]) {
             let operand = node.operands[arg - 1];
             self.accumulate(
@@ -111,7 +111,7 @@ impl<'g> Sweep<'g> {
     }
 }
 
-/// Zeros that gradients for `operand` are summed in: `f32` or wider, placed on the mesh as the gradient of `operand` is.
+/// Zeros to sum gradients for `operand` in: `f32` or wider, sharded like the gradient of `operand`.
 fn zero_sum<'g>(builder: &'g Builder, operand: Tensor<'g>) -> Tensor<'g> {
     let mut shape = operand.shape();
     if shape.dtype == DType::BF16 {

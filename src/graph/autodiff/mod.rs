@@ -1,9 +1,9 @@
-//! Reverse-mode differentiation, graph to graph: one sweep from the loss back over the nodes it depends on, each node
-//! handing the gradient of its result to its operands by the rule in `rules`.
+//! Reverse-mode differentiation, graph to graph: one sweep from the loss back over the nodes it depends on. Each node
+//! passes the gradient of its result to its operands by its rule in `rules`.
 //!
-//! A node's forward value is had from `Forward`: at the loss's own level it is simply there; within a loop's
-//! backward pass it is saved by the forward loop or computed again, as the loop's policy says (`loops`).
-//! Gradient nodes stand in scopes below `gradient/`, recomputed ones below `recompute/`.
+//! `Forward` provides a node's forward value. At the loss's own level it is the node's own value; in a loop's backward
+//! pass the forward loop saved the value, or it is computed again, by the loop's policy (`loops`).
+//! Gradient nodes are in scopes below `gradient/`, recomputed ones below `recompute/`.
 
 mod flow;
 mod loops;
@@ -19,14 +19,14 @@ use super::builder::{Builder, Tensor};
 use super::ir::{NodeId, Site};
 use super::recorder::Value;
 
-/// What mistakes call the pass.
+/// The name of the pass in mistakes.
 const GRADIENTS: &str = "gradients";
 
 impl Builder {
-    /// The gradient of the scalar `loss` for each tensor of `wrt`, of that tensor's shape and type. A tensor that the
-    /// loss does not depend on has a gradient of zeros.
+    /// Returns the gradient of the scalar `loss` for each tensor of `wrt`, with that tensor's shape and type. It is zero
+    /// for a tensor that the loss does not depend on.
     ///
-    /// `loss` belongs to the region being built; `wrt` may belong to one around it (weights seen from within a loop
+    /// `loss` belongs to the region being built; `wrt` may belong to one around it (weights, as seen from inside a loop
     /// over microbatches).
     #[track_caller]
     pub fn gradients<'g>(&'g self, loss: Tensor<'g>, wrt: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
@@ -37,7 +37,7 @@ impl Builder {
         }
     }
 
-    /// The node of `loss` and those that stand for `wrt` in the region being built; `None` after a mistake.
+    /// The nodes of `loss` and of `wrt` in the region being built; `None` after a mistake.
     fn differentiable(
         &self,
         loss: Tensor<'_>,
@@ -56,12 +56,12 @@ impl Builder {
         }
         let shape = loss.shape();
         if shape.rank() != 0 || !shape.dtype.is_float() {
-            return fail(format!("they are of one float, not of {shape}"));
+            return fail(format!("the loss must be one float, not {shape}"));
         }
         let whole = wrt.iter().find(|tensor| !tensor.dtype().is_float());
         if let Some(tensor) = whole {
             let shape = tensor.shape();
-            return fail(format!("they are for floats, not for {shape}"));
+            return fail(format!("only floats have them, not {shape}"));
         }
         let (targets, loss_here, here) = {
             let mut recorder = self.recorder.borrow_mut();
@@ -70,10 +70,10 @@ impl Builder {
             (targets, recorder.import(value), recorder.here())
         };
         let Some(targets) = targets else {
-            return fail("they are asked of a tensor of a finished loop's body".into());
+            return fail("a tensor of `wrt` belongs to the body of a closed loop".into());
         };
         if loss_here.is_none() {
-            return fail("the loss belongs to a loop's body that is finished".into());
+            return fail("the loss belongs to the body of a closed loop".into());
         }
         if value.region != here {
             return fail("the loss belongs to a loop around this one".into());

@@ -1,5 +1,5 @@
-//! Forward values of a loop's body, as its backward loop has them: what the policy saves becomes one more stack of the
-//! forward loop, the rest is computed again. A loop within a body is always computed again.
+//! Forward values of a loop's body for its backward loop: what the policy saves becomes one more stack of the forward
+//! loop, and the rest is computed again. A loop inside a body is always computed again.
 
 use super::super::builder::{Builder, Tensor};
 use super::super::ir::{Node, NodeId, RegionId};
@@ -89,7 +89,7 @@ impl<'g> Recompute<'g> {
         }
     }
 
-    /// Whether the policy has the forward loop save this node's value for the backward pass.
+    /// Whether the policy saves this node's value for the backward pass.
     fn saves(&self, node: &Node) -> bool {
         match self.remat {
             Remat::Full => false,
@@ -100,7 +100,7 @@ impl<'g> Recompute<'g> {
         }
     }
 
-    /// Has the forward loop stack node `id` and takes a slice of that.
+    /// Makes the forward loop stack node `id`, and takes a slice of the stack.
     fn saved(&mut self, id: NodeId) -> Tensor<'g> {
         let mut recorder = self.builder.recorder.borrow_mut();
         let results = &mut recorder.graph.regions[self.body.index()].results;

@@ -1,4 +1,4 @@
-//! The gradient rule of each operation: how the gradient of its result becomes gradients of its operands.
+//! The gradient rule of each operation: from the gradient of its result to those of its operands.
 
 use super::super::builder::Tensor;
 use super::super::dtype::DType;
@@ -11,7 +11,7 @@ use super::sweep::Sweep;
 const ERF_SLOPE: f64 = std::f64::consts::FRAC_2_SQRT_PI;
 
 impl<'g> Sweep<'g> {
-    /// Hands `gradient`, that of `node`'s result, to those of its operands that ask for one.
+    /// Passes `gradient`, that of `node`'s result, to those of its operands that need one.
     pub(super) fn pull(&mut self, id: NodeId, node: &Node, gradient: Tensor<'g>) {
         let builder = self.builder;
         match &node.op {
@@ -38,7 +38,7 @@ impl<'g> Sweep<'g> {
                 let part = match kind {
                     Reduction::Sum => gradient.broadcast(axes),
                     Reduction::Max | Reduction::Min => {
-                        // Where several elements are the extreme one, they share the gradient.
+                        // If several elements are the extreme, they share the gradient.
                         let operand = self.value(node.operands[0]);
                         let extreme = self.value(id).broadcast(axes.clone());
                         let hit = operand.eq(extreme).cast(gradient.dtype());
@@ -100,7 +100,7 @@ impl<'g> Sweep<'g> {
                 ..
             } => {
                 let size = self.size(node, 0, axis);
-                // One element alone has none between, however many are asked for.
+                // A single element has no neighbour, so `interior` adds nothing.
                 let stride = interior.saturating_add(1);
                 let limit = low + (size - 1) * stride + 1;
                 self.give(node, 0, gradient.slice_by(axis, *low, limit, stride));
@@ -143,7 +143,7 @@ impl<'g> Sweep<'g> {
                 if self.asks(node, 2) {
                     let ids = self.value(node.operands[1]);
                     let mut rows = gradient.gather(axis, ids);
-                    // A row that was left out has no gradient, where a lookup reads the nearest.
+                    // A row that was left out has no gradient; a lookup would read the nearest one.
                     for inside in inside(ids, self.size(node, 0, axis)) {
                         rows = inside.select(rows, rows.constant(0.0));
                     }
@@ -153,7 +153,7 @@ impl<'g> Sweep<'g> {
             Op::Pin(pin) => self.give(node, 0, gradient.pin_as(pin.of_gradient())),
             Op::Barrier => self.give(node, 0, gradient.barrier()),
             Op::Tag(_) => self.give(node, 0, gradient),
-            // These have no operand, or let nothing through; loops have a rule of their own.
+            // These have no operand or pass no gradient; loops are handled in `loops`.
             Op::Parameter { .. }
             | Op::Argument { .. }
             | Op::Constant { .. }
@@ -232,7 +232,7 @@ impl<'g> Sweep<'g> {
                 }
             }
             Binary::Max | Binary::Min => {
-                // Of two equal operands the right one has the gradient, so that relu's slope at 0 is 0.
+                // Of two equal operands, the right one gets the gradient, so relu's slope at 0 is 0.
                 let (x, y) = (self.value(left), self.value(right));
                 let wins = if kind == Binary::Max {
                     x.gt(y)
@@ -250,12 +250,12 @@ impl<'g> Sweep<'g> {
             Binary::Pow => {
                 let (x, y) = (self.value(left), self.value(right));
                 if to_left {
-                    // x^0 is flat at 0 too, where 0 times 0^-1 would be no number.
+                    // x^0 is flat at 0 too; 0 times 0^-1 would be NaN.
                     let power = y.eq(y.constant(0.0)).select(y.constant(1.0), y);
                     self.give(node, 0, g * y * x.pow(power - 1.0));
                 }
                 if to_right {
-                    // 0^y stays as it is next to any y above 0; log 0 would make it no number.
+                    // 0^y is constant near any y above 0; log 0 would make it NaN.
                     let base = x.eq(x.constant(0.0)).select(x.constant(1.0), x);
                     let part = g * self.value(id) * base.log();
                     self.give(node, 1, part);
@@ -277,7 +277,7 @@ impl<'g> Sweep<'g> {
     fn dot(&mut self, node: &Node, over: &[AxisName], gradient: Tensor<'g>) {
         let shapes = [self.shape(node, 0), self.shape(node, 1)];
         let dtype = shapes[0].dtype;
-        // Products are of the operands' type; what comes back is of that type too.
+        // Products have the operands' type, and so do the gradients.
         let gradient = gradient.cast(dtype);
         for side in 0..2 {
             if !self.asks(node, side) {
@@ -310,7 +310,7 @@ impl<'g> Sweep<'g> {
     }
 }
 
-/// What holds for ids that are positions of an axis of `size` elements, as far as their type has others.
+/// The conditions for ids to be positions of an axis of `size` elements, without those that their type ensures.
 fn inside(ids: Tensor<'_>, size: usize) -> Vec<Tensor<'_>> {
     let signed = ids.dtype() == DType::S32;
     let most = if signed { 1 << 31 } else { 1 << 32 };

@@ -1,17 +1,17 @@
-//! The sum of the gradients that come to one value.
+//! The sum of one value's gradients.
 
 use super::super::builder::Tensor;
 use super::super::dtype::DType;
 
-/// How many `bf16` gradients are added as they are. That many cost no conversion, are what JAX has for the readers of an
-/// activation (queries, keys and values read one; a GELU's polynomial reads its input five times), and are off by up to
-/// half a last place for each addition. With more of them the small ones would be lost: 256 and 1 are 256 in `bf16`.
+/// How many `bf16` gradients are added without conversion. JAX does the same for the readers of an activation (queries,
+/// keys and values read one; a GELU's polynomial reads its input five times). Each addition is off by up to half a last
+/// place. With more of them the small ones would be lost: 256 + 1 is 256 in `bf16`.
 const FEW: usize = 5;
 
-/// Gradients of one value, added up.
+/// The sum of one value's gradients.
 #[derive(Clone)]
 pub(super) struct Sum<'g> {
-    /// What came so far, while it is few.
+    /// The gradients so far, while they are few.
     parts: Vec<Tensor<'g>>,
     total: Tensor<'g>,
     dtype: DType,
@@ -26,7 +26,7 @@ impl<'g> Sum<'g> {
         }
     }
 
-    /// One gradient more. From the first that is not one of few, `bf16` ones are all added in `f32`.
+    /// Adds one gradient. Once there are more than a few, all `bf16` ones are added in `f32`.
     #[track_caller]
     pub fn add(&mut self, gradient: Tensor<'g>) {
         let narrow = self.dtype == DType::BF16;

@@ -1,4 +1,4 @@
-//! The sweep itself: nodes from last to first, and the gradients that have come to each so far.
+//! The sweep itself: nodes from last to first, and each node's gradients so far.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use super::flow::activity;
 use super::recompute::Recompute;
 use super::sum::Sum;
 
-/// Where the sweep has forward values from.
+/// The source of forward values.
 pub(super) enum Forward<'g> {
-    /// The sweep stands in the region that it differentiates.
+    /// The sweep is in the region that it differentiates.
     Here,
-    /// The sweep stands in a backward loop and differentiates the body of the forward one.
+    /// The sweep is in a backward loop and differentiates the body of the forward one.
     Body(Recompute<'g>),
 }
 
@@ -23,7 +23,7 @@ pub(super) struct Sweep<'g> {
     pub builder: &'g Builder,
     region: RegionId,
     pub nodes: Vec<Node>,
-    /// Whether a node's value depends on what gradients are for.
+    /// Whether a node's value depends on the targets.
     pub active: Vec<bool>,
     forward: Forward<'g>,
     /// The gradient for each node so far.
@@ -53,7 +53,7 @@ impl<'g> Sweep<'g> {
         }
     }
 
-    /// Goes over all nodes, last first.
+    /// Visits all nodes, last first.
     pub fn run(&mut self) {
         for at in (0..self.nodes.len()).rev() {
             let id = NodeId::from(at);
@@ -84,12 +84,12 @@ impl<'g> Sweep<'g> {
         }
     }
 
-    /// The gradient for node `id`, if any came to it.
+    /// The gradient for node `id`, if it has one.
     pub fn gradient(&self, id: NodeId) -> Option<Tensor<'g>> {
         self.adjoints[id.index()].as_ref().map(Sum::total)
     }
 
-    /// Adds `gradient` to what node `id` has, if anything asks for it.
+    /// Adds `gradient` to that of node `id`, if it is needed.
     pub fn accumulate(&mut self, id: NodeId, gradient: Tensor<'g>) {
         if !self.active[id.index()] {
             return;
@@ -97,7 +97,7 @@ impl<'g> Sweep<'g> {
         add(&mut self.adjoints[id.index()], gradient);
     }
 
-    /// Keeps the gradient for result `index` of the loop `owner` until all of its results are pulled at once.
+    /// Keeps the gradient for result `index` of the loop `owner` until the sweep reaches the loop itself.
     fn collect(&mut self, owner: NodeId, index: usize, gradient: Tensor<'g>) {
         let slots = self.results.entry(owner).or_default();
         slots.resize((index + 1).max(slots.len()), None);

@@ -1,6 +1,6 @@
-//! Where a text is not of the form, and what could have stood there.
+//! Where a text departs from the form, and what was expected there.
 
-/// Why a text is no graph.
+/// Why a text is not a graph.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: expected {expected}, found {found}")]
 pub struct ParseError {
@@ -8,8 +8,8 @@ pub struct ParseError {
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
-    /// What could have stood there.
+    /// What was expected.
     pub expected: String,
-    /// What stands there.
+    /// What was found.
     pub found: String,
 }

@@ -36,7 +36,7 @@ pub(super) fn print(graph: &Graph, notes: &BTreeMap<(RegionId, NodeId), Vec<Stri
 struct Printer<'a> {
     graph: &'a Graph,
     notes: &'a BTreeMap<(RegionId, NodeId), Vec<String>>,
-    /// Regions printed so far: in a broken graph a body may be that of two loops, or its own.
+    /// Regions printed so far. In a broken graph, two loops may share a body, or a body may contain itself.
     printed: BTreeSet<RegionId>,
     depth: usize,
     text: String,

@@ -1,4 +1,4 @@
-//! Floating-point operations of matrix products and convolutions, as the hardware is asked to do them.
+//! Floating-point operations of matrix products and convolutions, as the hardware executes them.
 
 use super::super::module::Instruction;
 use super::super::proto::{ShapeProto, WindowDimension};
@@ -45,10 +45,10 @@ fn convolution(instruction: &Instruction, input: &ShapeProto, kernel: &ShapeProt
     Some(products)
 }
 
-/// Sizes beyond this are no array's: the file is broken.
+/// The largest plausible size; beyond it the file is broken.
 const MOST_POSITIONS: i64 = 1 << 31;
 
-/// Positions looked at before a convolution is given up, so that no module can take long.
+/// Positions examined before a convolution is skipped, so no module can take long.
 const MOST_STEPS: i64 = 1 << 26;
 
 /// How many pairs of an output and a kernel position fall on an input element, along one dimension.
@@ -79,7 +79,7 @@ fn meetings(window: &WindowDimension, input: i64, output: i64) -> Option<f64> {
         let shift = kernel * window.window_dilation.max(1) - window.padding_low;
         let first = (-shift).max(0).div_euclid(stride) + i64::from((-shift).max(0) % stride != 0);
         let last = (extent - 1 - shift).div_euclid(stride).min(output - 1);
-        // Those outputs that see an element and not a gap repeat after `dilation` at the latest.
+        // The outputs that see an element, not a gap, repeat after `dilation` at the latest.
         let on_input = |o: &i64| (o * stride + shift) % dilation == 0;
         let mut seen = (first..=last.min(first + 2 * dilation - 1)).filter(on_input);
         if let Some(one) = seen.next() {

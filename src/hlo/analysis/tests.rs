@@ -1,4 +1,4 @@
-//! Small modules built by hand. That real ones come out right was checked against figures known for libtpu 0.0.51.
+//! Small modules built by hand. Real ones were checked against figures known for libtpu 0.0.51.
 
 use std::sync::Arc;
 
@@ -96,7 +96,7 @@ fn counting(start: i32, step: i32, direction: &str, end: i32) -> Vec<Computation
             op(6, "tuple", ShapeProto::default(), &[4, 5]),
         ],
     );
-    // The comparison is in a fusion, with its constant outside, as compilers like to have it.
+    // The comparison is in a fusion and its constant outside, as compilers often arrange it.
     let fused = computation(
         2,
         vec![
@@ -126,7 +126,7 @@ fn counting(start: i32, step: i32, direction: &str, end: i32) -> Vec<Computation
     vec![body, fused, condition, entry]
 }
 
-/// What the loop's body calls.
+/// The computation that the loop's body calls.
 fn called(instructions: Vec<Instruction>) -> Computation {
     computation(9, instructions)
 }
@@ -440,7 +440,7 @@ fn every_form_of_groups_names_its_axes() {
     assert_eq!(iota(1, 8, &[8], &[0]), ["data", "model"]);
     assert_eq!(iota(2, 4, &[8], &[0]), [""; 0], "half of data with model");
 
-    // A mesh of the compiler's own, here of the same sizes as ours.
+    // The compiler's own mesh, here of the same sizes as ours.
     let mesh = MeshProto {
         axes: [("a", 4), ("b", 2)]
             .map(|(name, size)| MeshAxis {
@@ -488,7 +488,7 @@ fn every_form_of_groups_names_its_axes() {
     assert_eq!(axes_of(permute), ["data"]);
 }
 
-/// What a damaged or a hostile module may hold; each once ended the process or ran on.
+/// What a damaged or hostile module may hold; each once ended the process or ran forever.
 #[test]
 fn groups_that_do_not_add_up_name_no_axes() {
     for (groups, size, reshape, order) in [

@@ -1,9 +1,9 @@
 //! How often a loop runs, found by running its counter.
 //!
-//! A compiled loop does not say its trip count (some backends do, in their configuration, and are believed). But its
-//! condition depends on a few whole numbers of the loop's tuple, and these depend on one another and on constants
-//! alone. So those numbers are computed, iteration by iteration, from their values before the loop until the
-//! condition fails. This takes any start, step, direction and comparison, and sees through fusions and copies.
+//! A compiled loop does not state its trip count, unless the backend does in its configuration. But its condition depends
+//! on a few whole numbers of the loop's tuple, and these depend only on one another and on constants. So those numbers
+//! are computed, iteration by iteration, from their values before the loop until the condition fails. This works for any
+//! start, step, direction and comparison, and through fusions and copies.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -15,13 +15,13 @@ use super::Index;
 /// Loops that run longer than this are not followed.
 const MOST_TRIPS: u64 = 1_000_000;
 
-/// Instructions looked at before a loop is given up, so that no module can take long (about a second).
+/// Instructions evaluated before a loop is given up, so no module can take long (about a second).
 const MOST_STEPS: u64 = 5_000_000;
 
 /// How far one value may be followed back through operands and calls.
 const MOST_DEPTH: u32 = 200;
 
-/// The trip count of the loop `instruction`, which stands in `computation`; none where it depends on data.
+/// The trip count of the loop `instruction` in `computation`; `None` if it depends on data.
 pub(super) fn trip_count(
     index: &Index,
     computation: i64,
@@ -39,7 +39,7 @@ pub(super) fn trip_count(
         depth: Cell::new(0),
     };
 
-    // The part of the loop's tuple that the condition depends on, at once or through the body, before the first trip.
+    // The part of the loop's tuple that the condition depends on, directly or through the body, before the first trip.
     let before = *instruction.operand_ids.first()?;
     let asked = RefCell::new(BTreeMap::new());
     let first = |_: i64, path: &[i64]| {
@@ -101,7 +101,7 @@ impl Machine<'_> {
         self.value(computation, root, path, arguments)
     }
 
-    /// The element at `path` of what instruction `id` gives; none where it is not a number that can be told.
+    /// The element at `path` of the value of instruction `id`; `None` if it is not a number that can be computed.
     fn value(&self, computation: i64, id: i64, path: &[i64], arguments: Arguments) -> Option<i64> {
         self.steps.set(self.steps.get() + 1);
         if self.steps.get() > MOST_STEPS || self.depth.get() >= MOST_DEPTH {

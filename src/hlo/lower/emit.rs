@@ -1,4 +1,4 @@
-//! Makes instructions one at a time: ids, names, shapes and metadata in one place.
+//! Adds instructions one at a time, with ids, names, shapes and metadata.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Emitter {
         }
     }
 
-    /// What instructions from now on belong to (their `op_name`).
+    /// Sets the scope of the next instructions (their `op_name`).
     pub fn set_scope(&mut self, scope: String) {
         if scope != self.scope {
             self.scope = scope;
@@ -44,7 +44,7 @@ impl Emitter {
         }
     }
 
-    /// The scope with `opcode` behind it.
+    /// The scope followed by `opcode`.
     fn op_name(&mut self, opcode: &'static str) -> SmolStr {
         if let Some((_, known)) = self.op_names.iter().find(|(known, _)| *known == opcode) {
             return known.clone();
@@ -54,7 +54,7 @@ impl Emitter {
         name
     }
 
-    /// Adds an instruction with its attributes. Gives its id.
+    /// Adds an instruction with its attributes and returns its id.
     pub fn add(
         &mut self,
         pool: &mut Pool,
@@ -79,7 +79,7 @@ impl Emitter {
     /// The shape of the instruction `id` of this computation.
     ///
     /// # Errors
-    /// An instruction of another computation, which is a mistake of the lowering.
+    /// An instruction of another computation: a bug in the lowering.
     pub fn shape(&self, id: i64) -> Result<Arc<ShapeProto>, LowerError> {
         let shape = self.instruction(id)?.shape.clone();
         shape.ok_or_else(|| LowerError::internal(&self.name, format!("%{id} has no shape")))
@@ -100,10 +100,10 @@ impl Emitter {
         Ok(&self.instructions[self.position(id)?])
     }
 
-    /// The instruction `id` of this computation, to say more of it.
+    /// The instruction `id` of this computation, to change it.
     ///
     /// # Errors
-    /// As [`Emitter::shape`].
+    /// Those of [`Emitter::shape`].
     pub fn instruction_mut(&mut self, id: i64) -> Result<&mut Instruction, LowerError> {
         let at = self.position(id)?;
         Ok(&mut self.instructions[at])
@@ -124,7 +124,7 @@ impl Emitter {
     /// One part of a tuple.
     ///
     /// # Errors
-    /// A tuple without that part, which is a mistake of the lowering.
+    /// A tuple without that part: a bug in the lowering.
     pub fn element(
         &mut self,
         pool: &mut Pool,
@@ -140,20 +140,20 @@ impl Emitter {
         Ok(self.add(pool, "get-tuple-element", part, &[tuple], [index]))
     }
 
-    /// Several values as one.
+    /// A tuple of several values.
     ///
     /// # Errors
-    /// As [`Emitter::shape`].
+    /// Those of [`Emitter::shape`].
     pub fn tuple(&mut self, pool: &mut Pool, parts: &[i64]) -> Result<i64, LowerError> {
         let shapes = parts.iter().map(|part| self.shape(*part));
         let shape = pool.tuple(shapes.collect::<Result<_, _>>()?);
         Ok(self.add(pool, "tuple", shape, parts, []))
     }
 
-    /// `value` fixed to lie on the mesh as `sharding`, for both partitioners.
+    /// `value` with its sharding fixed to `sharding`, for both partitioners.
     ///
     /// # Errors
-    /// As [`Emitter::shape`].
+    /// Those of [`Emitter::shape`].
     pub fn pinned(
         &mut self,
         pool: &mut Pool,
@@ -172,10 +172,10 @@ impl Emitter {
         Ok(id)
     }
 
-    /// Says of the tuple `id` how each of its parts lies.
+    /// Sets the sharding of each part of the tuple `id`.
     ///
     /// # Errors
-    /// As [`Emitter::shape`].
+    /// Those of [`Emitter::shape`].
     pub fn set_tuple_sharding<'s>(
         &mut self,
         pool: &mut Pool,
@@ -195,7 +195,7 @@ impl Emitter {
     /// The finished computation with `root` as its result.
     ///
     /// # Errors
-    /// As [`Emitter::shape`].
+    /// Those of [`Emitter::shape`].
     pub fn finish(self, root: i64) -> Result<Computation, LowerError> {
         let result = self.shape(root)?;
         let mut parameters: Vec<_> = (self.instructions.iter())
@@ -225,7 +225,7 @@ impl Emitter {
     }
 }
 
-/// `opcode.id`. A module has such a name for each instruction, so this goes without the formatting machinery.
+/// `opcode.id`. Every instruction of a module has such a name, so this avoids the formatting machinery.
 fn numbered(opcode: &str, id: i64) -> SmolStr {
     let mut name = SmolStrBuilder::new();
     name.push_str(opcode);
@@ -234,7 +234,7 @@ fn numbered(opcode: &str, id: i64) -> SmolStr {
     name.finish()
 }
 
-/// How exactly a product of operands of `dtype` is made: f32 means f32, also on hardware that would rather not.
+/// The precision of a product of operands of `dtype`: f32 means f32, even on hardware whose default is lower.
 pub fn precision(dtype: DType) -> Attribute {
     const DEFAULT: i32 = 0;
     const HIGHEST: i32 = 2;
@@ -252,7 +252,7 @@ pub fn precision(dtype: DType) -> Attribute {
 /// Dimension numbers of a product: contracted and batch axes by position.
 ///
 /// # Errors
-/// A contracted axis that an operand does not have, which a checked graph excludes.
+/// A contracted axis that an operand does not have; a checked graph excludes this.
 pub fn dot_numbers(
     left: &Shape,
     right: &Shape,
@@ -276,10 +276,10 @@ pub fn dot_numbers(
     )))
 }
 
-/// Where the axis `name` of `shape` stands.
+/// The position of the axis `name` of `shape`.
 ///
 /// # Errors
-/// An axis that the shape does not have, which a checked graph excludes.
+/// An axis that the shape does not have; a checked graph excludes this.
 pub fn position(shape: &Shape, name: &str) -> Result<i64, LowerError> {
     let position = shape.position(name).map(|at| at as i64);
     position.ok_or_else(|| LowerError::internal("a shape", format!("{shape} has no axis {name}")))
@@ -290,7 +290,7 @@ mod tests {
     use super::*;
     use crate::sharding::Mesh;
 
-    /// What is missing is named with its place, and no other module comes of it.
+    /// An error names what is missing and its place; no wrong module results.
     #[test]
     fn what_is_missing_is_an_internal_error() {
         let mesh = Mesh::parse("data=1,model=1").unwrap();
@@ -302,18 +302,18 @@ mod tests {
         let said = |error: LowerError| error.to_string();
         assert_eq!(
             said(body.element(&mut pool, pair, 2).unwrap_err()),
-            "this is a mistake in ribosome's lowering, at layers.body: %3 has no element 2; please report it"
+            "this is a bug in ribosome's lowering, at layers.body: %3 has no element 2; please report it"
         );
         assert_eq!(
             said(body.tuple(&mut pool, &[number, 99]).unwrap_err()),
-            "this is a mistake in ribosome's lowering, at layers.body: it reads %99, which it does not have; please \
+            "this is a bug in ribosome's lowering, at layers.body: it reads %99, which it does not have; please \
              report it"
         );
         let shape = Shape::new(DType::F32, [("embed", 4)]);
         let error = dot_numbers(&shape, &shape, &["mlp".into()]).unwrap_err();
         assert_eq!(
             said(error.at(|| "encoder/mlp/dot".to_string())),
-            "this is a mistake in ribosome's lowering, at encoder/mlp/dot (a shape): f32[embed=4] has no axis mlp; \
+            "this is a bug in ribosome's lowering, at encoder/mlp/dot (a shape): f32[embed=4] has no axis mlp; \
              please report it"
         );
     }

@@ -1,4 +1,4 @@
-//! What can go wrong in lowering.
+//! Errors of lowering.
 
 use crate::sharding::ShardingError;
 
@@ -13,9 +13,9 @@ pub enum LowerError {
     Internal(#[from] InternalError),
 }
 
-/// The lowering contradicts itself or the checker. Going on would make another program.
+/// The lowering contradicts itself or the checker. Continuing would produce a wrong program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is a mistake in ribosome's lowering, at {place}: {what}; please report it")]
+#[error("this is a bug in ribosome's lowering, at {place}: {what}; please report it")]
 pub struct InternalError {
     /// The node's scope path and operation, or the computation.
     pub place: String,
@@ -31,7 +31,7 @@ impl LowerError {
         })
     }
 
-    /// The same error, with the node that was being lowered where it is the lowering's own mistake.
+    /// The same error, with the node being lowered if it is a bug in the lowering.
     pub(super) fn at(self, node: impl FnOnce() -> String) -> Self {
         match self {
             LowerError::Internal(InternalError { place, what }) => {

@@ -13,7 +13,7 @@ use crate::hlo::proto::ShapeProto;
 use crate::sharding::pin_of;
 
 impl Lowering<'_> {
-    /// Lowers the loop `spec`; gives its `while`, whose tuple has the results behind the counter.
+    /// Lowers the loop `spec`. Returns its `while`, whose tuple has the counter and then the results.
     pub(super) fn while_loop(
         &mut self,
         spec: &Loop,
@@ -43,7 +43,7 @@ impl Lowering<'_> {
         Ok(computation.add(&mut self.pool, "while", shape, &[init], [called]))
     }
 
-    /// Zeros that the rows of a stack are written into, lying on the mesh as the rows do.
+    /// Zeros to write the rows of a stack into, sharded like the rows.
     fn buffer(
         &mut self,
         spec: &Loop,
@@ -179,7 +179,7 @@ impl Lowering<'_> {
     }
 }
 
-/// The computation under a name of its own.
+/// The computation with a unique name.
 fn unique(mut computation: Computation) -> Computation {
     computation.name = format!("{}.{}", computation.name, computation.id).into();
     computation

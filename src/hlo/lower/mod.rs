@@ -2,11 +2,11 @@
 //!
 //! - Every region becomes a computation; a loop becomes a `while` over a tuple (`loops`).
 //! - Each operation becomes one instruction or a few (`ops`); views by name (rename, tag, detach) become none.
-//! - Parameters, results and pins carry their sharding in both partitioners' terms (`emit`); inputs come in the order
+//! - Parameters, results and pins carry their sharding in both partitioners' terms (`emit`); inputs are in the order
 //!   of their roles, and outputs that replace a parameter take over its memory.
-//! - `op_name` is the scope path with the HLO opcode behind it.
+//! - `op_name` is the scope path followed by the HLO opcode.
 //!
-//! Ids are given out in one sweep, so that the same graph always gives the same bytes.
+//! Ids are assigned in one sweep, so the same graph always gives the same bytes.
 
 mod emit;
 mod error;
@@ -27,7 +27,7 @@ use crate::graph::ir::ROOT;
 use crate::graph::{Checked, DType, Node, NodeId, Op, RegionId, Shape};
 use crate::sharding::{Kind, Mesh, Rules, Sharding, loop_axes, pin_of, resolve, sdy_mesh};
 
-/// Where tensors lie: the mesh, and the rules that map axis names to it.
+/// How tensors are sharded: the mesh, and the rules that map axis names to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<'a> {
     /// The logical mesh.
@@ -39,7 +39,7 @@ pub struct Layout<'a> {
 /// Lowers `graph` for the mesh of `layout`; the module is called `name`.
 ///
 /// # Errors
-/// A tensor that the rules cannot place on the mesh, with the arithmetic; or a mistake of the lowering's own.
+/// A tensor that the rules cannot shard over the mesh, with the arithmetic; or a bug in the lowering.
 pub fn lower(graph: &Checked, name: &str, layout: Layout) -> Result<Program, LowerError> {
     let rules = layout.rules.with_whole(loop_axes(graph));
     let mut lowering = Lowering {
@@ -59,7 +59,7 @@ pub fn lower(graph: &Checked, name: &str, layout: Layout) -> Result<Program, Low
 struct Lowering<'a> {
     graph: &'a Checked,
     layout: Layout<'a>,
-    /// Whether there is more than one device, so that pins mean something.
+    /// Whether there is more than one device; otherwise pins have no effect.
     partitioned: bool,
     pool: Pool<'a>,
     computations: Vec<Computation>,
@@ -113,7 +113,7 @@ impl Lowering<'_> {
         computation.set_scope(String::new());
         let root = computation.tuple(&mut self.pool, &results)?;
         if self.partitioned {
-            // PJRT lays outputs out by the root's own sharding; without it the two ends of an alias could differ.
+            // PJRT shards outputs by the root's own sharding; without it the two ends of an alias could differ.
             let shardings = outputs.iter().map(|port| &port.sharding);
             computation.set_tuple_sharding(&mut self.pool, root, shardings)?;
         }
@@ -127,7 +127,7 @@ impl Lowering<'_> {
         Ok(Program::new(module, signature))
     }
 
-    /// The outputs' places: an update lies as what it replaces, anything else is whole on every device.
+    /// The outputs' shardings: an update has that of what it replaces; anything else is whole on every device.
     fn outputs(&self, inputs: &[Port]) -> Result<Vec<Port>, LowerError> {
         let outputs = self.graph.outputs.iter().map(|output| {
             let shape = self.graph.root().shape(output.node);
@@ -137,7 +137,7 @@ impl Lowering<'_> {
                 .and_then(|name| inputs.iter().position(|input| input.name == *name));
             let (role, sharding) = match aliases {
                 Some(at) => (inputs[at].role, inputs[at].sharding.clone()),
-                // What is neither pinned nor an update (losses, counts) is a figure that every device shows.
+                // What is neither pinned nor an update (losses, counts) is a figure that every device has.
                 None => (
                     PortRole::Metric,
                     match pin_of(self.graph, ROOT, output.node) {
@@ -222,7 +222,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Where a tensor of this kind lies. On one device there is nothing to place, whatever its axes are called.
+    /// The sharding of a tensor of this kind. One device shards nothing, whatever the axes are called.
     fn place(&self, kind: Kind, shape: &Shape, name: &str) -> Result<Sharding, LowerError> {
         if !self.partitioned {
             return Ok(Sharding::replicated(shape.rank()));
@@ -247,7 +247,7 @@ impl Lowering<'_> {
         Ok(id)
     }
 
-    /// The instruction that has the value of a node; nodes only read earlier ones.
+    /// The instruction of a node's value; nodes only read earlier ones.
     fn value_of(&self, region: RegionId, values: &Values, id: NodeId) -> Result<i64, LowerError> {
         values.get(id.index()).copied().flatten().ok_or_else(|| {
             let nodes = &self.graph.region(region).nodes;

@@ -1,4 +1,4 @@
-//! What each operation becomes in HLO. Shapes are known to be right: the graph is checked.
+//! The HLO of each operation. The graph is checked, so its shapes are right.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::hlo::proto::{
 };
 
 impl Lowering<'_> {
-    /// Lowers one node that is no loop; gives the instruction that has its value.
+    /// Lowers one node that is not a loop. Returns the instruction that has its value.
     pub(super) fn node(
         &mut self,
         region: RegionId,
@@ -201,7 +201,7 @@ impl Lowering<'_> {
         operand: i64,
         into: &mut Emitter,
     ) -> Result<i64, LowerError> {
-        // HLO wants the operand's dimensions in the result's order, so they are put in that order first.
+        // HLO needs the operand's dimensions in the result's order, so they are transposed first.
         let places = from.names().map(|name| position(to, name));
         let places: Vec<_> = places.collect::<Result<_, _>>()?;
         let mut order: Vec<_> = (0..from.rank()).collect();

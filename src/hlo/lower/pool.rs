@@ -1,4 +1,4 @@
-//! What the instructions of a module have in common: ids, and one copy of each shape, literal and sharding.
+//! What the instructions of a module share: ids, and one copy of each shape, literal and sharding.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use crate::hlo::proto::{
 };
 use crate::sharding::{Gspmd, Mesh, Sharding, gspmd, sdy_per_value, sdy_sharding};
 
-/// Gives out ids and shared values. Nothing is listed in the order of a hash map, which differs from run to run.
+/// Assigns ids and shared values. Nothing is listed in the order of a hash map, which differs from run to run.
 pub struct Pool<'a> {
     mesh: &'a Mesh,
     last_id: i64,
     arrays: BTreeMap<DType, BTreeMap<Vec<i64>, Arc<ShapeProto>>>,
-    /// The sizes of the shape that is looked for.
+    /// The sizes of the shape being looked up.
     sizes: Vec<i64>,
     /// Each tuple with its parts, by its address.
     tuples: HashMap<usize, (Arc<ShapeProto>, Vec<Arc<ShapeProto>>)>,
@@ -24,7 +24,7 @@ pub struct Pool<'a> {
     pins: HashMap<Sharding, Arc<FrontendAttributes>>,
 }
 
-/// What an instruction's shape can be made of.
+/// What an instruction's shape can be given as.
 pub trait IntoShape {
     /// The shape in HLO.
     fn into_shape(self, pool: &mut Pool) -> Arc<ShapeProto>;
@@ -117,7 +117,7 @@ impl<'a> Pool<'a> {
         message
     }
 
-    /// Shardy's attribute for a value fixed to lie as `sharding`.
+    /// Shardy's attribute for a value with the fixed `sharding`.
     pub fn pin(&mut self, sharding: &Sharding) -> Arc<FrontendAttributes> {
         if let Some(known) = self.pins.get(sharding) {
             return known.clone();
@@ -128,7 +128,7 @@ impl<'a> Pool<'a> {
         attributes
     }
 
-    /// Shardy's attribute for a parameter that lies as `sharding`.
+    /// Shardy's attribute for a parameter with `sharding`.
     pub fn place(&self, sharding: &Sharding) -> Arc<FrontendAttributes> {
         Arc::new(attribute(SHARDING, sdy_sharding(sharding, self.mesh)))
     }

@@ -1,4 +1,4 @@
-//! XLA's bytes as a module.
+//! Reads a module from XLA's bytes.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use super::wire::{Field, Fields};
 use super::{ModuleError, OpMetadata, ShapeProto};
 use crate::hlo::module::{Computation, Instruction, Metadata, Module, ProgramShape};
 
-/// The module of a serialized `HloModuleProto`.
+/// Reads the module of a serialized `HloModuleProto`.
 ///
 /// # Errors
-/// Bytes that are no such message.
+/// Bytes that are not such a message.
 pub fn decode(bytes: &[u8]) -> Result<Module, ModuleError> {
     let mut module = Module::default();
     let mut fields = Fields::of(bytes);
@@ -31,10 +31,10 @@ pub fn decode(bytes: &[u8]) -> Result<Module, ModuleError> {
     Ok(module)
 }
 
-/// The module of a serialized `HloModuleProtoWithConfig`, as plugins give an optimized program.
+/// Reads the module of a serialized `HloModuleProtoWithConfig`, the form in which plugins return an optimized program.
 ///
 /// # Errors
-/// Bytes that are no such message, or hold no module.
+/// Bytes that are not such a message, or hold no module.
 pub fn decode_with_config(bytes: &[u8]) -> Result<Module, ModuleError> {
     let mut fields = Fields::of(bytes);
     while let Some(field) = fields.next()? {

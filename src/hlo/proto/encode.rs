@@ -1,7 +1,7 @@
-//! A module as XLA's bytes: the one place that writes them.
+//! Writes a module as XLA's bytes; no other place does.
 //!
-//! Fields go in the order of their numbers and default values are left out, as XLA's own serializer has it, so that the
-//! same module always gives the same bytes.
+//! Fields are in the order of their numbers and default values are left out, as in XLA's own serializer. The same module
+//! always gives the same bytes.
 
 use super::OpMetadata;
 use super::payload::Other;
@@ -118,11 +118,11 @@ fn metadata(out: &mut Writer, metadata: &Metadata) {
     }
 }
 
-/// The fields kept as bytes, which are in the order of their numbers.
+/// The fields kept as bytes, in the order of their numbers.
 struct Others<'a>(&'a [Other]);
 
 impl Others<'_> {
-    /// Writes those with a number below `number` that were not written yet.
+    /// Writes those below `number` that are not written yet.
     fn before(&mut self, number: u32, out: &mut Writer) {
         while let [first, rest @ ..] = self.0
             && first.field < number

@@ -1,4 +1,4 @@
-//! What a module says beside its computations.
+//! The parts of a module besides its computations.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub struct AliasEntryProto {
     pub kind: i32,
 }
 
-/// Inputs whose memory may be reused for any output.
+/// Inputs whose memory any output may reuse.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct HloBufferDonorProto {
     #[prost(message, repeated, tag = "1")]

@@ -1,4 +1,4 @@
-//! The kinds of values that attributes have: how each is written, read and given.
+//! The kinds of values that attributes have: how each is written, read and returned.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ pub trait Payload {
     /// Writes the value as `field`, unless it is the default one.
     fn write(&self, field: u32, out: &mut Writer);
 
-    /// Takes over what `field` holds.
+    /// Takes the value of `field`.
     fn read(&mut self, field: &Field) -> Result<(), ModuleError>;
 }
 
-/// How an instruction gives a value of this kind to those who ask for it: numbers and truth values as they are, texts and
-/// lists as slices, messages as an option. An absent value gives the default one.
+/// How an instruction returns a value of this kind: numbers and truth values as they are, texts and lists as slices,
+/// messages as an option. An absent value reads as the default.
 pub trait View {
-    /// What is given.
+    /// The type returned.
     type Of<'a>
     where
         Self: 'a;
@@ -28,11 +28,11 @@ pub trait View {
     fn view(value: Option<&Self>) -> Self::Of<'_>;
 }
 
-/// A number that counts even where it is 0.
+/// A number that is written even if it is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Given(pub i64);
 
-/// A field as it stands in the bytes.
+/// A field as raw bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Other {
     /// Its number.

@@ -1,4 +1,4 @@
-//! What runs where: shardings, replica groups, device assignments.
+//! Placement: shardings, replica groups, device assignments.
 
 use super::attributes::OpMetadata;
 use super::shape::ShapeProto;

@@ -1,7 +1,7 @@
-//! The wire format of protocol buffers: writing fields, and taking messages apart into theirs.
+//! The wire format of protocol buffers: writes fields, and splits messages into fields.
 //!
-//! Messages are written in one pass: a nested one goes straight into the bytes, and its length is put before it when it
-//! is known.
+//! Messages are written in one pass: a nested one goes straight into the bytes, and its length is inserted before it
+//! once it is known.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const DELIMITED: u64 = 2;
 const FIXED32: u64 = 5;
 
 impl Writer {
-    /// A writer with room for `bytes` bytes.
+    /// A writer with capacity for `bytes` bytes.
     pub fn with_capacity(bytes: usize) -> Self {
         Writer {
             bytes: Vec::with_capacity(bytes),
@@ -30,12 +30,12 @@ impl Writer {
         }
     }
 
-    /// What was written.
+    /// The bytes written.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// Bytes that are fields already.
+    /// Writes bytes that are already fields.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -48,38 +48,38 @@ impl Writer {
         put_key(&mut self.bytes, field, wire);
     }
 
-    /// A whole number, as `int64`, `int32`, an enumeration or `bool` have it.
+    /// Writes a whole number: an `int64`, `int32`, enumeration or `bool`.
     pub fn int(&mut self, field: u32, value: i64) {
         self.key(field, VARINT);
         self.varint(value as u64);
     }
 
-    /// A whole number, left out where it is 0.
+    /// Writes a whole number, unless it is 0.
     pub fn int_unless_zero(&mut self, field: u32, value: i64) {
         if value != 0 {
             self.int(field, value);
         }
     }
 
-    /// A 32-bit float.
+    /// Writes a 32-bit float.
     pub fn float(&mut self, field: u32, value: f32) {
         self.key(field, FIXED32);
         self.raw(&value.to_le_bytes());
     }
 
-    /// Bytes or a text.
+    /// Writes bytes or a text.
     pub fn bytes(&mut self, field: u32, value: &[u8]) {
         put_bytes(&mut self.bytes, field, value);
     }
 
-    /// Bytes or a text, left out where it is empty.
+    /// Writes bytes or a text, unless it is empty.
     pub fn bytes_unless_empty(&mut self, field: u32, value: &[u8]) {
         if !value.is_empty() {
             self.bytes(field, value);
         }
     }
 
-    /// A list of whole numbers, left out where it is empty.
+    /// Writes a list of whole numbers, unless it is empty.
     pub fn ints(&mut self, field: u32, values: &[i64]) {
         if !values.is_empty() {
             self.message(field, |out| {
@@ -88,17 +88,17 @@ impl Writer {
         }
     }
 
-    /// A message whose fields `write` writes.
+    /// Writes a message with the fields that `write` writes.
     pub fn message(&mut self, field: u32, write: impl FnOnce(&mut Writer)) {
         let start = self.begin(field);
         write(self);
         self.end(start);
     }
 
-    /// Begins a message whose fields come next; [`Writer::end`] takes what this gives.
+    /// Begins a message; its fields come next. Returns its start, for [`Writer::end`].
     pub fn begin(&mut self, field: u32) -> usize {
         self.key(field, DELIMITED);
-        // Most messages are shorter than 128 bytes, whose length takes one.
+        // Most messages are shorter than 128 bytes, so their length takes one byte.
         self.bytes.push(0);
         self.bytes.len()
     }
@@ -119,15 +119,15 @@ impl Writer {
         self.bytes.truncate(end - 1 + size);
     }
 
-    /// A message of `prost`'s.
+    /// Writes a `prost` message.
     pub fn prost(&mut self, field: u32, message: &impl prost::Message) {
         self.key(field, DELIMITED);
         self.varint(message.encoded_len() as u64);
         message.encode_raw(&mut self.bytes);
     }
 
-    /// A message of `prost`'s that is written many times, and is serialized once. All that are shared must live as long as
-    /// the writer, or one could be taken for another.
+    /// Writes a `prost` message that occurs many times, serializing it once. Shared messages must live as long as the
+    /// writer, or one could be mistaken for another.
     pub fn shared(&mut self, field: u32, message: &Arc<impl prost::Message>) {
         let address = Arc::as_ptr(message).addr();
         let bytes = self.shared.entry(address);
@@ -154,12 +154,12 @@ fn put_bytes(bytes: &mut Vec<u8>, field: u32, value: &[u8]) {
     bytes.extend_from_slice(value);
 }
 
-/// The value of a field as it stands in the bytes.
+/// The raw value of a field.
 #[derive(Clone, Copy)]
 pub enum Wire<'a> {
     /// A whole number, a truth value or an enumeration.
     Varint(u64),
-    /// Eight bytes; no field that is read here has them.
+    /// Eight bytes; no field read here has this type.
     Fixed64,
     /// A text, bytes, a message or a list of numbers.
     Delimited(&'a [u8]),
@@ -188,7 +188,7 @@ impl<'a> Fields<'a> {
         Fields { rest: message }
     }
 
-    /// The next field; none at the end of the message.
+    /// The next field; `None` at the end of the message.
     pub fn next(&mut self) -> Result<Option<Field<'a>>, ModuleError> {
         let all = self.rest;
         if all.is_empty() {
@@ -284,7 +284,7 @@ impl<'a> Field<'a> {
         std::str::from_utf8(self.delimited()?).map_err(|_| ModuleError::Text(self.number))
     }
 
-    /// The value as a list of whole numbers, or one of them.
+    /// The value as a list of whole numbers, or one number of an unpacked list.
     pub fn ints(&self, into: &mut Vec<i64>) -> Result<(), ModuleError> {
         match self.value {
             Wire::Varint(value) => into.push(value as i64),
@@ -299,7 +299,7 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
-    /// The value as a message of `prost`'s.
+    /// The value as a `prost` message.
     pub fn prost<M: prost::Message + Default>(&self) -> Result<M, ModuleError> {
         Ok(M::decode(self.delimited()?)?)
     }

@@ -1,4 +1,4 @@
-//! What stands after an instruction's operands: `dimensions={1}, to_apply=%add, metadata={op_name="encoder/mean"}`.
+//! What follows an instruction's operands: `dimensions={1}, to_apply=%add, metadata={op_name="encoder/mean"}`.
 //!
 //! Attributes come in a fixed order: those of the opcode, callees, placement, frontend attributes, control
 //! dependencies, metadata, backend configuration. One that has its default value is left out.
@@ -28,7 +28,7 @@ pub(super) fn attributes(
     list.0
 }
 
-/// `frontend_attributes={name="value",...}`; none where there are none.
+/// `frontend_attributes={name="value",...}`; `None` if there are none.
 pub(super) fn frontend(attributes: &FrontendAttributes) -> Option<String> {
     if attributes.map.is_empty() {
         return None;
@@ -41,7 +41,7 @@ pub(super) fn frontend(attributes: &FrontendAttributes) -> Option<String> {
     Some(format!("frontend_attributes={{{}}}", pairs.join(",")))
 }
 
-/// Attributes in the making.
+/// Attributes collected so far.
 #[derive(Default)]
 struct List(Vec<String>);
 
@@ -167,7 +167,7 @@ fn gathers_and_scatters(list: &mut List, instruction: &Instruction) {
     list.flag("unique_indices", instruction.unique_indices());
 }
 
-/// What a single opcode, or a few of a kind, have for themselves.
+/// Attributes of single opcodes, or of a few similar ones.
 fn by_opcode(list: &mut List, instruction: &Instruction, by_id: &BTreeMap<i64, &Instruction>) {
     match instruction.opcode.as_str() {
         "get-tuple-element" => list.push("index", instruction.tuple_index()),
@@ -186,7 +186,7 @@ fn by_opcode(list: &mut List, instruction: &Instruction, by_id: &BTreeMap<i64, &
             list.push("direction", instruction.comparison_direction());
             let usual = usual_comparison(operand_type(instruction, by_id));
             let kind = match instruction.comparison_type() {
-                // Newer XLA says `TOTAL` or `PARTIAL` instead; only on floats is the first not the usual.
+                // Newer XLA uses `TOTAL` or `PARTIAL` instead; `TOTAL` is the default except for floats.
                 "" if instruction.comparison_order() == "TOTAL" && usual == "FLOAT" => "TOTALORDER",
                 "" => usual,
                 kind => kind,
@@ -343,7 +343,7 @@ fn custom_calls(list: &mut List, instruction: &Instruction) {
     }
 }
 
-/// The computations an instruction calls, under the names its opcode gives them.
+/// The computations that an instruction calls, by the names that its opcode has for them.
 fn callees(
     list: &mut List,
     instruction: &Instruction,
@@ -389,7 +389,7 @@ fn callees(
     list.flag("is_composite", instruction.is_composite());
 }
 
-/// What every instruction may carry.
+/// Attributes that every instruction may have.
 fn common(list: &mut List, instruction: &Instruction, by_id: &BTreeMap<i64, &Instruction>) {
     if let Some(sharding) = &instruction.sharding {
         list.push("sharding", placement::sharding(sharding));
@@ -411,7 +411,7 @@ fn common(list: &mut List, instruction: &Instruction, by_id: &BTreeMap<i64, &Ins
     }
     let config = instruction.backend_config();
     if !config.is_empty() {
-        // A JSON object stands as it is; anything else is quoted, or its braces could end the instruction.
+        // A JSON object is printed as it is; anything else is quoted, since its braces could end the instruction.
         let object = serde_json::from_slice::<serde_json::Map<_, _>>(config);
         let text = match (object, std::str::from_utf8(config)) {
             (Ok(_), Ok(text)) if !text.contains('\n') => text.into(),
@@ -451,7 +451,7 @@ fn operand_type(
     Some(operand.shape.as_ref()?.element_type())
 }
 
-/// How a comparison orders elements of this type unless it says otherwise.
+/// The default order of a comparison of elements of this type.
 fn usual_comparison(element: Option<PrimitiveType>) -> &'static str {
     use PrimitiveType as P;
     match element {

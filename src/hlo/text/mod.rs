@@ -1,11 +1,11 @@
-//! HLO text: a module as XLA's own parser reads it.
+//! HLO text, in the form that XLA's own parser reads.
 //!
-//! One instruction a line, callees before callers and the entry last, so that two texts can be compared line by line.
-//! Everything that changes what a program does is printed, all constants in full; what only says how it came to be
-//! (stack frames, profiles, original values) is not. Numbers read back exactly.
+//! One instruction per line, callees before callers and the entry last, so that two texts can be compared line by line.
+//! Everything that affects the program's behaviour is printed, with all constants in full; its history (stack frames,
+//! profiles, original values) is not. Numbers read back exactly.
 //!
-//! A reference that nothing stands behind (an operand, a callee, an entry that is missing) prints as `%<missing N>`,
-//! which XLA's parser refuses: a broken module does not turn into a different one.
+//! A dangling reference (a missing operand, callee or entry) prints as `%<missing N>`, which XLA's parser refuses, so a
+//! broken module does not become a different one.
 
 mod attributes;
 mod literal;
@@ -69,7 +69,7 @@ fn callees_first(module: &Module) -> Vec<&Computation> {
 }
 
 /// The lines that name the module and hold its attributes: a line for each aliased pair, parameter and result, so that
-/// a difference is no longer than what it is about.
+/// a diff shows only what differs.
 fn header(module: &Module) -> String {
     let mut parts = vec![format!("HloModule {}", module.name)];
     if module.schedule.is_some() {
@@ -117,7 +117,7 @@ fn header(module: &Module) -> String {
     parts.join(",\n  ") + "\n"
 }
 
-/// Items of the header, each on a line of its own.
+/// Items of the header, each on its own line.
 fn lines(items: impl Iterator<Item = String>) -> String {
     let items: Vec<String> = items.map(|item| format!("\n    {item}")).collect();
     match items.is_empty() {
@@ -161,7 +161,7 @@ fn print_computation(
     text.push('\n');
 }
 
-/// The instructions in their order of execution where there is a schedule, in the module's order where there is none.
+/// The instructions in their order of execution if there is a schedule, else in the module's order.
 fn in_order<'a>(
     module: &Module,
     computation: &'a Computation,

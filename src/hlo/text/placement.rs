@@ -72,7 +72,7 @@ fn iota(reshape: &[i64], transpose: &[i64]) -> String {
     text
 }
 
-/// The groups of a collective in whichever form they are held; empty where it has none.
+/// The groups of a collective in whichever form it has them; empty if it has none.
 pub(super) fn replica_groups(instruction: &Instruction) -> String {
     if let Some(mesh) = instruction.mesh_axes_replica_group_list() {
         return mesh_groups(mesh);

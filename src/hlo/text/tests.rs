@@ -1,5 +1,5 @@
-//! What XLA's parser cannot be asked here: the words themselves, and what happens to a module with a hole in it.
-//! That XLA reads the same module back is shown by tests/hlo_parser.py on the modules in tests/data/hlo.
+//! What XLA's parser cannot check: the exact words, and modules with missing parts. tests/hlo_parser.py shows on the
+//! modules in tests/data/hlo that XLA reads the same module back.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn instruction(id: i64, name: &str, opcode: &str, operands: &[i64]) -> Instructi
     Instruction::new(id, name, opcode, f32_shape(&[2, 3]), operands)
 }
 
-/// An entry that stands before the computation it calls.
+/// An entry that comes before the computation it calls.
 fn module() -> Module {
     let mut call = instruction(2, "y", "call", &[1]);
     call.set(Attribute::CalledComputationIds(vec![7]));
