@@ -19,7 +19,7 @@ pub enum Error {
     File(#[from] ProgramFileError),
     /// A graph's text says nothing of a mesh.
     #[error(
-        "{name} is a graph, for which no mesh is chosen; give one with --mesh, such as --mesh data=4,model=2"
+        "{name} is a graph, which needs a mesh; give one with --mesh, such as --mesh data=4,model=2"
     )]
     NoMesh {
         /// The graph's name.
@@ -69,7 +69,7 @@ pub enum Error {
     },
     /// The target has no devices on this machine.
     #[error(
-        "{target} is a description, on which nothing runs; train on cpu:8, cuda or tpu, or see what `ribosome compile` says of it"
+        "{target} is only described, so nothing can run on it; train on cpu:8, cuda or tpu, or use `ribosome compile` for it"
     )]
     NothingRuns {
         /// The target's name.
@@ -87,7 +87,7 @@ pub enum Error {
     },
     /// There is no TPU to ask.
     #[error(
-        "no TPU is attached to this machine (neither {} is there); to compile for one without it, name it, as in --on v3-8",
+        "no TPU is attached to this machine (neither {} exists); to compile without one, name a target, such as --on v3-8",
         looked_for.join(" nor ")
     )]
     NoTpu {
@@ -95,7 +95,7 @@ pub enum Error {
         looked_for: &'static [&'static str],
     },
     /// The plugin's optimized program cannot be read.
-    #[error("the optimized program that the plugin gives cannot be read: {0}")]
+    #[error("cannot read the plugin's optimized program: {0}")]
     Optimized(String),
 }
 

@@ -22,7 +22,7 @@ impl HostArray {
     pub fn from_bytes(shape: Shape, bytes: Vec<u8>) -> Result<Self> {
         if bytes.len() != shape.bytes() {
             return Err(Error::Invalid(format!(
-                "{shape} takes {} bytes, and {} were given",
+                "{shape} takes {} bytes, but {} were given",
                 shape.bytes(),
                 bytes.len()
             )));

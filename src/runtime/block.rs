@@ -38,7 +38,7 @@ pub fn write_block(
     let needed = bytes(block.iter().map(|&(_, size)| size), element);
     if shard.len() != needed {
         return Err(Error::Invalid(format!(
-            "the block {block:?} takes {needed} bytes, and {} were given",
+            "the block {block:?} takes {needed} bytes, but {} were given",
             shard.len()
         )));
     }
@@ -59,7 +59,7 @@ fn check(len: usize, dims: &[usize], element: usize, block: &[(usize, usize)]) -
     let needed = bytes(dims.iter().copied(), element);
     if len != needed {
         return Err(Error::Invalid(format!(
-            "an array of {dims:?} takes {needed} bytes, and {len} were given"
+            "an array of {dims:?} takes {needed} bytes, but {len} were given"
         )));
     }
     let inside = dims.len() == block.len()
@@ -192,7 +192,7 @@ mod tests {
         };
         assert_eq!(
             refused(&[2, 4], &[(0, 2), (0, 4)]),
-            "an array of [2, 4] takes 16 bytes, and 12 were given"
+            "an array of [2, 4] takes 16 bytes, but 12 were given"
         );
         let outside = "does not lie within [2, 3]";
         assert!(refused(&[2, 3], &[(1, 2), (0, 3)]).contains(outside));
@@ -202,7 +202,7 @@ mod tests {
         assert!(
             short
                 .to_string()
-                .contains("takes 6 bytes, and 5 were given"),
+                .contains("takes 6 bytes, but 5 were given"),
             "{short}"
         );
     }

@@ -69,7 +69,7 @@ pub enum Error {
     Invalid(String),
 
     /// A buffer that an earlier execution took over (a donated argument) was used again.
-    #[error("{0} was donated to an earlier execution and holds nothing any more")]
+    #[error("{0} was donated to an earlier execution and no longer holds data")]
     Donated(String),
 
     /// No plugin was found, and none could be fetched.

@@ -56,5 +56,5 @@ impl FromStr for Platform {
 
 /// A name that is no platform's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no platform `{0}`; there are cpu, tpu and cuda")]
+#[error("unknown platform `{0}`; the platforms are cpu, tpu and cuda")]
 pub struct NoSuchPlatform(pub String);

@@ -31,7 +31,7 @@ impl Session {
         let places = program.signature.mesh.devices();
         if config.partitions != places {
             return Err(Error::Invalid(format!(
-                "the mesh {} takes {places} devices, and the program is to be compiled for {}",
+                "the mesh {} takes {places} devices, but the program is to be compiled for {}",
                 program.signature.mesh, config.partitions
             )));
         }
@@ -52,7 +52,7 @@ impl Session {
         let (places, found) = (signature.mesh.devices(), executable.devices().len());
         if found != places {
             return Err(Error::Invalid(format!(
-                "the mesh {} takes {places} devices, and this process runs the program on {found}",
+                "the mesh {} takes {places} devices, but this process runs the program on {found}",
                 signature.mesh
             )));
         }
@@ -62,7 +62,7 @@ impl Session {
         );
         if found != expected {
             return Err(Error::Invalid(format!(
-                "the signature names {expected} outputs, and the program has {found}"
+                "the signature names {expected} outputs, but the program has {found}"
             )));
         }
         Ok(Session {
@@ -171,7 +171,7 @@ impl Session {
         let mesh = &self.signature.mesh;
         if !array.is_cut_as(&port.sharding, mesh) {
             return Err(Error::Invalid(format!(
-                "the input `{}` is cut as {} over {mesh}, and the given array as {} over {}",
+                "the input `{}` is cut as {} over {mesh}, but the given array is cut as {} over {}",
                 port.name,
                 port.sharding.describe(mesh, &port.shape),
                 array.sharding.describe(&array.mesh, &array.shape),
@@ -181,7 +181,7 @@ impl Session {
         let devices = self.executable.devices();
         if array.devices != devices || array.parts.len() != devices.len() {
             return Err(Error::Invalid(format!(
-                "the program runs on the devices {devices:?}, and the array given as `{}` is on {:?} in {} parts",
+                "the program runs on the devices {devices:?}, but the array given as `{}` is on {:?} in {} parts",
                 port.name,
                 array.devices,
                 array.parts.len()
@@ -196,7 +196,7 @@ fn check_shape(port: &Port, shape: &Shape) -> Result<()> {
         return Ok(());
     }
     Err(Error::Invalid(format!(
-        "the input `{}` is {}, and {shape} was given",
+        "the input `{}` is {}, but {shape} was given",
         port.name, port.shape
     )))
 }
@@ -208,7 +208,7 @@ fn assigned(client: &Client, config: &CompileConfig) -> Result<CompileConfig> {
     if config.device_assignment.is_empty() {
         if ids.len() < config.partitions {
             return Err(Error::Invalid(format!(
-                "the program is to be compiled for {} devices, and the client has {}",
+                "the program is to be compiled for {} devices, but the client has {}",
                 config.partitions,
                 ids.len()
             )));
@@ -218,7 +218,7 @@ fn assigned(client: &Client, config: &CompileConfig) -> Result<CompileConfig> {
     let absent = |id: &&i64| !ids.contains(id);
     if let Some(id) = config.device_assignment.iter().find(absent) {
         return Err(Error::Invalid(format!(
-            "the device assignment names device {id}, and the client has the devices {ids:?}"
+            "the device assignment names device {id}, but the client has the devices {ids:?}"
         )));
     }
     Ok(config)

@@ -53,7 +53,7 @@ pub fn download(buffers: &[&Buffer], dims: &[usize], blocks: &[Block]) -> Result
     same_length(blocks, buffers.len())?;
     let Some(first) = buffers.first() else {
         return Err(Error::Invalid(
-            "an array cannot be put together from no buffers".to_string(),
+            "cannot assemble an array from no buffers".to_string(),
         ));
     };
     let dtype = first.dtype()?;
@@ -65,7 +65,7 @@ pub fn download(buffers: &[&Buffer], dims: &[usize], blocks: &[Block]) -> Result
         .sum();
     if covered != elements {
         return Err(Error::Invalid(format!(
-            "the shards hold {covered} elements, and an array of {dims:?} has {elements}"
+            "the shards hold {covered} elements, but an array of {dims:?} has {elements}"
         )));
     }
     let mut array = vec![0u8; elements * dtype.bytes()];

@@ -193,7 +193,7 @@ fn aliased_inputs_are_donated_unless_kept() {
             kept[d][1].to_host().unwrap()
         );
     }
-    let message = "was donated to an earlier execution and holds nothing any more";
+    let message = "was donated to an earlier execution and no longer holds data";
     let error = state[3].to_host().unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -226,13 +226,13 @@ fn arguments_that_do_not_fit_are_refused() {
     let whole = lists(&x, &state);
     assert_eq!(
         refused(&whole[..7]),
-        "the program runs on 8 devices, and arguments for 7 were given"
+        "the program runs on 8 devices, but arguments for 7 were given"
     );
     let mut ragged = whole.clone();
     ragged[5].pop();
     assert_eq!(
         refused(&ragged),
-        "device 5 got 1 arguments, and device 0 got 2"
+        "device 5 got 1 arguments, but device 0 got 2"
     );
     let short: Vec<Vec<&Buffer>> = whole.iter().map(|list| vec![list[0]]).collect();
     assert!(
@@ -244,7 +244,7 @@ fn arguments_that_do_not_fit_are_refused() {
     let strange = shard(&other, &numbers(1.0));
     assert_eq!(
         refused(&lists(&strange, &state)),
-        "argument 0 of device 0 is another client's"
+        "argument 0 of device 0 belongs to another client"
     );
 }
 
@@ -260,7 +260,7 @@ fn host_arrays_that_do_not_fit_are_refused() {
     };
     assert_eq!(
         refused(&[0; 7], DType::F32, &[2], 0),
-        "f32[2] takes 8 bytes, and 7 were given"
+        "f32[2] takes 8 bytes, but 7 were given"
     );
     assert_eq!(
         refused(&[0; 8], DType::F32, &[2], 2),

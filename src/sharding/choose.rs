@@ -1,5 +1,5 @@
 //! Chooses a mesh when none is given: of all meshes of the axes that the rules name on which every tensor of the program has
-//! a place, the one that moves the fewest bytes a step and device ([`super::traffic`]).
+//! a place, the one that moves the fewest bytes per step and device ([`super::traffic`]).
 //!
 //! Where no such mesh has all devices, the rest goes to axes that cost something, in the smallest size that will do, and the
 //! choice says what is lost: [`REPLICA`] splits the batch alone, so that weights are held once a group; [`UNUSED`] takes the
@@ -212,7 +212,7 @@ fn reason(fits: &[Fit]) -> Choice {
         Some(next) => {
             let (unit, size) = unit(traffic.total());
             format!(
-                "mesh {mesh} moves the fewest bytes a step and device: \
+                "mesh {mesh} moves the fewest bytes per step and device: \
                  {:.2} {unit} ({:.2} of weights, {:.2} of activations); \
                  next is {} with {:.2} {unit}",
                 traffic.total() / size,

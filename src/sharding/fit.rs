@@ -34,7 +34,7 @@ pub fn check_mesh(graph: &Graph, rules: &Rules, mesh: &Mesh) -> Result<Vec<Strin
             ));
         } else if kept && !work {
             lost.push(format!(
-                "devices along {name}={size} do the same work: the rules split weights or state over it, and no activation"
+                "devices along {name}={size} do the same work: the rules split weights or state over it, but no activation"
             ));
         } else if !work {
             let split = rules.axes_over(name).into_iter();
@@ -44,7 +44,7 @@ pub fn check_mesh(graph: &Graph, rules: &Rules, mesh: &Mesh) -> Result<Vec<Strin
                 mesh_axis: name.to_string(),
                 size,
                 reason: format!(
-                    "the rules split {} over it, and no tensor of this program has that",
+                    "the rules split {} over it, but no tensor of this program has that axis",
                     split.collect::<Vec<_>>().join(", ")
                 ),
             });
@@ -108,7 +108,7 @@ fn held_by_groups(
     let more = bytes * (1.0 - 1.0 / groups as f64);
     let (unit, size) = unit(more);
     Ok(format!(
-        "{REPLICA}={groups}: weights and optimizer state are held on {groups} groups of devices, {:.2} {unit} more a device \
+        "{REPLICA}={groups}: weights and optimizer state are held on {groups} groups of devices, {:.2} {unit} more per device \
          than if they were split over all",
         more / size
     ))

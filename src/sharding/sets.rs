@@ -146,7 +146,7 @@ impl RuleSet {
                 let nearest = RuleSet::ALL.into_iter().min_by_key(near);
                 let names = RuleSet::ALL.map(RuleSet::name).join(", ");
                 format!(
-                    "there is no set of rules `{name}`; the nearest is {}; the sets are {names}",
+                    "unknown set of rules `{name}`; the nearest is {}; the sets are {names}",
                     nearest.map_or("", RuleSet::name)
                 )
             })
@@ -284,7 +284,7 @@ mod tests {
     fn an_unknown_set_gives_the_nearest() {
         assert_eq!(
             RuleSet::named("fspd"),
-            Err("there is no set of rules `fspd`; the nearest is fsdp; \
+            Err("unknown set of rules `fspd`; the nearest is fsdp; \
                  the sets are standard, data, zero1, fsdp, tensor, megatron, none"
                 .to_string())
         );

@@ -108,8 +108,8 @@ impl Sharding {
         }
         let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
         Some(format!(
-            "`{tensor_name}` {shape} is whole on each of {devices} devices: {:.3} GiB a device, {:.1} GiB in all; \
-             a rule that splits one of its axes would save up to {:.3} GiB a device",
+            "`{tensor_name}` {shape} is whole on each of {devices} devices: {:.3} GiB per device, {:.1} GiB in all; \
+             a rule that splits one of its axes would save up to {:.3} GiB per device",
             gib(bytes),
             gib(bytes * devices),
             gib(bytes - bytes / devices),
@@ -381,7 +381,7 @@ mod tests {
             .warn_if_whole(&mesh, &shape, "table", 1 << 20)
             .unwrap();
         assert!(
-            warning.contains("whole on each of 8 devices: 1.000 GiB a device, 8.0 GiB in all"),
+            warning.contains("whole on each of 8 devices: 1.000 GiB per device, 8.0 GiB in all"),
             "{warning}"
         );
         assert_eq!(

@@ -122,7 +122,7 @@ impl FromStr for Target {
                     topology.with_slices(slices).map(Target::Tpu)
                 }
                 _ => Err(mistake(
-                    "only a TPU slice can be had several times, as in 2xv6e-256",
+                    "only TPU slices can be multiplied, as in 2xv6e-256",
                 )),
             };
         }
@@ -405,11 +405,11 @@ mod tests {
 
     #[test]
     fn refuses_slices_and_cores_where_they_mean_nothing() {
-        assert!(refused("2xcpu").contains("only a TPU slice can be had several times"));
-        assert!(refused("2x2xv6e-256").contains("only a TPU slice"));
+        assert!(refused("2xcpu").contains("only TPU slices can be multiplied"));
+        assert!(refused("2x2xv6e-256").contains("only TPU slices"));
         assert!(refused("0xv6e-256").contains("1 to 1024 slices"));
         assert!(refused("99999999999999999999xv6e-256").contains("too many slices"));
         assert!(refused("cpu/cores").contains("`/cores` is for v4 only"));
-        assert!(refused("v3-8/cores").contains("only v4 has the choice"));
+        assert!(refused("v3-8/cores").contains("only v4 can have a device per core"));
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn pretraining(
     let order = order.ok_or_else(|| {
         let kind = &case.kind;
         ConfigError::Unfit(format!(
-            "{kind} has a head for sentences, whose weights the case lacks"
+            "{kind} has a sentence head, but the case has no weights for it"
         ))
     })?;
     let logits = network.token_logits(cx, encoded.last);
@@ -72,7 +72,7 @@ fn model(case: &Case, families: &Families) -> Result<Model, VerifyError> {
 fn not_masked(model: &Model) -> ConfigError {
     let family = model.family();
     ConfigError::Unfit(format!(
-        "models of the family `{family}` are no masked language models"
+        "models of the family `{family}` are not masked language models"
     ))
 }
 

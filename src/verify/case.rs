@@ -93,7 +93,7 @@ impl Case {
                 }
                 other => {
                     return Err(format!(
-                        "`{name}` is of type {other:?}; F32 and I32 are known"
+                        "`{name}` has type {other:?}; only F32 and I32 are supported"
                     ));
                 }
             };

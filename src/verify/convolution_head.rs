@@ -47,7 +47,7 @@ fn config(case: &Case) -> Result<Config, VerifyError> {
             [output, input, window, 1] => Ok([output, input, window]),
             ref sizes => Err(CaseError::Invalid {
                 path: case.name.clone().into(),
-                message: format!("`{name}` is {sizes:?}, and a kernel is [out, in, window, 1]"),
+                message: format!("`{name}` is {sizes:?}, but a kernel is [out, in, window, 1]"),
             }),
         }
     };

@@ -93,7 +93,7 @@ impl Plugin {
         if version.0 != ffi::MAJOR {
             let (major, minor) = version;
             return Err(refused(format!(
-                "it speaks PJRT {major}.{minor}, and this program PJRT {}.x",
+                "it uses PJRT {major}.{minor}, but this program needs PJRT {}.x",
                 ffi::MAJOR
             )));
         }
@@ -211,7 +211,7 @@ impl Plugin {
                     text
                 }
             }
-            _ => "(the plugin gives no messages)".to_string(),
+            _ => "(the plugin has no error messages)".to_string(),
         };
         Error::from_plugin(function.name(), Code::from_number(number), text)
     }

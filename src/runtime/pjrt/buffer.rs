@@ -42,7 +42,7 @@ impl Client {
         let needed = dims.iter().product::<usize>() * dtype.bytes();
         if bytes.len() != needed {
             return Err(Error::Invalid(format!(
-                "{dtype}{dims:?} takes {needed} bytes, and {} were given",
+                "{dtype}{dims:?} takes {needed} bytes, but {} were given",
                 bytes.len()
             )));
         }
@@ -86,7 +86,7 @@ impl Buffer {
             .find(|&dtype| type_number(dtype) == Some(args.element_type))
             .ok_or_else(|| {
                 Error::Invalid(format!(
-                    "the buffer holds elements of PJRT type {}, which is not known here",
+                    "the buffer has elements of unknown PJRT type {}",
                     args.element_type
                 ))
             })

@@ -146,7 +146,7 @@ impl Executable {
         let format = unsafe { text(program.format, program.format_size) };
         if format != FORMAT_OPTIMIZED {
             return Err(Error::Invalid(format!(
-                "the plugin gives its optimized program as `{format}`, and `{FORMAT_OPTIMIZED}` is what is read here"
+                "the plugin returns its optimized program as `{format}`, but only `{FORMAT_OPTIMIZED}` can be read"
             )));
         }
         Ok(bytes)

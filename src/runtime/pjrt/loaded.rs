@@ -97,7 +97,7 @@ impl LoadedExecutable {
         let order = order(&ids, assignment).filter(|order| order.len() == handles.len());
         let Some(order) = order else {
             return Err(Error::Invalid(format!(
-                "the program was compiled for the devices {assignment:?}, and the plugin loaded it onto {ids:?}"
+                "the program was compiled for the devices {assignment:?}, but the plugin loaded it onto {ids:?}"
             )));
         };
         std::mem::forget(guard);
@@ -196,7 +196,7 @@ impl LoadedExecutable {
     fn check(&self, arguments: &[Vec<&Buffer>]) -> Result<()> {
         if arguments.len() != self.devices.len() {
             return Err(Error::Invalid(format!(
-                "the program runs on {} devices, and arguments for {} were given",
+                "the program runs on {} devices, but arguments for {} were given",
                 self.devices.len(),
                 arguments.len()
             )));
@@ -204,7 +204,7 @@ impl LoadedExecutable {
         for (device, list) in arguments.iter().enumerate() {
             if list.len() != arguments[0].len() {
                 return Err(Error::Invalid(format!(
-                    "device {device} got {} arguments, and device 0 got {}",
+                    "device {device} got {} arguments, but device 0 got {}",
                     list.len(),
                     arguments[0].len()
                 )));
@@ -212,7 +212,7 @@ impl LoadedExecutable {
             for (place, buffer) in list.iter().enumerate() {
                 if !Arc::ptr_eq(&buffer.client().inner, &self.client.inner) {
                     return Err(Error::Invalid(format!(
-                        "argument {place} of device {device} is another client's"
+                        "argument {place} of device {device} belongs to another client"
                     )));
                 }
                 if buffer.is_donated()? {

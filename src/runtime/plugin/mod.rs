@@ -222,7 +222,7 @@ impl Settings {
             None if self.fetch => self.install(platform),
             None => Err(Error::NoPlugin {
                 platform,
-                reason: "none is on this machine, and RIBOSOME_NO_FETCH says not to fetch one"
+                reason: "it is not on this machine, and RIBOSOME_NO_FETCH forbids fetching it"
                     .to_string(),
             }),
         }

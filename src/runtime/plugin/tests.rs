@@ -364,7 +364,7 @@ fn a_missing_python_pip_or_network_is_said_with_the_command_to_run() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("RIBOSOME_NO_FETCH says not to fetch one"),
+        message.contains("RIBOSOME_NO_FETCH forbids fetching it"),
         "{message}"
     );
     assert!(
@@ -481,6 +481,6 @@ fn the_pins_name_their_files_and_platforms_their_names() {
     let message = "gpu".parse::<Platform>().unwrap_err().to_string();
     assert_eq!(
         message,
-        "there is no platform `gpu`; there are cpu, tpu and cuda"
+        "unknown platform `gpu`; the platforms are cpu, tpu and cuda"
     );
 }

@@ -139,7 +139,7 @@ impl Wheel {
             .collect();
         if found != self.sha256 {
             return bad(format!(
-                "is not the pinned one: its SHA-256 is {found}, and {} was expected",
+                "is not the pinned one: its SHA-256 is {found}, not {}",
                 self.sha256
             ));
         }
