@@ -517,7 +517,7 @@ fn sharded_arrays_go_to_devices_and_back() {
     assert_eq!(fetch(&[]), "0 blocks were given for 1 devices");
     assert_eq!(
         fetch(&both[..2]),
-        "the shards hold 12 elements, and an array of [4, 6] has 24"
+        "the shards hold 12 elements, but an array of [4, 6] has 24"
     );
     assert_eq!(
         fetch(&columns),

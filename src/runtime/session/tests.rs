@@ -155,7 +155,7 @@ fn an_array_that_is_cut_otherwise_is_refused() {
     let array = there.put("x", &x()).unwrap();
     assert_eq!(
         run_error(&here, array),
-        "the input `x` is cut as [embed:data, mlp:model] over data=2,model=2, and the given array as \
+        "the input `x` is cut as [embed:data, mlp:model] over data=2,model=2, but the given array is cut as \
          [embed:data, mlp:model] over model=2,data=2"
     );
     let array = session(&client, "data=4,model=1").put("x", &x()).unwrap();
