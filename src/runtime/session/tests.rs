@@ -1,4 +1,4 @@
-//! What a session refuses, and that the order of its devices is the one it was given.
+//! What a session refuses, and that it keeps the given order of devices.
 
 use super::*;
 use crate::graph::{Axis, Builder, DType, Role};
@@ -67,17 +67,17 @@ fn the_devices_take_the_mesh_in_the_order_of_the_assignment() {
     doubled(&session);
     let array = session.put("x", &x()).unwrap();
     assert_eq!(array.devices, [5, 0, 3, 2]);
-    // The second place of the mesh holds the right half of the upper rows.
+    // The mesh's second position holds the right half of the upper rows.
     let values: Vec<f32> = crate::runtime::Element::from_bytes(&array.parts[1].to_host().unwrap());
     assert_eq!(values, [4.0, 5.0, 6.0, 7.0, 12.0, 13.0, 14.0, 15.0]);
 
-    // Another order of the same devices is another place for each part.
+    // Another order of the same devices moves each part.
     let other = Session::new(&client, &twice("data=2,model=2"), &config(DEVICES)).unwrap();
     assert_eq!(
         run_error(&other, array),
         "the program runs on the devices [0, 1, 2, 3], but the array given as `x` is on [5, 0, 3, 2] in 4 parts"
     );
-    // A program beside another goes where that one is.
+    // A program compiled beside another uses the same devices.
     let beside = session.beside(&twice("data=4,model=1")).unwrap();
     assert_eq!(beside.executable().devices(), [5, 0, 3, 2]);
 }
@@ -151,7 +151,7 @@ fn an_array_that_is_cut_otherwise_is_refused() {
         session(&client, "data=2,model=2"),
         session(&client, "model=2,data=2"),
     );
-    // Parts of the same size, from other places: the plugin would take them and permute the numbers.
+    // Parts of the same size from other positions: the plugin would accept them and permute the numbers.
     let array = there.put("x", &x()).unwrap();
     assert_eq!(
         run_error(&here, array),
@@ -160,7 +160,7 @@ fn an_array_that_is_cut_otherwise_is_refused() {
     );
     let array = session(&client, "data=4,model=1").put("x", &x()).unwrap();
     assert!(run_error(&here, array).starts_with("the input `x` is cut as"));
-    // Another name for the same cut is not another cut.
+    // The same cut under another name is accepted.
     let whole = session(&client, "data=1,model=4");
     let array = DeviceArray {
         sharding: Sharding {
