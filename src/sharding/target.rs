@@ -410,6 +410,6 @@ mod tests {
         assert!(refused("0xv6e-256").contains("1 to 1024 slices"));
         assert!(refused("99999999999999999999xv6e-256").contains("too many slices"));
         assert!(refused("cpu/cores").contains("`/cores` is for v4 only"));
-        assert!(refused("v3-8/cores").contains("only v4 can have a device per core"));
+        assert!(refused("v3-8/cores").contains("only v4 lets you choose"));
     }
 }

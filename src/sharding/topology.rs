@@ -111,7 +111,7 @@ impl Topology {
             return Err(ShardingError::TargetSyntax {
                 name: format!("{self}/cores"),
                 reason: format!(
-                    "only v4 can have a device per core (`/cores`) or per chip; {} has {} per chip",
+                    "only v4 lets you choose a device per core (`/cores`) or per chip; {} has {} per chip",
                     self.generation.name(),
                     self.hardware().devices_per_chip,
                 ),
@@ -394,10 +394,7 @@ mod tests {
     #[test]
     fn refuses_options_that_do_not_apply() {
         let message = cloud(Generation::V3, 8).by_core().unwrap_err().to_string();
-        assert!(
-            message.contains("only v4 can have a device per core"),
-            "{message}"
-        );
+        assert!(message.contains("only v4 lets you choose"), "{message}");
         let message = cloud(Generation::V3, 8)
             .with_slices(0)
             .unwrap_err()
