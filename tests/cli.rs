@@ -314,7 +314,7 @@ fn a_program_is_compiled_without_a_recipe() {
         ),
         (
             format!("compile {graph} --on cpu:4"),
-            "product is a graph, for which no mesh is chosen",
+            "product is a graph, which needs a mesh",
         ),
         (
             format!("compile {saved} --on cpu:4 --batch 3"),

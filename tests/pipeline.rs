@@ -131,7 +131,7 @@ fn options_are_those_of_the_platform() {
     let described = Machine::open(&"v3-8".parse().unwrap(), &settings()).unwrap();
     let message = described.running().err().unwrap().to_string();
     assert!(
-        message.starts_with("v3-8 is a description, on which nothing runs"),
+        message.starts_with("v3-8 is only described, so nothing can run on it"),
         "{message}"
     );
 }
@@ -289,7 +289,7 @@ fn what_is_not_a_program_says_what_it_is() {
         (
             &graph,
             None,
-            "one_product is a graph, for which no mesh is chosen; give one with --mesh",
+            "one_product is a graph, which needs a mesh; give one with --mesh",
         ),
         (&graph, Some("data=2,modle=2"), "did you mean `model`?"),
         (

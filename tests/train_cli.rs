@@ -148,7 +148,7 @@ fn wrong_usage_is_refused_at_once() {
         "prot-t5-tiny",
         &["--on", "v3-1024"],
         2,
-        "is a description, on which nothing runs",
+        "is only described, so nothing can run on it",
     );
     refused("prot-t5-tin", &[], 2, "the nearest are prot-t5-tiny");
     refused("prot-t5-tiny", &["--resume"], 2, "--out <DIR>");

@@ -1,4 +1,4 @@
-//! From a recipe to a compiled program and what the compiler says of it, as one function of named stages.
+//! From a recipe to a compiled program and the compiler's report on it, as one function of named stages.
 
 use super::error::Error;
 use super::job::{Job, Lowered};
@@ -10,39 +10,39 @@ use crate::hlo::{Analysis, analyse};
 use crate::runtime::{self, Executable, Settings};
 use crate::sharding::{Mesh, Partitioner, Target};
 
-/// What came out of the pipeline.
+/// The result of the pipeline.
 pub struct Compiled {
     /// The lowered program.
     pub lowered: Lowered,
-    /// The machine that it was compiled for.
+    /// The machine it was compiled for.
     pub machine: Machine,
-    /// Which partitioner split it.
+    /// The partitioner that split it.
     pub partitioner: Partitioner,
-    /// The executable; `None` where it does not fit the device's memory.
+    /// The executable; `None` if it does not fit the device's memory.
     pub built: Option<Built>,
-    /// Where a device's memory goes.
+    /// The memory use of a device.
     pub memory: MemoryReport,
     /// The arithmetic.
     pub flops: FlopsReport,
-    /// How long a step should take; for TPU targets with a known clock.
+    /// The estimated step time, for TPU targets with a known clock.
     pub forecast: Option<Forecast>,
-    /// What the optimized program tells; `None` where the plugin does not give it.
+    /// Figures of the optimized program; `None` if the plugin does not provide it.
     pub analysis: Option<Analysis>,
-    /// The compiler's words, where it refused the program for want of memory.
+    /// The compiler's message, if it refused the program for lack of memory.
     pub refused: Option<String>,
-    /// What each stage took.
+    /// The time of each stage.
     pub seconds: Seconds,
 }
 
-/// Compiles `job`: build, check, place, lower, load, compile, analyse. A program that the compiler refuses for want of memory is
-/// a result, not an error.
+/// Compiles `job`: build, check, place, lower, load, compile, analyse. If the compiler refuses the program for lack of
+/// memory, that is a result, not an error.
 ///
 /// # Errors
 /// Those of [`Job::lower`] and of [`compile_program`].
 pub fn compile(job: &Job, plugins: &Settings, stages: &mut Stages) -> Result<Compiled, Error> {
     let target = &job.target;
-    // Only an attached TPU has to be asked for its devices. All else is lowered first, so that a mistake in the mesh shows
-    // before a plugin is fetched.
+    // Only an attached TPU has to be asked for its devices. Everything else is lowered first, so a mistake in the mesh is
+    // reported before a plugin is fetched.
     match target.devices() {
         Some(devices) => {
             let lowered = job.lower(devices, stages)?;
@@ -59,8 +59,8 @@ pub fn compile(job: &Job, plugins: &Settings, stages: &mut Stages) -> Result<Com
 /// Compiles a program of any origin for `target`: load, compile, analyse.
 ///
 /// # Errors
-/// A mesh that does not multiply to the target's devices; no plugin; or what the compiler refuses for another reason than
-/// memory.
+/// The mesh does not multiply to the target's devices, there is no plugin, or the compiler refuses the program for a reason
+/// other than memory.
 pub fn compile_program(
     lowered: Lowered,
     target: &Target,
@@ -75,7 +75,7 @@ pub fn compile_program(
     compile_on(machine, lowered, partitioner, stages)
 }
 
-/// Compiles and analyses on a machine that is open.
+/// Compiles and analyses on an open machine.
 fn compile_on(
     machine: Machine,
     lowered: Lowered,
@@ -116,7 +116,7 @@ fn compile_on(
     })
 }
 
-/// What the optimized program tells; `None` where the plugin does not give it.
+/// Figures of the optimized program; `None` if the plugin does not provide it.
 fn analysis(executable: &Executable, mesh: &Mesh) -> Result<Option<Analysis>, Error> {
     let bytes = match executable.optimized_program() {
         Ok(bytes) => bytes,

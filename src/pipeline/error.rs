@@ -11,21 +11,21 @@ use crate::train::step::StepError;
 /// An error of one of the stages.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file that the recipe names cannot be read, or is of another kind.
+    /// A file that the recipe names cannot be read, or is the wrong kind.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// The path does not give a program.
+    /// The path is not a program.
     #[error(transparent)]
     File(#[from] ProgramFileError),
-    /// A graph's text says nothing of a mesh.
+    /// A graph was given without a mesh, which its text does not state.
     #[error(
-        "{name} is a graph, for which no mesh is chosen; give one with --mesh, such as --mesh data=4,model=2"
+        "{name} is a graph, which needs a mesh; give one with --mesh, such as --mesh data=4,model=2"
     )]
     NoMesh {
         /// The graph's name.
         name: String,
     },
-    /// A saved program was lowered for another mesh than was asked for.
+    /// A saved program was lowered for another mesh than the one given.
     #[error(
         "{name} was lowered for the mesh {saved} and cannot be compiled for {asked}; leave --mesh out, or lower it again"
     )]
@@ -34,18 +34,18 @@ pub enum Error {
         name: String,
         /// Its mesh.
         saved: Mesh,
-        /// What was asked for.
+        /// The mesh asked for.
         asked: Mesh,
     },
     /// The step cannot be built.
     #[error(transparent)]
     Step(#[from] StepError),
-    /// The step's graph is not well formed, which no recipe should be able to cause.
+    /// The step's graph is not well formed; no recipe should be able to cause this.
     #[error("the graph is not well formed ({} mistakes); the first: {first}", rest + 1)]
     Graph {
         /// The first mistake.
         first: Box<GraphError>,
-        /// How many more there are.
+        /// The number of other mistakes.
         rest: usize,
     },
     /// The target, the mesh and the model do not fit together.
@@ -54,48 +54,48 @@ pub enum Error {
     /// The lowering contradicts itself.
     #[error(transparent)]
     Lowering(#[from] InternalError),
-    /// The plugin cannot be had, or refused.
+    /// The plugin is not available, or refused a call.
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
-    /// The plugin's devices are not those that the target's name means.
+    /// The plugin's devices are not those of the target's name.
     #[error("{target} has {expected} devices, but the plugin describes {found}")]
     Devices {
         /// The target's name.
         target: String,
-        /// Devices by the target's name.
+        /// Devices according to the target's name.
         expected: usize,
-        /// Devices by the plugin.
+        /// Devices according to the plugin.
         found: usize,
     },
     /// The target has no devices on this machine.
     #[error(
-        "{target} is a description, on which nothing runs; train on cpu:8, cuda or tpu, or see what `ribosome compile` says of it"
+        "{target} is only described, so nothing can run on it; train on cpu:8, cuda or tpu, or use `ribosome compile` for it"
     )]
     NothingRuns {
         /// The target's name.
         target: String,
     },
-    /// The devices' own descriptions do not make a torus.
+    /// The devices' own descriptions do not form a torus.
     #[error(
         "the {devices} devices of {target} do not fill a box of chips, so no mesh can be placed on the links between them"
     )]
     NoTorus {
         /// The target's name.
         target: String,
-        /// How many devices there are.
+        /// The number of devices.
         devices: usize,
     },
     /// There is no TPU to ask.
     #[error(
-        "no TPU is attached to this machine (neither {} is there); to compile for one without it, name it, as in --on v3-8",
+        "no TPU is attached to this machine (neither {} exists); to compile without one, name a target, such as --on v3-8",
         looked_for.join(" nor ")
     )]
     NoTpu {
-        /// The device files that a machine with a TPU has one of.
+        /// The device files; a machine with a TPU has one of them.
         looked_for: &'static [&'static str],
     },
     /// The plugin's optimized program cannot be read.
-    #[error("the optimized program that the plugin gives cannot be read: {0}")]
+    #[error("cannot read the plugin's optimized program: {0}")]
     Optimized(String),
 }
 
@@ -109,7 +109,7 @@ impl From<LowerError> for Error {
 }
 
 impl Error {
-    /// The mistakes that the checker found, as one error.
+    /// The checker's mistakes as one error.
     pub(super) fn graph(mut mistakes: Vec<GraphError>) -> Self {
         let first = Box::new(mistakes.swap_remove(0));
         Error::Graph {
@@ -118,7 +118,7 @@ impl Error {
         }
     }
 
-    /// Whether what was asked for cannot be, as opposed to having failed.
+    /// Whether the request itself is wrong, as opposed to a failure in carrying it out.
     pub fn is_usage(&self) -> bool {
         match self {
             Error::Step(_)

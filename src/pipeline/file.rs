@@ -1,4 +1,4 @@
-//! Programs that no recipe made: a graph's text, as `ribosome lower --emit graph` prints it, and a saved module with its
+//! Programs without a recipe: a graph's text, as `ribosome lower --emit graph` prints it, or a saved module with its
 //! signature.
 
 use std::path::Path;
@@ -21,18 +21,18 @@ pub enum ProgramFile {
         /// The graph.
         graph: Graph,
     },
-    /// A lowered program, whose mesh is its signature's.
+    /// A lowered program, whose signature states its mesh.
     Saved(Box<Program>),
 }
 
-/// How the name of a saved module ends.
+/// The ending of a saved module's name.
 const MODULE: &str = ".hlo.pb";
 
 impl ProgramFile {
     /// Reads the program at `path`.
     ///
     /// # Errors
-    /// A path that is something else, a file that cannot be read, and one that is damaged.
+    /// The path is not a program, or the file cannot be read or is damaged.
     pub fn open(path: &Path) -> Result<Self, ProgramFileError> {
         let other = |what| {
             let path = path.to_path_buf();
@@ -75,7 +75,7 @@ impl ProgramFile {
         }
     }
 
-    /// What reports call the program.
+    /// The program's name in reports.
     pub fn name(&self) -> String {
         match self {
             ProgramFile::Graph { name, .. } => module_name(name),
@@ -83,11 +83,11 @@ impl ProgramFile {
         }
     }
 
-    /// The program for `mesh`: a graph is checked and lowered for it under `rules`, and a saved program must
-    /// have been. Without a mesh a saved program keeps its own.
+    /// The program for `mesh`. A graph is checked and lowered for it under `rules`; a saved program must have been lowered for
+    /// it, and keeps its own mesh if none is given.
     ///
     /// # Errors
-    /// A graph that is not well formed or does not divide, a graph without a mesh, and a saved program with another mesh.
+    /// A graph is not well formed, does not divide or has no mesh, or a saved program has another mesh.
     pub fn lower(
         self,
         mesh: Option<&Mesh>,
@@ -117,7 +117,7 @@ impl ProgramFile {
     }
 }
 
-/// The program whose module is `bytes`, read from `path`, with the signature NAME.json beside it.
+/// The program whose module is `bytes`, read from `path`, with the signature NAME.json next to it.
 fn saved(path: &Path, name: &str, bytes: &[u8]) -> Result<ProgramFile, ProgramFileError> {
     let beside = path.with_file_name(format!("{name}.json"));
     let signature =

@@ -1,4 +1,4 @@
-//! Why files give no program.
+//! Why a file is not a program.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::graph::text::ParseError;
 use crate::hlo::SavedError;
 
-/// Why a path gives no program.
+/// Why a path is not a program.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramFileError {
     /// The file cannot be read.
@@ -27,7 +27,7 @@ pub enum ProgramFileError {
         /// Why.
         source: io::Error,
     },
-    /// The two files of a saved program are not what they should be.
+    /// The two files of a saved program are not valid.
     #[error("{}: {source}", path.display())]
     Saved {
         /// The module's file.
@@ -43,9 +43,9 @@ pub enum ProgramFileError {
         /// Where and why.
         source: ParseError,
     },
-    /// The path is neither recipe nor program.
+    /// The path is neither a recipe nor a program.
     #[error(
-        "{} is {what}; a program is either a graph's text (`ribosome lower --emit graph`) or NAME.hlo.pb with NAME.json beside it (`--emit proto`)",
+        "{} is {what}; a program is either a graph's text (`ribosome lower --emit graph`) or NAME.hlo.pb with NAME.json next to it (`--emit proto`)",
         path.display()
     )]
     NotAProgram {
@@ -57,7 +57,7 @@ pub enum ProgramFileError {
 }
 
 impl ProgramFileError {
-    /// Whether the path was the wrong one, as opposed to a file that is damaged.
+    /// Whether the path is wrong, as opposed to the file being damaged.
     pub fn is_usage(&self) -> bool {
         matches!(self, ProgramFileError::NotAProgram { .. })
     }

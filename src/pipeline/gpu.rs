@@ -1,8 +1,8 @@
-//! A described GPU in the words of XLA's GPU compiler, so that it compiles for one that is not there.
+//! A described GPU in the form that XLA's GPU compiler reads, to compile without having one.
 
 use crate::sharding::Gpu;
 
-/// `gpu` as the text form of XLA's `GpuTargetConfigProto`. What is not in the table of GPUs is the same for every
+/// `gpu` as the text form of XLA's `GpuTargetConfigProto`. Figures missing from the table of GPUs are the same for every
 /// generation since compute capability 8.0 (CUDA's table of compute capabilities).
 pub fn target_config(gpu: &Gpu) -> String {
     let (major, minor) = gpu.compute_capability;

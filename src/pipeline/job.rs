@@ -1,4 +1,4 @@
-//! What to compile and for what, and the way from there to a lowered program.
+//! What to compile, the machine to compile it for, and the steps from there to a lowered program.
 
 use super::error::Error;
 use super::stages::Stages;
@@ -13,18 +13,18 @@ use crate::train::step::Step;
 pub struct Job {
     /// What to compile.
     pub recipe: Recipe,
-    /// For what.
+    /// The target to compile for.
     pub target: Target,
-    /// Over which mesh; chosen if none is given.
+    /// The mesh; chosen if `None`.
     pub mesh: Option<Mesh>,
-    /// Which partitioner splits the program.
+    /// The partitioner that splits the program.
     pub partitioner: Partitioner,
 }
 
-/// A lowered program and what is known of it before it is compiled.
+/// A lowered program and what is known of it before compilation.
 #[derive(Clone, Debug)]
 pub struct Lowered {
-    /// What reports and files call it: the recipe's name, or the module's.
+    /// Its name in reports and files: the recipe's, or the module's.
     pub name: String,
     /// Number of weights.
     pub parameters: u64,
@@ -32,11 +32,11 @@ pub struct Lowered {
     pub cost: Option<Cost>,
     /// The mesh.
     pub mesh: Mesh,
-    /// Why it is this mesh; none where it was given.
+    /// Why this mesh was chosen; `None` if it was given.
     pub mesh_reason: Option<String>,
-    /// What is lost on this mesh, and large weights, state and results that every device holds whole.
+    /// What is lost on this mesh, and the large weights, state and results that every device holds whole.
     pub warnings: Vec<String>,
-    /// The program as a graph; a saved program has none.
+    /// The program as a graph; `None` for a saved program.
     pub graph: Option<Checked>,
     /// The program as HLO with its signature.
     pub program: Program,
@@ -47,14 +47,14 @@ pub struct Lowered {
 pub struct Arranged {
     /// The mesh.
     pub mesh: Mesh,
-    /// Why it is this mesh; `None` where it was given.
+    /// Why this mesh was chosen; `None` if it was given.
     pub reason: Option<String>,
-    /// What is lost on it, a line each.
+    /// What is lost on it, one line each.
     pub lost: Vec<String>,
 }
 
 impl Lowered {
-    /// What a program alone tells: its weights are the ports of that role.
+    /// What a program alone reveals; its weights are the ports with that role.
     pub fn of(program: Program) -> Self {
         let Signature { mesh, inputs, .. } = &program.signature;
         let weights = inputs.iter().filter(|it| it.role == Role::Weight);
@@ -70,7 +70,7 @@ impl Lowered {
         }
     }
 
-    /// What the graph tells beside its `program`, and what it loses on its mesh.
+    /// What `program` and its graph reveal, and what is lost on the mesh.
     pub(super) fn with_graph(graph: Checked, program: Program, lost: Vec<String>) -> Self {
         let lowered = Lowered::of(program);
         Lowered {
@@ -83,12 +83,11 @@ impl Lowered {
 }
 
 impl Job {
-    /// The mesh of `devices` devices for the step `graph`: the one that was given, or else the one that moves the fewest
-    /// bytes.
+    /// The mesh of `devices` devices for the step `graph`: the given one, or else the one that moves the fewest bytes.
     ///
     /// # Errors
-    /// A mesh that does not multiply to the devices, that has an axis over which nothing is split, or on which a tensor has no
-    /// place; or no mesh that divides the model and the batch.
+    /// The given mesh does not multiply to the devices, has an axis over which nothing is split, or cannot place a tensor; or
+    /// no mesh divides the model and the batch.
     pub fn place(&self, devices: usize, graph: &Graph) -> Result<Arranged, ShardingError> {
         let rules = self.recipe.rules.rules();
         let (mesh, reason) = match &self.mesh {
@@ -109,8 +108,8 @@ impl Job {
     /// Builds, checks, places and lowers the recipe's step for `devices` devices.
     ///
     /// # Errors
-    /// A batch that does not come apart, a mesh that does not multiply to the devices, a tensor that the mesh does not
-    /// divide: each with the arithmetic.
+    /// The batch is not divisible, the mesh does not multiply to the devices, or the mesh does not divide a tensor. Each
+    /// message has the arithmetic.
     pub fn lower(&self, devices: usize, stages: &mut Stages) -> Result<Lowered, Error> {
         let step = self.build(stages)?;
         self.lower_step(step, devices, stages)
@@ -121,7 +120,7 @@ impl Job {
         stages.time("build", || Ok(self.recipe.step()?.build()?))
     }
 
-    /// Places and lowers `step`, which is the recipe's.
+    /// Places and lowers `step`, the recipe's graph.
     pub(super) fn lower_step(
         &self,
         step: Step,
@@ -146,7 +145,7 @@ impl Job {
     }
 }
 
-/// The graph, proved well formed.
+/// Checks that the graph is well formed.
 pub(super) fn checked(graph: Graph, stages: &mut Stages) -> Result<Checked, Error> {
     (stages.time("check", || graph.check())).map_err(Error::graph)
 }
@@ -161,11 +160,11 @@ pub(super) fn lower_for(
     stages.time("lower", || lower(graph, name, layout))
 }
 
-/// A weight of this many bytes is worth a rule that splits it: 64 MiB, below which gathering it would cost more than holding it.
+/// The size from which a weight is worth splitting: 64 MiB. Gathering a smaller one would cost more than holding it.
 const LARGE: usize = 64 << 20;
 
-/// A warning for each large weight, state and result that is whole on every device. A result is whole unless it is pinned or
-/// replaces an input.
+/// Returns a warning for each large weight, state and result that is whole on every device. A result is whole unless it is
+/// pinned or replaces an input.
 fn whole(signature: &Signature) -> Vec<String> {
     let held = |port: &Port| {
         [Role::Weight, Role::State]
@@ -181,7 +180,7 @@ fn whole(signature: &Signature) -> Vec<String> {
     inputs.chain(results).filter_map(warn).collect()
 }
 
-/// `name` in the letters that HLO allows.
+/// `name` in the characters that HLO allows.
 pub(super) fn module_name(name: &str) -> String {
     let allowed = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     name.chars().map(allowed).collect()

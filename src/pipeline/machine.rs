@@ -1,7 +1,7 @@
-//! A target opened: the plugin that compiles for it, its devices, and the order in which they take the mesh.
+//! An open target: the plugin that compiles for it, its devices, and their order on the mesh.
 //!
-//! TPU topologies and described GPUs are compiled for ahead of time; the CPU's virtual devices and what is attached to
-//! this machine are compiled for through a client.
+//! Programs for TPU topologies and described GPUs are compiled ahead of time. Programs for the CPU's virtual devices and for
+//! attached devices are compiled through a client.
 
 use super::error::Error;
 use super::gpu;
@@ -12,7 +12,7 @@ use crate::runtime::{
 };
 use crate::sharding::{DeviceAt, Mesh, Partitioner, Target, Torus};
 
-/// What a machine with a TPU has: v2 to v4 show as accelerators, later ones through VFIO.
+/// Device files of a machine with a TPU: v2 to v4 appear as accelerators, later ones through VFIO.
 const TPU_FILES: [&str; 2] = ["/dev/accel0", "/dev/vfio/0"];
 
 /// A target with its plugin loaded.
@@ -28,16 +28,16 @@ enum Kind {
     Attached(Client),
 }
 
-/// A compiled program, loaded onto devices or not.
+/// A compiled program, possibly loaded onto devices.
 pub enum Built {
     /// Compiled ahead of time.
     Ahead(Executable),
-    /// Compiled for a client's devices; runs.
+    /// Compiled for a client's devices; can run.
     Loaded(LoadedExecutable),
 }
 
 impl Built {
-    /// What the compiler says about the program.
+    /// The compiler's report on the program.
     pub fn executable(&self) -> &Executable {
         match self {
             Built::Ahead(executable) => executable,
@@ -50,7 +50,8 @@ impl Machine {
     /// Finds (and fetches, if need be) the plugin of `target`, loads it, and asks for the devices.
     ///
     /// # Errors
-    /// No TPU where an attached one is asked for, no plugin to be had, a plugin that does not know the machine, or other devices than the target's name means.
+    /// An attached TPU is asked for but there is none, no plugin is available, the plugin does not know the machine, or its
+    /// devices are not those of the target's name.
     pub fn open(target: &Target, settings: &Settings) -> Result<Self, Error> {
         let (platform, purpose) = match target {
             Target::Cpu { .. } => (Platform::Cpu, Purpose::Run),
@@ -59,7 +60,7 @@ impl Machine {
             Target::TpuAttached => (Platform::Tpu, Purpose::Run),
             Target::Tpu(_) => (Platform::Tpu, Purpose::Compile),
         };
-        // Without a TPU libtpu would look for the cloud's metadata server for minutes.
+        // Without a TPU, libtpu would search for the cloud's metadata server for minutes.
         let is_there = |file: &&str| std::path::Path::new(file).exists();
         if *target == Target::TpuAttached && !TPU_FILES.iter().any(is_there) {
             return Err(Error::NoTpu {
@@ -100,7 +101,7 @@ impl Machine {
         };
         let found = machine.all_devices().len();
         match target.devices() {
-            // Fewer GPUs than are attached may be asked for.
+            // A target may use fewer GPUs than are attached.
             Some(expected) if found < expected || (found > expected && !machine.is_cuda()) => {
                 Err(Error::Devices {
                     target: target.to_string(),
@@ -123,7 +124,7 @@ impl Machine {
         }
     }
 
-    /// The devices that the target means, in the plugin's order.
+    /// The target's devices, in the plugin's order.
     pub fn devices(&self) -> &[DeviceDescription] {
         let all = self.all_devices();
         &all[..self.target.devices().unwrap_or(all.len())]
@@ -142,7 +143,7 @@ impl Machine {
     /// The client that programs run on.
     ///
     /// # Errors
-    /// A machine that is only described.
+    /// The machine is only described.
     pub fn running(&self) -> Result<&Client, Error> {
         match &self.kind {
             Kind::Described(_) => Err(Error::NothingRuns {
@@ -161,8 +162,8 @@ impl Machine {
         Ok(Session::new(self.running()?, program, &config)?)
     }
 
-    /// Memory that a program can use on each device, in bytes: by the plugin's own description of its smallest device,
-    /// else by the target's name. Virtual devices share the host's memory evenly. `None` where nobody says.
+    /// Memory that a program can use on each device, in bytes: from the plugin's description of its smallest device, or else
+    /// from the target's name. Virtual devices share the host's memory evenly. `None` if unknown.
     pub fn memory_bytes(&self) -> Option<u64> {
         let described = (self.devices().iter())
             .map(DeviceDescription::memory_bytes)
@@ -177,15 +178,15 @@ impl Machine {
             .or_else(shared)
     }
 
-    /// What was opened.
+    /// The target that was opened.
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// [`config()`] of these devices.
+    /// [`config()`] for these devices.
     ///
     /// # Errors
-    /// A mesh that cannot be placed on the devices.
+    /// The mesh cannot be placed on the devices.
     pub fn config(&self, mesh: &Mesh, partitioner: Partitioner) -> Result<CompileConfig, Error> {
         config(&self.target, self.devices(), mesh, partitioner)
     }
@@ -193,7 +194,7 @@ impl Machine {
     /// Compiles `program` for these devices.
     ///
     /// # Errors
-    /// As [`Machine::config`], and the plugin's own; [`runtime::Error::is_out_of_memory`] tells a program that does not
+    /// Those of [`Machine::config`] and of the plugin. [`runtime::Error::is_out_of_memory`] is true if the program does not
     /// fit.
     pub fn compile(&self, program: &Program, partitioner: Partitioner) -> Result<Built, Error> {
         let config = self.config(&program.signature.mesh, partitioner)?;
@@ -205,11 +206,11 @@ impl Machine {
     }
 }
 
-/// How a program over `mesh` is compiled for the `devices` of `target`: which device each position of the mesh is, and the
-/// options of the platform. There is no other way, so that what is compiled to be looked at is what is compiled to run.
+/// Configures compilation of a program over `mesh` for the `devices` of `target`: the device of each mesh position and the
+/// platform's options. Every compilation uses this, so the program that is inspected is the program that runs.
 ///
 /// # Errors
-/// A mesh that cannot be placed on the devices.
+/// The mesh cannot be placed on the devices.
 pub fn config(
     target: &Target,
     devices: &[DeviceDescription],
@@ -228,7 +229,7 @@ pub fn config(
 }
 
 /// The device id of each position of `mesh` on the `devices` of `target`. On a TPU, described or attached, neighbours on
-/// the mesh are neighbours on the torus; elsewhere devices come in the order of their ids.
+/// the mesh are neighbours on the torus; elsewhere devices are in order of their ids.
 fn assignment(
     target: &Target,
     devices: &[DeviceDescription],
@@ -256,7 +257,7 @@ fn assignment(
     Ok(order.map(|index| places[index].id as i64).collect())
 }
 
-/// Where `device` is, if its plugin says so.
+/// Where `device` is, if its plugin reports it.
 fn place(device: &DeviceDescription) -> Option<DeviceAt> {
     let number = |value: i64| usize::try_from(value).ok();
     let coords = device.coords().iter().map(|&at| number(at));
@@ -268,7 +269,7 @@ fn place(device: &DeviceDescription) -> Option<DeviceAt> {
     })
 }
 
-/// The host's memory in bytes, where the system says so.
+/// The host's memory in bytes, if the system reports it.
 fn host_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text

@@ -1,11 +1,11 @@
-//! The one way from a recipe to a compiled program, in two halves that are named, timed [`Stages`].
+//! The one path from a recipe to a compiled program, in two halves of named, timed [`Stages`].
 //!
-//! 1. A program is [`Lowered`]: [`Job`] builds, checks, places and lowers a recipe's step; [`ProgramFile`] reads a graph's
-//!    text or a saved module, which no recipe made.
-//! 2. It is compiled: [`Machine`] is a target with its plugin loaded, and [`config()`] says which device takes which place
-//!    of the mesh, and with which options. [`compile()`] does both halves, [`compile_program`] the second.
+//! 1. The program is [`Lowered`]: [`Job`] builds, checks, places and lowers a recipe's step; [`ProgramFile`] reads a graph's
+//!    text or a saved module instead.
+//! 2. It is compiled: [`Machine`] is a target with its plugin loaded, and [`config()`] gives the device of each mesh position
+//!    and the compile options. [`compile()`] does both halves, [`compile_program`] the second.
 //!
-//! [`Training`] is the same way for a run: the program which was forecast is the program that trains.
+//! [`Training`] takes the same path for a run: the program that was forecast is the program that trains.
 
 mod compile;
 mod error;

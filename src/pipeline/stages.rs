@@ -1,4 +1,4 @@
-//! The stages of the pipeline: named once, timed, and told to whoever watches.
+//! The stages of the pipeline: named once, timed, and reported to a watcher.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ pub struct Stages<'a> {
 }
 
 impl<'a> Stages<'a> {
-    /// Stages that `watch` hears of when each begins.
+    /// Stages that call `watch` when each begins.
     pub fn watched(watch: impl FnMut(&'static str) + 'a) -> Self {
         Stages {
             seconds: Vec::new(),
@@ -20,7 +20,7 @@ impl<'a> Stages<'a> {
         }
     }
 
-    /// Does `work` as the stage `name`.
+    /// Runs `work` as the stage `name`.
     pub fn time<T>(&mut self, name: &'static str, work: impl FnOnce() -> T) -> T {
         if let Some(watch) = &mut self.watch {
             watch(name);
@@ -31,18 +31,18 @@ impl<'a> Stages<'a> {
         result
     }
 
-    /// What the stages took.
+    /// The time of each stage.
     pub fn seconds(&self) -> Seconds {
         Seconds(self.seconds.clone())
     }
 }
 
-/// What each stage took, in seconds and in order. In JSON an object.
+/// The time of each stage, in seconds and in order. An object in JSON.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seconds(pub Vec<(&'static str, f64)>);
 
 impl Seconds {
-    /// What the stage `name` took; 0 if there was none.
+    /// The time of the stage `name`; 0 if it did not run.
     pub fn of(&self, name: &str) -> f64 {
         let found = self.0.iter().find(|(stage, _)| *stage == name);
         found.map_or(0.0, |(_, seconds)| *seconds)

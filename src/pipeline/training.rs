@@ -1,5 +1,5 @@
-//! From a recipe to a run: the step that is trained is lowered, placed and compiled as [`super::compile()`] does it, so that
-//! the program which was forecast is the program that runs.
+//! From a recipe to a run. The step is lowered, placed and compiled as by [`super::compile()`], so the program that was
+//! forecast is the program that runs.
 
 use super::error::Error;
 use super::job::{Job, checked, lower_for};
@@ -13,13 +13,13 @@ use crate::train::recipe::Recipe;
 use crate::train::step::{self, StepError};
 use crate::train::trainer::{Programs, Setup};
 
-/// A job that is ready to train on the devices of this machine.
+/// A job ready to train on this machine's devices.
 pub struct Training {
     /// Number of weights.
     pub parameters: u64,
-    /// Why it is this mesh; `None` where it was given.
+    /// Why this mesh was chosen; `None` if it was given.
     pub mesh_reason: Option<String>,
-    /// What is lost on the mesh, and what every device holds whole.
+    /// What is lost on the mesh, and what every device holds in full.
     pub warnings: Vec<String>,
     recipe: Recipe,
     programs: Programs,
@@ -28,11 +28,11 @@ pub struct Training {
 }
 
 impl Training {
-    /// Lowers the programs of `job` for the devices of `machine`, and says how they are compiled. They are compiled when the run
-    /// starts, which finds damaged checkpoints before that.
+    /// Lowers the programs of `job` for the devices of `machine` and configures their compilation. The run compiles them when
+    /// it starts, after it has checked for damaged checkpoints.
     ///
     /// # Errors
-    /// Those of [`Job::lower`] and [`Machine::config`], and a machine that is only described.
+    /// Those of [`Job::lower`] and [`Machine::config`]; the machine is only described.
     pub fn new(job: &Job, machine: &Machine, stages: &mut Stages) -> Result<Self, Error> {
         let client = machine.running()?.clone();
         let step = job.build(stages)?;
@@ -65,7 +65,7 @@ impl Training {
         self.programs.mesh()
     }
 
-    /// How the programs are compiled.
+    /// The programs' compile options.
     pub fn config(&self) -> &CompileConfig {
         &self.config
     }

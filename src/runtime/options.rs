@@ -1,6 +1,5 @@
-//! Compile options: what the partitioner and the backend are told beside the program, and what libtpu is told of a
-//! topology. Field numbers are those of XLA's `CompileOptionsProto` and its children; the messages hold only the fields
-//! used here.
+//! Compile options: the settings of the partitioner and the backend, and libtpu's settings of a topology. Field numbers are
+//! those of XLA's `CompileOptionsProto` and its children; the messages have only the fields used here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,14 +12,14 @@ use crate::sharding::{Partitioner, Topology};
 /// How to compile one program over `partitions` devices.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CompileConfig {
-    /// Number of devices the program is split over (SPMD partitions; there is one replica).
+    /// Number of devices to split the program over (SPMD partitions; there is one replica).
     pub partitions: usize,
-    /// The device id of each partition, in the mesh's order. Empty leaves it to the plugin, which takes its own order.
-    /// Ids are the plugin's own ([`super::DeviceDescription::id`]), not always 0 to N-1.
+    /// The device id of each partition, in mesh order. If empty, the plugin uses its own order. Ids are the plugin's
+    /// ([`super::DeviceDescription::id`]), not always 0 to N-1.
     pub device_assignment: Vec<i64>,
-    /// Which partitioner splits the program.
+    /// The partitioner that splits the program.
     pub partitioner: Partitioner,
-    /// XLA flags for this one compile, by name without dashes (`xla_...`).
+    /// XLA flags for this compilation, by name without dashes (`xla_...`).
     pub xla_flags: BTreeMap<String, Value>,
 }
 
@@ -35,9 +34,9 @@ impl CompileConfig {
         }
     }
 
-    /// As [`CompileConfig::for_devices`], for the CPU plugin's virtual devices. They share the host's few cores, so one
-    /// may come late to a collective without anything being wrong; XLA ends the process when the first has waited for
-    /// 40 s, and here for 20 minutes.
+    /// As [`CompileConfig::for_devices`], for the CPU plugin's virtual devices. They share the host's few cores, so one may
+    /// be late to a collective though nothing is wrong. By default XLA ends the process when the first has waited for 40 s;
+    /// here, for 20 minutes.
     pub fn for_virtual_devices(partitions: usize) -> CompileConfig {
         let name = "xla_cpu_collective_call_terminate_timeout_seconds".to_string();
         let xla_flags = BTreeMap::from([(name, Value::Int(1200))]);
@@ -58,8 +57,8 @@ impl CompileConfig {
     /// The serialized `CompileOptionsProto`.
     ///
     /// # Errors
-    /// No partitions; an assignment that does not name as many devices as there are partitions, or names one twice; or
-    /// an XLA flag whose value is a list.
+    /// There are no partitions, the assignment does not name one device per partition or names one twice, or an XLA flag's
+    /// value is a list.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let partitions = self.partitions;
         if partitions == 0 || i32::try_from(partitions).is_err() {
@@ -110,7 +109,7 @@ impl CompileConfig {
     }
 }
 
-/// What libtpu must be told of `topology` beside its name.
+/// The options that libtpu needs for `topology` besides its name.
 pub fn topology_options(topology: &Topology) -> Vec<(&'static str, Value)> {
     let mut options = Vec::new();
     if topology.megacore() {
@@ -122,7 +121,7 @@ pub fn topology_options(topology: &Topology) -> Vec<(&'static str, Value)> {
     options
 }
 
-/// The message for the XLA flag `name`. Text serves for every type of flag: XLA parses it as on a command line.
+/// The message for the XLA flag `name`. Text works for every type of flag: XLA parses it as on a command line.
 fn flag(name: &str, value: &Value) -> Result<OptionOverride> {
     let value = match value {
         Value::String(value) => Override::String(value.clone()),

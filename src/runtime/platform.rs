@@ -1,12 +1,12 @@
-//! The platforms that a plugin can drive, by the names of the command line.
+//! The platforms that plugins drive, by their names on the command line.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What a plugin drives.
+/// The platform that a plugin drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Platform {
-    /// The host's processors, as any number of virtual devices.
+    /// The host's CPUs, as any number of virtual devices.
     Cpu,
     /// Cloud TPUs, attached or only described.
     Tpu,
@@ -27,7 +27,7 @@ impl Platform {
         }
     }
 
-    /// The environment variable that names the library.
+    /// The environment variable for the library's path.
     pub fn variable(self) -> &'static str {
         match self {
             Platform::Cpu => "RIBOSOME_CPU_PLUGIN",
@@ -54,7 +54,7 @@ impl FromStr for Platform {
     }
 }
 
-/// A name that is no platform's.
+/// A name that is not a platform.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no platform `{0}`; there are cpu, tpu and cuda")]
+#[error("unknown platform `{0}`; the platforms are cpu, tpu and cuda")]
 pub struct NoSuchPlatform(pub String);

@@ -1,4 +1,4 @@
-//! A lowered program, compiled for a client's devices and ready to run by the names of its inputs and outputs.
+//! A lowered program compiled for a client's devices, run with named inputs and outputs.
 
 use std::collections::BTreeMap;
 
@@ -20,18 +20,17 @@ pub struct Session {
 pub type DeviceArrays = BTreeMap<String, DeviceArray>;
 
 impl Session {
-    /// Compiles `program` for the devices of `client` as `config` says: its device assignment gives the device of each
-    /// place of the mesh. Without one the client's first devices take the mesh in their order.
+    /// Compiles `program` for the devices of `client` with `config`. Its device assignment gives the device of each mesh
+    /// position; without one, the client's first devices are used in their order.
     ///
     /// # Errors
-    /// A config for more or fewer devices than the mesh has places, devices that the client does not have, or the
-    /// compiler's own error.
+    /// The config's number of devices is not the mesh's, the client lacks a device, or the compiler fails.
     pub fn new(client: &Client, program: &Program, config: &CompileConfig) -> Result<Self> {
         let config = assigned(client, config)?;
         let places = program.signature.mesh.devices();
         if config.partitions != places {
             return Err(Error::Invalid(format!(
-                "the mesh {} takes {places} devices, and the program is to be compiled for {}",
+                "the mesh {} takes {places} devices, but the program is to be compiled for {}",
                 program.signature.mesh, config.partitions
             )));
         }
@@ -39,11 +38,11 @@ impl Session {
         Session::of(executable, &config, &program.signature)
     }
 
-    /// A program that was compiled before, under `config`, and has the inputs and outputs of `signature`.
+    /// A program already compiled under `config`, with the inputs and outputs of `signature`.
     ///
     /// # Errors
-    /// An executable on more or fewer devices of this process than the mesh has places, or with another number of
-    /// outputs than the signature.
+    /// The executable's number of devices in this process is not the mesh's, or its number of outputs is not the
+    /// signature's.
     pub fn of(
         executable: LoadedExecutable,
         config: &CompileConfig,
@@ -52,7 +51,7 @@ impl Session {
         let (places, found) = (signature.mesh.devices(), executable.devices().len());
         if found != places {
             return Err(Error::Invalid(format!(
-                "the mesh {} takes {places} devices, and this process runs the program on {found}",
+                "the mesh {} takes {places} devices, but this process runs the program on {found}",
                 signature.mesh
             )));
         }
@@ -62,7 +61,7 @@ impl Session {
         );
         if found != expected {
             return Err(Error::Invalid(format!(
-                "the signature names {expected} outputs, and the program has {found}"
+                "the signature names {expected} outputs, but the program has {found}"
             )));
         }
         Ok(Session {
@@ -75,12 +74,12 @@ impl Session {
     /// Compiles `program` for the same devices under the same options.
     ///
     /// # Errors
-    /// As [`Session::new`].
+    /// Those of [`Session::new`].
     pub fn beside(&self, program: &Program) -> Result<Self> {
         Session::new(self.executable.client(), program, &self.config)
     }
 
-    /// What goes in and comes out.
+    /// The inputs and outputs.
     pub fn signature(&self) -> &Signature {
         &self.signature
     }
@@ -90,15 +89,15 @@ impl Session {
         &self.executable
     }
 
-    /// How it was compiled, with the device of each place of the mesh.
+    /// The compile options, with the device of each mesh position.
     pub fn config(&self) -> &CompileConfig {
         &self.config
     }
 
-    /// Puts `array` on the devices, cut as the input `name` is.
+    /// Puts `array` on the devices, sharded like the input `name`.
     ///
     /// # Errors
-    /// An input that does not exist, an array of another shape, or the plugin's own error.
+    /// There is no such input, the array has another shape, or the plugin fails.
     pub fn put(&self, name: &str, array: &HostArray) -> Result<DeviceArray> {
         let Some(port) = self.signature.inputs.iter().find(|port| port.name == name) else {
             return Err(Error::Invalid(format!("the program has no input `{name}`")));
@@ -113,11 +112,10 @@ impl Session {
         )
     }
 
-    /// Runs the program once on `inputs`, which it takes: those that it updates are gone afterwards.
+    /// Runs the program once on `inputs` and consumes them: the program overwrites those that it updates.
     ///
     /// # Errors
-    /// A missing input; an array of another shape, cut otherwise or on other devices than the input; or the plugin's
-    /// own error.
+    /// An input is missing, an array's shape, sharding or devices are not the input's, or the plugin fails.
     pub fn run(&self, inputs: &DeviceArrays) -> Result<DeviceArrays> {
         let devices = self.executable.devices();
         let mut arguments = vec![Vec::with_capacity(self.signature.inputs.len()); devices.len()];
@@ -149,10 +147,10 @@ impl Session {
         Ok(outputs.collect())
     }
 
-    /// Runs the program once from the host's arrays to the host's arrays.
+    /// Runs the program once, from host arrays to host arrays.
     ///
     /// # Errors
-    /// As [`Session::put`] and [`Session::run`].
+    /// Those of [`Session::put`] and [`Session::run`].
     pub fn evaluate(
         &self,
         inputs: &BTreeMap<String, HostArray>,
@@ -164,14 +162,14 @@ impl Session {
         outputs.into_iter().map(fetch).collect()
     }
 
-    /// An error unless `array` is what the program takes as `port`. The plugin sees one device's parts at a time: parts
-    /// of the right size from other places of the array would go through and permute the numbers.
+    /// Checks that `array` is what the program takes as `port`. The plugin sees one device's parts at a time: parts of the
+    /// right size from other positions of the array would pass and permute the numbers.
     fn check(&self, port: &Port, array: &DeviceArray) -> Result<()> {
         check_shape(port, &array.shape)?;
         let mesh = &self.signature.mesh;
         if !array.is_cut_as(&port.sharding, mesh) {
             return Err(Error::Invalid(format!(
-                "the input `{}` is cut as {} over {mesh}, and the given array as {} over {}",
+                "the input `{}` is cut as {} over {mesh}, but the given array is cut as {} over {}",
                 port.name,
                 port.sharding.describe(mesh, &port.shape),
                 array.sharding.describe(&array.mesh, &array.shape),
@@ -181,7 +179,7 @@ impl Session {
         let devices = self.executable.devices();
         if array.devices != devices || array.parts.len() != devices.len() {
             return Err(Error::Invalid(format!(
-                "the program runs on the devices {devices:?}, and the array given as `{}` is on {:?} in {} parts",
+                "the program runs on the devices {devices:?}, but the array given as `{}` is on {:?} in {} parts",
                 port.name,
                 array.devices,
                 array.parts.len()
@@ -196,7 +194,7 @@ fn check_shape(port: &Port, shape: &Shape) -> Result<()> {
         return Ok(());
     }
     Err(Error::Invalid(format!(
-        "the input `{}` is {}, and {shape} was given",
+        "the input `{}` is {}, but {shape} was given",
         port.name, port.shape
     )))
 }
@@ -208,7 +206,7 @@ fn assigned(client: &Client, config: &CompileConfig) -> Result<CompileConfig> {
     if config.device_assignment.is_empty() {
         if ids.len() < config.partitions {
             return Err(Error::Invalid(format!(
-                "the program is to be compiled for {} devices, and the client has {}",
+                "the program is to be compiled for {} devices, but the client has {}",
                 config.partitions,
                 ids.len()
             )));
@@ -218,7 +216,7 @@ fn assigned(client: &Client, config: &CompileConfig) -> Result<CompileConfig> {
     let absent = |id: &&i64| !ids.contains(id);
     if let Some(id) = config.device_assignment.iter().find(absent) {
         return Err(Error::Invalid(format!(
-            "the device assignment names device {id}, and the client has the devices {ids:?}"
+            "the device assignment names device {id}, but the client has the devices {ids:?}"
         )));
     }
     Ok(config)

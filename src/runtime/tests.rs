@@ -1,4 +1,4 @@
-//! The real plugins, fetched the way a user's are: a sharded program on virtual CPU devices, and compiled for a pod.
+//! The real plugins, fetched as for a user: a sharded program runs on virtual CPU devices and is compiled for a pod.
 
 use super::*;
 use crate::graph::{Builder, DType, Role, Shape};
@@ -48,7 +48,7 @@ fn opcodes(with_config: &[u8]) -> Vec<String> {
     instructions.map(|it| it.opcode.to_string()).collect()
 }
 
-/// Which rows of `[ROWS, COLUMNS]` each device holds.
+/// The rows of `[ROWS, COLUMNS]` that each device holds.
 fn by_rows() -> Vec<Vec<(usize, usize)>> {
     (0..DEVICES)
         .map(|d| vec![(d * ROWS / DEVICES, ROWS / DEVICES), (0, COLUMNS)])
@@ -117,7 +117,7 @@ fn a_sharded_program_runs_on_eight_cpu_devices_under_both_partitioners() {
     }
 }
 
-/// Collectives of one launch are not mixed up with those of another that runs at the same time.
+/// Collectives of two concurrent launches are not mixed up.
 #[test]
 fn two_clients_run_sharded_programs_at_once() {
     let program = sharded_sum(DEVICES, ROWS, COLUMNS);
@@ -142,7 +142,7 @@ fn a_sharded_program_compiles_for_a_pod_without_one() {
     let topology = TopologyDescription::create(plugin(Platform::Tpu), "v3:16x32", &[]).unwrap();
     let devices = topology.devices();
     assert_eq!(devices.len(), 1024);
-    // A core of v3 has 16 GiB, of which the plugin keeps some for itself.
+    // A v3 core has 16 GiB, some of which the plugin reserves.
     let memory = devices[0].memory_bytes().unwrap();
     assert!((15 << 30..16 << 30).contains(&memory), "{memory}");
     assert_eq!(devices[0].coords().len(), 3);
@@ -154,7 +154,7 @@ fn a_sharded_program_compiles_for_a_pod_without_one() {
             )
             .unwrap();
         let memory = program.memory_stats().unwrap();
-        // Each device holds 8 of 8192 rows of 4096 bytes, of x and of the state, and the state's memory is used again.
+        // Each device holds 8 of 8192 rows of 4096 bytes, of x and of the state, and the state's memory is reused.
         assert_eq!(memory.arguments, 2 * 8 * 4096);
         assert_eq!(memory.aliased, 8 * 4096);
         assert!(
@@ -193,7 +193,7 @@ fn aliased_inputs_are_donated_unless_kept() {
             kept[d][1].to_host().unwrap()
         );
     }
-    let message = "was donated to an earlier execution and holds nothing any more";
+    let message = "was donated to an earlier execution and no longer holds data";
     let error = state[3].to_host().unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -205,7 +205,7 @@ fn aliased_inputs_are_donated_unless_kept() {
         format!("argument 1 of device 0 (f32[2, 4]) {message}")
     );
 
-    // A step's state goes on from output to input.
+    // A step's output state becomes the next input.
     let next: Vec<Buffer> = outputs.into_iter().map(|mut list| list.remove(1)).collect();
     let last = program.execute(&lists(&x, &next)).unwrap();
     assert_eq!(
@@ -226,13 +226,13 @@ fn arguments_that_do_not_fit_are_refused() {
     let whole = lists(&x, &state);
     assert_eq!(
         refused(&whole[..7]),
-        "the program runs on 8 devices, and arguments for 7 were given"
+        "the program runs on 8 devices, but arguments for 7 were given"
     );
     let mut ragged = whole.clone();
     ragged[5].pop();
     assert_eq!(
         refused(&ragged),
-        "device 5 got 1 arguments, and device 0 got 2"
+        "device 5 got 1 arguments, but device 0 got 2"
     );
     let short: Vec<Vec<&Buffer>> = whole.iter().map(|list| vec![list[0]]).collect();
     assert!(
@@ -244,7 +244,7 @@ fn arguments_that_do_not_fit_are_refused() {
     let strange = shard(&other, &numbers(1.0));
     assert_eq!(
         refused(&lists(&strange, &state)),
-        "argument 0 of device 0 is another client's"
+        "argument 0 of device 0 belongs to another client"
     );
 }
 
@@ -260,7 +260,7 @@ fn host_arrays_that_do_not_fit_are_refused() {
     };
     assert_eq!(
         refused(&[0; 7], DType::F32, &[2], 0),
-        "f32[2] takes 8 bytes, and 7 were given"
+        "f32[2] takes 8 bytes, but 7 were given"
     );
     assert_eq!(
         refused(&[0; 8], DType::F32, &[2], 2),
@@ -353,7 +353,7 @@ fn the_plugins_own_message_comes_through() {
 #[test]
 fn a_program_too_large_for_a_core_is_out_of_memory() {
     let topology = TopologyDescription::create(plugin(Platform::Tpu), "v3:2x2", &[]).unwrap();
-    // Two inputs of 16 GiB a device, and a core of v3 has 16 GiB in all.
+    // Two inputs of 16 GiB per device, but a v3 core has 16 GiB in all.
     let program = sharded_sum(8, 8 << 20, 4096);
     let error = topology.compile(&program, &config(8)).err().unwrap();
     assert!(error.is_out_of_memory(), "{error:?}");
@@ -517,7 +517,7 @@ fn sharded_arrays_go_to_devices_and_back() {
     assert_eq!(fetch(&[]), "0 blocks were given for 1 devices");
     assert_eq!(
         fetch(&both[..2]),
-        "the shards hold 12 elements, and an array of [4, 6] has 24"
+        "the shards hold 12 elements, but an array of [4, 6] has 24"
     );
     assert_eq!(
         fetch(&columns),

@@ -1,4 +1,4 @@
-//! The value of an option: what plugins, topologies and XLA's flags are told by name, and what plugins say by name.
+//! Values of named options of plugins, topologies and XLA flags, and of named attributes that plugins report.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ pub enum Value {
     Int(i64),
     /// Whole numbers, such as coordinates.
     Ints(Vec<i64>),
-    /// A float. Plugins take and give 32 bits, XLA's flags 64.
+    /// A float: 32 bits in plugins, 64 in XLA's flags.
     Float(f64),
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
 }
 
 impl Value {
-    /// The number, where this is one.
+    /// The number, if this is one.
     pub fn as_int(&self) -> Option<i64> {
         match self {
             Value::Int(value) => Some(*value),
@@ -26,7 +26,7 @@ impl Value {
         }
     }
 
-    /// The numbers, where these are some.
+    /// The numbers, if this is a list of them.
     pub fn as_ints(&self) -> Option<&[i64]> {
         match self {
             Value::Ints(values) => Some(values),

@@ -1,9 +1,9 @@
-//! Chooses a mesh when none is given: of all meshes of the axes that the rules name on which every tensor of the program has
-//! a place, the one that moves the fewest bytes a step and device (`sharding::traffic`).
+//! Chooses a mesh when none is given. Candidates use the axes that the rules name and can place every tensor of the program.
+//! The one that moves the fewest bytes per step and device is chosen (`sharding::traffic`).
 //!
-//! Where no such mesh has all devices, the rest goes to axes that cost something, in the smallest size that will do, and the
-//! choice says what is lost: [`REPLICA`] splits the batch alone, so that weights are held once a group; [`UNUSED`] takes the
-//! prime factors of the machine that no axis of the program divides by.
+//! If no such mesh uses all devices, the rest goes to axes that cost something, each as small as possible, and the choice
+//! states what is lost. [`REPLICA`] splits only the batch, so each group holds all weights. [`UNUSED`] takes the prime factors
+//! of the machine that divide no axis of the program.
 
 use smol_str::SmolStr;
 
@@ -15,23 +15,23 @@ use super::tensors::{Tensors, loop_axes, rows};
 use super::traffic::{Movers, Traffic};
 use crate::graph::Graph;
 
-/// A mesh, and why it is this one.
+/// A mesh, and why it was chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
     /// The mesh.
     pub mesh: Mesh,
-    /// The reason in a line.
+    /// The reason in one line.
     pub reason: String,
 }
 
-/// More meshes than this are not tried: rules with so many axes need a mesh from their author.
+/// The most meshes to try. Rules with so many axes need a mesh from their author.
 const MOST: usize = 20_000;
 
-/// The mesh of `devices` devices in `slices` slices (1 where there are none) for `graph` that moves the fewest bytes.
+/// Returns the mesh of `devices` devices in `slices` slices (1 if there are none) that moves the fewest bytes for `graph`.
 ///
 /// # Errors
-/// A tensor for whose axis there is no rule; or there is no mesh on which every tensor has a place, with what stands in the way
-/// of each and the batches that would do.
+/// A tensor axis has no rule; or every mesh leaves some tensor unplaced: the message gives each mesh's obstacle and the
+/// batches that would fit.
 pub fn choose_mesh(
     graph: &Graph,
     rules: &Rules,
@@ -72,7 +72,7 @@ struct Fit {
 }
 
 struct Search<'a> {
-    /// The mesh axes to try sizes of, outermost first.
+    /// The mesh axes whose sizes are searched, outermost first.
     axes: Vec<SmolStr>,
     /// Whether the rules name [`REPLICA`].
     replicas: bool,
@@ -81,12 +81,12 @@ struct Search<'a> {
     movers: Movers,
     devices: usize,
     slices: usize,
-    /// What stands in the way of the meshes without replicas.
+    /// Why each mesh without replicas fails.
     obstacles: Vec<String>,
 }
 
 impl Search<'_> {
-    /// The mesh where there is nothing to choose.
+    /// The mesh if there is nothing to choose.
     fn alone(&self) -> Result<Choice, ShardingError> {
         let (mesh, reason) = match (self.devices, self.axes.as_slice()) {
             (1, []) => (Mesh::new([("data", 1)])?, "there is one device"),
@@ -103,7 +103,7 @@ impl Search<'_> {
         })
     }
 
-    /// The product of the machine's prime factors, with their powers, that no axis divides by which a rule splits.
+    /// The product of the machine's prime factors, with their powers, that divide no axis that a rule splits.
     fn indivisible(&self) -> usize {
         let sizes = self.tensors.splittable(self.rules);
         (factors(self.devices).into_iter())
@@ -139,7 +139,7 @@ impl Search<'_> {
                 }
             }
             if !fits.is_empty() {
-                // Stable, and meshes come with the largest first axis first, so that ties go to it.
+                // The sort is stable and meshes come with the largest first axis first, so ties go to it.
                 fits.sort_by(|a, b| a.traffic.total().total_cmp(&b.traffic.total()));
                 return Ok(fits);
             }
@@ -147,7 +147,7 @@ impl Search<'_> {
         Ok(Vec::new())
     }
 
-    /// The first thing that keeps the program from `mesh`.
+    /// The first reason the program does not fit `mesh`, if any.
     fn obstacle(&self, mesh: &Mesh) -> Result<Option<String>, ShardingError> {
         let first = mesh.axes().iter().find(|axis| axis.size > 1);
         if first.is_some_and(|axis| !axis.size.is_multiple_of(self.slices)) {
@@ -174,7 +174,7 @@ impl Search<'_> {
         }
     }
 
-    /// The error when nothing fits: what stands in the way of each mesh, and the batches that would do if it is only that.
+    /// The error when nothing fits: why each mesh fails, and the batches that would fit if only the batch is at fault.
     fn nothing_fits(&mut self, graph: &Graph) -> ShardingError {
         const SHOWN: usize = 4;
         let more = self.obstacles.len().saturating_sub(SHOWN);
@@ -190,10 +190,10 @@ impl Search<'_> {
         self.none(reason)
     }
 
-    /// The batches next to this one that fit, on the mesh that is best for them.
+    /// The nearest batches that fit, on the best mesh for them.
     fn batches(&mut self, graph: &Graph) -> Option<String> {
         let rows = rows(graph)?;
-        // As if there was a row for every device.
+        // As if there were a row for every device.
         let tensors = self.tensors.with_size(rows, self.devices);
         let given = std::mem::replace(&mut self.tensors, tensors);
         let fits = self.best(1);
@@ -204,7 +204,7 @@ impl Search<'_> {
     }
 }
 
-/// Why the first of `fits` is the mesh.
+/// Why the first of `fits` is chosen.
 fn reason(fits: &[Fit]) -> Choice {
     let Fit { mesh, traffic } = &fits[0];
     let reason = match fits.get(1) {
@@ -212,7 +212,7 @@ fn reason(fits: &[Fit]) -> Choice {
         Some(next) => {
             let (unit, size) = unit(traffic.total());
             format!(
-                "mesh {mesh} moves the fewest bytes a step and device: \
+                "mesh {mesh} moves the fewest bytes per step and device: \
                  {:.2} {unit} ({:.2} of weights, {:.2} of activations); \
                  next is {} with {:.2} {unit}",
                 traffic.total() / size,
@@ -252,7 +252,7 @@ fn factors(mut number: usize) -> Vec<(usize, u32)> {
     found
 }
 
-/// How many lists [`splits`] gives.
+/// The number of lists that [`splits`] returns.
 fn ways(number: usize, count: usize) -> usize {
     let others = count.saturating_sub(1);
     // Ways to deal `power` equal factors to `count` axes: (power + others) over others.
@@ -265,7 +265,7 @@ fn ways(number: usize, count: usize) -> usize {
     powers.map(ways).fold(1, usize::saturating_mul)
 }
 
-/// All lists of `count` sizes (at least one) whose product is `number`, those with the largest first sizes first.
+/// All lists of `count` sizes (at least one) whose product is `number`, largest first size first.
 fn splits(number: usize, count: usize) -> Vec<Vec<usize>> {
     if count <= 1 {
         return vec![vec![number]];
@@ -294,7 +294,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every split multiplies to the number, each comes once, and there are as many as are counted beforehand.
+        /// Every split multiplies to the number, none is repeated, and `ways` counts them.
         #[test]
         fn splits_are_all_there(number in 1usize..200, count in 1usize..4) {
             let all = splits(number, count);

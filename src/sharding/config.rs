@@ -1,4 +1,4 @@
-//! What a recipe says of its rules: the name of a set, or a set with differences.
+//! A recipe's `rules`: the name of a set, or a set with differences.
 //!
 //! ```toml
 //! rules = "zero1"
@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::rules::{Rule, Rules};
 use super::sets::RuleSet;
 
-/// A recipe's `rules`: a set, and for each list the rules that take the place of the set's for their axes.
+/// A recipe's `rules`: a set, and for each list the rules that replace the set's for their axes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct RulesConfig {
     /// The set.
@@ -39,7 +39,7 @@ pub struct RulesConfig {
 }
 
 impl RulesConfig {
-    /// Whether it says nothing: the standard set as it is.
+    /// Whether this is the standard set without differences.
     pub fn is_default(&self) -> bool {
         *self == RulesConfig::default()
     }
@@ -65,14 +65,14 @@ impl From<RuleSet> for RulesConfig {
     }
 }
 
-/// `list`, with `differences` in place of the rules for the same axes. They come first, in their own order.
+/// `list`, with `differences` replacing the rules for the same axes. They come first, in the order given.
 fn changed(list: Vec<Rule>, differences: &[Rule]) -> Vec<Rule> {
     let other = |rule: &Rule| differences.iter().all(|new| new.axis != rule.axis);
     let kept = list.into_iter().filter(other);
     differences.iter().cloned().chain(kept).collect()
 }
 
-/// The fields as a table has them.
+/// The fields of a `[rules]` table.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[derive(Default)]
@@ -84,7 +84,7 @@ struct Table {
     residual: Vec<Rule>,
 }
 
-/// A set by name, with the nearest name for one that is not there.
+/// A set by name. An unknown name is an error that suggests the nearest.
 #[derive(Default, Deserialize)]
 #[serde(try_from = "String")]
 struct Set(RuleSet);

@@ -1,23 +1,23 @@
-//! What can go wrong between a target's name and a tensor's place: each variant carries what, where, the arithmetic and
-//! the way out.
+//! What can go wrong between a target's name and a tensor's placement. Each variant states what is wrong, where, the
+//! arithmetic and the way out.
 
 use thiserror::Error;
 
 use super::kind::Kind;
 
-/// A mistake in a target, a mesh, the rules, or in how they meet a tensor.
+/// A mistake in a target, a mesh, the rules, or their use on a tensor.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ShardingError {
-    /// No target goes by that name.
+    /// No target has this name.
     #[error("unknown target `{name}`; did you mean {nearest}? `ribosome targets` lists them all")]
     UnknownTarget {
-        /// What was asked for.
+        /// The name given.
         name: String,
         /// The nearest names that exist.
         nearest: String,
     },
 
-    /// The generation exists, but is not sold in that size.
+    /// The generation is not sold in this size.
     #[error("no {generation} slice has {size} cores; nearest: {nearest}")]
     NoSuchSlice {
         /// The TPU generation, as in a cloud name.
@@ -46,27 +46,27 @@ pub enum ShardingError {
         example: String,
     },
 
-    /// A torus shape of the right rank that no slice has.
+    /// The torus shape has the right rank, but no slice has it.
     #[error("`{shape}` is not a slice of {generation}: {reason}")]
     TorusShape {
         /// The TPU generation.
         generation: String,
         /// The shape asked for.
         shape: String,
-        /// Which limit it breaks, with the arithmetic.
+        /// The limit it breaks, with the arithmetic.
         reason: String,
     },
 
-    /// A part of a target's name cannot be read.
+    /// Part of a target's name cannot be read.
     #[error("target `{name}`: {reason}")]
     TargetSyntax {
-        /// What was asked for.
+        /// The name given.
         name: String,
-        /// What is wrong with it, and the form that is right.
+        /// What is wrong with it, and the right form.
         reason: String,
     },
 
-    /// A mesh that cannot be read.
+    /// The mesh cannot be read.
     #[error(
         "mesh `{text}`: {reason}; write it like data=256,model=4 (names and sizes, outermost first)"
     )]
@@ -90,7 +90,7 @@ pub enum ShardingError {
         fix: String,
     },
 
-    /// A mesh axis over which nothing is split.
+    /// Nothing is split over a mesh axis.
     #[error(
         "mesh {mesh}: devices along `{mesh_axis}` would all do the same work, {size} times; {reason}"
     )]
@@ -105,7 +105,7 @@ pub enum ShardingError {
         reason: String,
     },
 
-    /// Rules that cannot be read.
+    /// A rule cannot be read.
     #[error("rule `{text}`: {reason}; write it like embed->data, batch->data+model, or kv->whole")]
     RuleSyntax {
         /// The rule as typed.
@@ -134,7 +134,7 @@ pub enum ShardingError {
         axis: String,
     },
 
-    /// Every rule for an axis wants a mesh axis that another axis of the tensor already has.
+    /// Every rule for an axis uses a mesh axis that another axis of the tensor already uses.
     #[error(
         "{} {tensor}: mesh axis `{mesh_axis}` used twice, by `{first}` and by `{second}`; \
          add \"{second}->whole\" to {}, below its other rules for `{second}`",
@@ -150,13 +150,13 @@ pub enum ShardingError {
         tensor: String,
         /// The mesh axis.
         mesh_axis: String,
-        /// The tensor axis that has it.
+        /// The tensor axis that uses it.
         first: String,
-        /// The tensor axis that wants it too.
+        /// The tensor axis that also needs it.
         second: String,
     },
 
-    /// An axis does not divide by its part of the mesh.
+    /// An axis is not divisible by its part of the mesh.
     #[error(
         "{} `{tensor}`: {division}; \
          nearest sizes that divide: {sizes}; nearest mesh: {meshes}",
@@ -175,7 +175,7 @@ pub enum ShardingError {
         meshes: String,
     },
 
-    /// Mesh and topology do not fit together.
+    /// The mesh does not fit the topology.
     #[error("mesh {mesh} cannot be placed on {topology}: {reason}")]
     Placement {
         /// The mesh as text.
@@ -193,7 +193,7 @@ pub enum ShardingError {
         axes: String,
         /// Devices of the target.
         devices: usize,
-        /// What each candidate fails on, and the way out.
+        /// Why each candidate fails, and the way out.
         reason: String,
     },
 }

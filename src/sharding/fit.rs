@@ -1,4 +1,4 @@
-//! How a program fits a mesh: whether every tensor has a place and every mesh axis something to split, and what is lost.
+//! How a program fits a mesh: whether every tensor can be placed, every mesh axis splits something, and what is lost.
 
 use super::error::ShardingError;
 use super::mesh::Mesh;
@@ -7,8 +7,8 @@ use super::sharding::resolve;
 use super::tensors::{Tensors, loop_axes, rows};
 use crate::graph::{Graph, Role};
 
-/// Holds `graph` under `rules` against `mesh`. Gives what is lost there, a line each: devices that repeat work, and weights that
-/// are held once a group of devices.
+/// Checks `graph` under `rules` against `mesh`. Returns what is lost, one line each: devices that repeat work, and weights
+/// that each group of devices holds in full.
 ///
 /// # Errors
 /// A mesh axis over which nothing is split, or a tensor that the rules cannot place.
@@ -34,7 +34,7 @@ pub fn check_mesh(graph: &Graph, rules: &Rules, mesh: &Mesh) -> Result<Vec<Strin
             ));
         } else if kept && !work {
             lost.push(format!(
-                "devices along {name}={size} do the same work: the rules split weights or state over it, and no activation"
+                "devices along {name}={size} do the same work: the rules split weights or state over it, but no activation"
             ));
         } else if !work {
             let split = rules.axes_over(name).into_iter();
@@ -44,7 +44,7 @@ pub fn check_mesh(graph: &Graph, rules: &Rules, mesh: &Mesh) -> Result<Vec<Strin
                 mesh_axis: name.to_string(),
                 size,
                 reason: format!(
-                    "the rules split {} over it, and no tensor of this program has that",
+                    "the rules split {} over it, but no tensor of this program has that axis",
                     split.collect::<Vec<_>>().join(", ")
                 ),
             });
@@ -64,8 +64,8 @@ pub fn over_rows(graph: &Graph, rules: &Rules, mesh: &Mesh) -> Vec<usize> {
     rule.map_or(Vec::new(), |rule| rule.positions(mesh))
 }
 
-/// The mesh with more of the last axis that splits the work of a row, and less of the first that splits rows: the next one on
-/// which every tensor has a place.
+/// The mesh with more of the last axis that splits the work of a row and less of the first axis that splits rows: the next
+/// one on which every tensor can be placed.
 pub fn wider(graph: &Graph, rules: &Rules, mesh: &Mesh) -> Option<Mesh> {
     let rules = rules.with_whole(loop_axes(graph));
     let rows = over_rows(graph, &rules, mesh);
@@ -90,7 +90,7 @@ pub fn wider(graph: &Graph, rules: &Rules, mesh: &Mesh) -> Option<Mesh> {
         })
 }
 
-/// What it costs that `groups` groups of devices hold all weights each.
+/// The cost of `groups` groups of devices each holding all weights.
 fn held_by_groups(
     graph: &Graph,
     rules: &Rules,
@@ -108,13 +108,13 @@ fn held_by_groups(
     let more = bytes * (1.0 - 1.0 / groups as f64);
     let (unit, size) = unit(more);
     Ok(format!(
-        "{REPLICA}={groups}: weights and optimizer state are held on {groups} groups of devices, {:.2} {unit} more a device \
+        "{REPLICA}={groups}: weights and optimizer state are held on {groups} groups of devices, {:.2} {unit} more per device \
          than if they were split over all",
         more / size
     ))
 }
 
-/// The batches next to that of `graph` whose rows divide over their mesh axes, `more` times as many of them.
+/// The batch sizes nearest to that of `graph` whose rows divide over `more` times the devices of their mesh axes.
 pub(super) fn near_batches(
     graph: &Graph,
     tensors: &Tensors,
@@ -125,7 +125,7 @@ pub(super) fn near_batches(
     let rows = rows(graph)?;
     let split = over_rows(graph, rules, mesh);
     let parts: usize = split.iter().map(|&at| mesh.axes()[at].size).product();
-    // A batch that is taken in microbatches divides in each of them.
+    // With microbatches, each microbatch must divide.
     let sizes = || tensors.iter().filter_map(|placed| placed.shape.size(rows));
     let (batch, smallest) = (sizes().max()?, sizes().min()?);
     let step = parts * more * (batch / smallest.max(1)).max(1);
@@ -139,7 +139,7 @@ pub(super) fn near_batches(
     ))
 }
 
-/// The unit that shows `bytes`, and its size: small models move so little that it would be 0.00 GiB.
+/// The unit to print `bytes` in, and its size. Small models move so little that GiB would print as 0.00.
 pub(super) fn unit(bytes: f64) -> (&'static str, f64) {
     let gib = (1u64 << 30) as f64;
     match bytes < gib / 10.0 {

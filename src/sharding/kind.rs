@@ -1,8 +1,8 @@
-//! The kinds of tensors that rules tell apart, each with a list of its own.
+//! The kinds of tensors that rules distinguish, each with its own list.
 
 use crate::graph::{Pin, Role};
 
-/// What a rule list is for.
+/// The tensors that a rule list is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// A weight.
@@ -26,7 +26,7 @@ impl Kind {
         }
     }
 
-    /// The key of the recipe that the list stands under.
+    /// The recipe key of the list.
     pub fn key(self) -> &'static str {
         match self {
             Kind::Weight => "rules.weights",

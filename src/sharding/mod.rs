@@ -1,15 +1,15 @@
-//! Where every tensor lives. Four things are kept apart:
+//! Where every tensor is placed. Four things are kept apart:
 //!
 //! - the physical [`Topology`]: a TPU generation, its torus of chips, cores and devices, with memory and links
 //!   ([`hardware`] holds the figures, [`target`] reads the names people type);
 //! - the logical [`Mesh`]: named axes that multiply to the devices;
 //! - the [`Rules`]: which axis of a tensor is split over which mesh axes; [`sets`] names the usual ones, and [`config`] is
-//!   what a recipe says of them;
+//!   a recipe's version of them;
 //! - the [`Sharding`] of one tensor, [`resolve`]d from the three above.
 //!
 //! [`encode`] writes a sharding for both of XLA's partitioners, [`placement`] puts the mesh on the torus, and [`choose`]
-//! picks a mesh for the [`Tensors`] of a program when none is given. Nothing here does I/O, and nothing degrades silently: an axis that does not divide is an
-//! error with the arithmetic and the sizes that would.
+//! picks a mesh for the [`Tensors`] of a program when none is given. Nothing here does I/O, and nothing degrades silently: an
+//! axis that does not divide is an error with the arithmetic and the sizes that would.
 
 #[cfg(test)]
 mod arbitrary;

@@ -1,4 +1,4 @@
-//! Which of XLA's two partitioners splits a program over the devices. A lowered program is annotated for both.
+//! The choice of XLA's partitioner, which splits a program over the devices. A lowered program is annotated for both.
 
 use std::fmt;
 

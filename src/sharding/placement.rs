@@ -1,9 +1,9 @@
-//! Placement: which device each position of the mesh is, so that neighbours on the mesh are neighbours on the links.
+//! Placement: assigns a device to each mesh position so that neighbours on the mesh are neighbours on the links.
 //!
-//! The last mesh axis is taken to be the busiest, since it is the one that activations are reduced over. So from the last axis
-//! to the first, each takes the most compact box that is left of the torus: first the cores of a chip, then chips in a box whose
-//! edges are as short as can be, walked to and fro so that one step along the axis is one hop. The first axis crosses
-//! slices, whose links are the slowest.
+//! The last mesh axis is assumed to be the busiest, since activations are reduced over it. So from the last axis to the
+//! first, each takes the most compact box left in the torus: first the cores of a chip, then chips in a box with the shortest
+//! possible edges, walked back and forth so that one step along the axis is one hop. The first axis crosses slices, whose
+//! links are the slowest.
 
 use std::collections::BTreeSet;
 
@@ -18,20 +18,20 @@ type Place = [usize; 4];
 struct Share {
     /// Position of the axis in the mesh.
     axis: usize,
-    /// How many places it has along each dimension.
+    /// The number of places it has along each dimension.
     sizes: Place,
-    /// How far apart they are: the sizes of all shares inside this one.
+    /// The stride between them: the sizes of all shares inside this one.
     strides: Place,
 }
 
-/// The places that devices have: slices, each a torus of chips with so many devices on a chip. A topology's name says
-/// them, and so do the descriptions of attached devices.
+/// The places of devices: slices, each a torus of chips with a number of devices per chip. They come from a topology's name
+/// or from the descriptions of attached devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Torus {
-    /// What messages call it.
+    /// Its name in messages.
     name: String,
     slices: usize,
-    /// The sizes of a slice.
+    /// The sizes of one slice.
     sizes: Place,
 }
 
@@ -48,12 +48,11 @@ impl Torus {
         }
     }
 
-    /// The places that `devices` fill, in whatever order they come; messages call them `name`. `None` where a place is
-    /// empty or taken twice.
+    /// The places that `devices` fill, in any order, called `name` in messages. `None` if a place is empty or taken twice.
     pub fn filled_by(name: &str, devices: &[DeviceAt]) -> Option<Self> {
         let place = |at: &DeviceAt| [at.core, at.coords[0], at.coords[1], at.coords[2], at.slice];
         let places: BTreeSet<_> = devices.iter().map(place).collect();
-        // Part of a larger machine may be attached, whose first chip is not at 0.
+        // The attached devices may be part of a larger machine, so the first chip may not be at 0.
         let extent = |dim: usize| {
             let along = || places.iter().map(|place| place[dim]);
             Some(along().max()? - along().min()? + 1)
@@ -71,11 +70,11 @@ impl Torus {
         self.slices * self.sizes.iter().product::<usize>()
     }
 
-    /// For each position of `mesh`, row-major (that is, for each partition), the index of its device. Devices are counted
-    /// as [`Topology::expected_devices`] lists them: by core, x, y, z and slice, the first fastest.
+    /// The device index of each position of `mesh`, row-major (that is, of each partition). Devices are counted in the order
+    /// of [`Topology::expected_devices`]: by core, x, y, z and slice, the first fastest.
     ///
     /// # Errors
-    /// A mesh of more or fewer devices, or one whose inner axes would cross slices.
+    /// The mesh has more or fewer devices, or its inner axes would cross slices.
     pub fn order(&self, mesh: &Mesh) -> Result<Vec<usize>, ShardingError> {
         mesh.check_devices(self.devices())?;
         let across = self.crossing_axis(mesh)?;
@@ -124,7 +123,7 @@ impl Torus {
         Ok((0..mesh.devices()).map(index).collect())
     }
 
-    /// The mesh axis that crosses slices: the first that splits anything. It must split into whole slices.
+    /// The mesh axis that crosses slices: the first larger than 1. The slices must divide it.
     fn crossing_axis(&self, mesh: &Mesh) -> Result<usize, ShardingError> {
         let first = mesh
             .axes()
@@ -151,9 +150,9 @@ impl Torus {
     }
 }
 
-/// The box of `volume` places in what is `left`: as many cores as divide it, then the chips with the shortest edges; among equal
-/// ones the box that leaves the most compact rest. It always exists when the mesh has as many devices as the torus, since
-/// then both have the same prime factors.
+/// The box of `volume` places within `left`: as many cores as divide it, then the chips with the shortest edges; among equal
+/// boxes, the one that leaves the most compact rest. It always exists if the mesh has as many devices as the torus, since
+/// both then have the same prime factors.
 fn compact_box(volume: usize, left: Place) -> Option<Place> {
     let cores = (1..=left[0])
         .rev()
@@ -172,15 +171,15 @@ fn compact_box(volume: usize, left: Place) -> Option<Place> {
         })
 }
 
-/// Step `step` of a walk through a box that visits every place once: the cores of a chip in turn, then the next chip, to
-/// and fro along x, then y, then z, so that one step is never more than one hop.
+/// Step `step` of a walk through a box that visits every place once: the cores of a chip in turn, then the next chip, back
+/// and forth along x, then y, then z, so one step is at most one hop.
 fn walk(step: usize, sizes: Place) -> Place {
     let mut place = [0; 4];
     let mut rest = step;
     for dim in 0..4 {
         let digit = rest % sizes[dim];
         rest /= sizes[dim];
-        // `rest` counts the rows walked so far; every other one is walked backwards. Cores have no direction.
+        // `rest` counts the rows walked so far; every other row is walked backwards. Cores have no direction.
         place[dim] = match dim {
             1.. if rest % 2 == 1 => sizes[dim] - 1 - digit,
             _ => digit,
@@ -201,7 +200,7 @@ mod tests {
     fn topology(text: &str) -> Topology {
         match text.parse().unwrap() {
             Target::Tpu(topology) => topology,
-            other => panic!("{other} is no TPU"),
+            other => panic!("{other} is not a TPU"),
         }
     }
 
@@ -351,7 +350,7 @@ mod tests {
         #[test]
         fn neighbours_on_the_last_axis_are_neighbours_on_the_links((topology, mesh) in placed()) {
             let last = mesh.axes().last().unwrap().size;
-            // The first axis that splits crosses slices; only the others are held to the links.
+            // The first axis that splits crosses slices; only the others must follow the links.
             prop_assume!(topology.slices() == 1 || mesh.axes()[0].size > 1);
             let devices = topology.expected_devices();
             let order = Torus::of(&topology).order(&mesh).unwrap();

@@ -1,12 +1,12 @@
-//! Rules: ordered, pure data that say which mesh axes an axis of a tensor is split over. There is one list each for weights,
-//! optimizer state, activations, and the residual stream.
+//! Rules: an ordered list, as plain data, of the mesh axes that split each tensor axis. Weights, optimizer state, activations
+//! and the residual stream each have a list.
 //!
-//! For each axis of a tensor, outermost first, the first rule for its name whose mesh axes no earlier axis of the tensor
-//! has taken applies. `kv->whole` keeps an axis whole. An axis without a rule is an error, never silently whole. Optimizer
-//! state follows its weight: where `state` has no rule for an axis, the rules for weights apply.
+//! For each axis of a tensor, outermost first, the first rule for its name applies whose mesh axes are not taken by an
+//! earlier axis of the tensor. `kv->whole` keeps an axis whole. An axis without a rule is an error, never silently whole.
+//! Optimizer state follows its weight: if `state` has no rule for an axis, the rules for weights apply.
 //!
-//! A mesh axis that a rule names and the mesh lacks counts as 1. The other way round is an error: devices along a mesh axis that
-//! no rule names would all do the same work ([`UNUSED`] is the one name that says so on purpose).
+//! A mesh axis that a rule names but the mesh lacks counts as 1. The reverse is an error: devices along a mesh axis that no
+//! rule names would all do the same work (the axis [`UNUSED`] does so on purpose).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,10 +20,10 @@ pub use super::kind::Kind;
 use super::mesh::{Mesh, is_name};
 use crate::graph::AxisName;
 
-/// The mesh axis of groups of devices that each hold all weights: it splits the batch alone. The name is Pax's.
+/// The mesh axis of groups of devices that each hold all weights: it splits only the batch. The name comes from Pax.
 pub const REPLICA: &str = "replica";
 
-/// The mesh axis of devices that repeat the work of others, for a machine with more devices than a program divides over.
+/// The mesh axis of devices that repeat others' work, for a machine with more devices than a program divides over.
 pub const UNUSED: &str = "unused";
 
 /// One rule: a tensor axis and the mesh axes that split it, major first. Prints as `embed->data`.
@@ -61,13 +61,13 @@ impl Rule {
         }
     }
 
-    /// Where this rule's mesh axes stand in `mesh`; those that it lacks are left out.
+    /// The positions of this rule's mesh axes in `mesh`, without those that the mesh lacks.
     pub(crate) fn positions(&self, mesh: &Mesh) -> Vec<usize> {
         let axes = self.mesh_axes.iter();
         axes.filter_map(|name| mesh.position(name)).collect()
     }
 
-    /// What keeps this from being a rule.
+    /// Why this is not a valid rule, if it is not.
     fn mistake(&self) -> Option<String> {
         if self.axis.is_empty() {
             return Some("the tensor axis is missing".to_string());
@@ -85,7 +85,7 @@ impl Rule {
         })
     }
 
-    /// Refuses a rule that was put together from parts that do not go together.
+    /// Refuses a rule built from invalid parts.
     ///
     /// # Errors
     /// A missing or a repeated name.
@@ -152,7 +152,7 @@ impl From<Rule> for String {
 pub struct Rules {
     /// For weights.
     pub weights: Vec<Rule>,
-    /// For optimizer state and gradients, before those for weights.
+    /// For optimizer state and gradients, tried before those for weights.
     pub state: Vec<Rule>,
     /// For the batch, intermediates and results.
     pub activations: Vec<Rule>,
@@ -161,7 +161,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules for `kind`, in the order in which they are tried.
+    /// The rules for `kind`, in the order they are tried.
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Rule> {
         let (first, then): (&[Rule], &[Rule]) = match kind {
             Kind::Weight => (&self.weights, &[]),
@@ -172,7 +172,7 @@ impl Rules {
         first.iter().chain(then)
     }
 
-    /// All rules. Those for activations come first, so that the mesh axes of the batch are the outermost ones.
+    /// All rules. Those for activations come first, so the batch's mesh axes are outermost.
     fn all(&self) -> impl Iterator<Item = &Rule> {
         let lists = [
             &self.activations,
@@ -200,9 +200,9 @@ impl Rules {
             .collect()
     }
 
-    /// These rules, with each of `axes` that a list has no rule for kept whole by it.
+    /// These rules, where each list also keeps whole any of `axes` that it has no rule for.
     ///
-    /// Loops stack their results along an axis of their own: nothing has to be said of it unless it is to be split.
+    /// Loops stack their results along their own axis, which needs a rule only if it is to be split.
     pub fn with_whole<'a>(&self, axes: impl IntoIterator<Item = &'a AxisName>) -> Self {
         let mut rules = self.clone();
         for axis in axes {
@@ -219,10 +219,10 @@ impl Rules {
         rules
     }
 
-    /// Holds the rules against `mesh`.
+    /// Checks the rules against `mesh`.
     ///
     /// # Errors
-    /// A rule that is not one, and a mesh axis that no rule names.
+    /// A rule is not valid, or no rule names a mesh axis.
     pub fn check(&self, mesh: &Mesh) -> Result<(), ShardingError> {
         self.all().try_for_each(Rule::check)?;
         let names = self.mesh_axes();

@@ -1,9 +1,9 @@
-//! Named sets of rules: the ways of splitting a training step that have a name in the field. Each is for the axes that the
-//! models here have; a recipe adds what differs ([`RulesConfig`](super::RulesConfig)).
+//! Named sets of rules: the ways of splitting a training step that have a name in the field. Each covers the axes of the
+//! models here; a recipe adds differences ([`RulesConfig`](super::RulesConfig)).
 //!
 //! Mesh axes: `data` splits the batch, `model` the layers themselves, and [`REPLICA`](super::rules::REPLICA) the batch only,
-//! over groups of devices that each hold all weights. In every set the batch goes over `replica` and `data`, so that
-//! `--mesh replica=4,data=64` makes hybrid sharding of `fsdp` (Zhao et al. 2023).
+//! over groups of devices that each hold all weights. In every set the batch goes over `replica` and `data`, so
+//! `--mesh replica=4,data=64` turns `fsdp` into hybrid sharding (Zhao et al. 2023).
 
 use serde::{Deserialize, Serialize};
 
@@ -22,11 +22,11 @@ pub enum RuleSet {
     Zero1,
     /// Fully sharded data parallelism (ZeRO-3).
     Fsdp,
-    /// Tensor parallelism (Shoeybi et al. 2019) beside data parallelism.
+    /// Tensor parallelism (Shoeybi et al. 2019) with data parallelism.
     Tensor,
     /// Tensor and sequence parallelism (Korthikanti et al. 2022) with optimizer state split over `data`.
     Megatron,
-    /// No rules: a recipe's own lists are all there is.
+    /// No rules but the recipe's own lists.
     None,
 }
 
@@ -79,7 +79,7 @@ const ACTIVATION: [&str; 23] = [
     "memory",
     "distance",
     "directions",
-    // Few, and seldom a number that divides.
+    // Few, and rarely divisible.
     "predictions",
 ];
 
@@ -98,14 +98,13 @@ type Split<'a> = &'a [(&'a str, &'a [&'a str])];
 
 /// The mesh axes of the batch.
 const BATCH: (&str, &[&str]) = ("batch", &["replica", "data"]);
-/// Weights and state by the axis that nearly all of them have.
+/// Splits weights and state by the axis that nearly all of them have.
 const EMBED: (&str, &[&str]) = ("embed", &["data"]);
 const HEADS: (&str, &[&str]) = ("heads", &["model"]);
 const MLP: (&str, &[&str]) = ("mlp", &["model"]);
 const FACTOR: (&str, &[&str]) = ("factor", &["model"]);
-/// Sequence parallelism: between blocks each device of a `model` group keeps its part of the positions. What loops save is
-/// that much smaller, norms are shared out, and the sums that tensor parallelism needs become a scatter and a gather of
-/// the same size.
+/// Sequence parallelism: between blocks each device of a `model` group keeps its part of the positions. This shrinks what
+/// loops save, splits the norms, and turns the sums of tensor parallelism into a scatter and a gather of the same size.
 const LENGTH: (&str, &[&str]) = ("length", &["model"]);
 
 impl RuleSet {
@@ -133,10 +132,10 @@ impl RuleSet {
         }
     }
 
-    /// The set called `name`.
+    /// Returns the set called `name`.
     ///
     /// # Errors
-    /// A name that no set has: a message with the nearest and all names.
+    /// No set has this name; the message gives the nearest name and all of them.
     pub fn named(name: &str) -> Result<Self, String> {
         let near = |set: &RuleSet| strsim::damerau_levenshtein(set.name(), name);
         RuleSet::ALL
@@ -146,7 +145,7 @@ impl RuleSet {
                 let nearest = RuleSet::ALL.into_iter().min_by_key(near);
                 let names = RuleSet::ALL.map(RuleSet::name).join(", ");
                 format!(
-                    "there is no set of rules `{name}`; the nearest is {}; the sets are {names}",
+                    "unknown set of rules `{name}`; the nearest is {}; the sets are {names}",
                     nearest.map_or("", RuleSet::name)
                 )
             })
@@ -169,7 +168,7 @@ impl RuleSet {
             RuleSet::Megatron => {
                 "as tensor, with the residual stream by positions over model and state over data too"
             }
-            RuleSet::None => "nothing: the recipe's own lists are all there is",
+            RuleSet::None => "nothing but what the recipe's own lists split",
         }
     }
 
@@ -179,14 +178,14 @@ impl RuleSet {
             RuleSet::Standard => "models of any size on any machine; the default",
             RuleSet::Data => "models that fit one device with their state; moves gradients only",
             RuleSet::Zero1 => {
-                "weights fit one device and their state does not; gathers once a step"
+                "models whose weights fit one device but not their state; gathers once per step"
             }
-            RuleSet::Fsdp => "large models with at least a row a device; no layer is split",
+            RuleSet::Fsdp => "large models with at least one row per device; no layer is split",
             RuleSet::Tensor => {
                 "fewer rows than devices, on fast links; activations between blocks are whole"
             }
-            RuleSet::Megatron => "as tensor, where activations or state take too much memory",
-            RuleSet::None => "models whose axes are not in the other sets",
+            RuleSet::Megatron => "as tensor, if activations or state take too much memory",
+            RuleSet::None => "models with axes that the other sets lack",
         }
     }
 
@@ -213,7 +212,7 @@ impl RuleSet {
         };
         Rules {
             weights: list(&WEIGHT, weights),
-            // What is not said of state is said of its weight.
+            // State without a rule follows its weight.
             state: state.iter().map(|split| rule(split.0, state)).collect(),
             activations: list(&ACTIVATION, activations),
             residual: list(&RESIDUAL, residual),
@@ -261,7 +260,7 @@ mod tests {
             for rule in lists.into_iter().flatten() {
                 assert_eq!(rule.check(), Ok(()));
             }
-            // What splits an axis is in the list of axes, or it would be forgotten.
+            // An axis with a split must be in the list of axes, or its split would be lost.
             let split = |list: &[Rule]| {
                 list.iter()
                     .filter(|rule| !rule.mesh_axes.is_empty())
@@ -284,7 +283,7 @@ mod tests {
     fn an_unknown_set_gives_the_nearest() {
         assert_eq!(
             RuleSet::named("fspd"),
-            Err("there is no set of rules `fspd`; the nearest is fsdp; \
+            Err("unknown set of rules `fspd`; the nearest is fsdp; \
                  the sets are standard, data, zero1, fsdp, tensor, megatron, none"
                 .to_string())
         );

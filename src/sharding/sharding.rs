@@ -1,5 +1,5 @@
-//! The sharding of one tensor: for each of its dimensions the mesh axes that split it. Mesh axes that no dimension uses
-//! replicate the tensor.
+//! The sharding of one tensor: the mesh axes that split each of its dimensions. Mesh axes that no dimension uses replicate
+//! the tensor.
 
 use crate::graph::{AxisName, Shape};
 
@@ -10,7 +10,7 @@ use super::rules::{Kind, Rule, Rules};
 /// For each dimension of a tensor, positions of the mesh axes that split it, major first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sharding {
-    /// One entry a dimension; an empty one is whole. No mesh axis occurs twice.
+    /// One entry per dimension; empty if the dimension is whole. No mesh axis occurs twice.
     pub dims: Vec<Vec<usize>>,
 }
 
@@ -27,18 +27,18 @@ impl Sharding {
         self.parts(mesh).iter().all(|&parts| parts == 1)
     }
 
-    /// Into how many parts each dimension is cut.
+    /// The number of parts of each dimension.
     pub fn parts(&self, mesh: &Mesh) -> Vec<usize> {
         let size = |axes: &Vec<usize>| axes.iter().map(|&axis| mesh.axes()[axis].size).product();
         self.dims.iter().map(size).collect()
     }
 
-    /// How many devices hold the same block.
+    /// The number of devices that hold the same block.
     pub fn copies(&self, mesh: &Mesh) -> usize {
         mesh.devices() / self.parts(mesh).iter().product::<usize>()
     }
 
-    /// The sizes of one device's block of a tensor of `dims`. [`resolve`] has checked that they divide.
+    /// The sizes of one device's block of a tensor of `dims`. [`resolve`] has checked divisibility.
     pub fn shard_dims(&self, mesh: &Mesh, dims: &[usize]) -> Vec<usize> {
         debug_assert_eq!(dims.len(), self.dims.len());
         let parts = self.parts(mesh);
@@ -65,7 +65,7 @@ impl Sharding {
         self.dims.iter().zip(sizes).map(offset).collect()
     }
 
-    /// The sharding by name, as tables print it: `[layers, embed:data, mlp:model]`.
+    /// The sharding by axis names, as tables print it: `[layers, embed:data, mlp:model]`.
     pub fn describe(&self, mesh: &Mesh, shape: &Shape) -> String {
         let dim = |(name, axes): (&_, &Vec<usize>)| match axes.as_slice() {
             [] => format!("{name}"),
@@ -75,7 +75,7 @@ impl Sharding {
         format!("[{}]", dims.join(", "))
     }
 
-    /// Rules that place a tensor of `shape` as this does.
+    /// Rules that give a tensor of `shape` this sharding.
     pub fn as_rules(&self, mesh: &Mesh, shape: &Shape) -> Vec<Rule> {
         let rule = |(axis, positions): (&AxisName, &Vec<usize>)| Rule {
             axis: axis.clone(),
@@ -86,14 +86,14 @@ impl Sharding {
         shape.names().zip(&self.dims).map(rule).collect()
     }
 
-    /// The sharding of this tensor with one more dimension in front that is whole, as when a loop stacks its results.
+    /// The sharding with a whole dimension added in front, as when a loop stacks its results.
     pub fn stacked(&self) -> Self {
         let mut dims = vec![Vec::new()];
         dims.extend(self.dims.iter().cloned());
         Sharding { dims }
     }
 
-    /// A warning, with the arithmetic, if a tensor of at least `large` bytes is whole on each of several devices.
+    /// Returns a warning, with the arithmetic, if a tensor of at least `large` bytes is whole on several devices.
     pub fn warn_if_whole(
         &self,
         mesh: &Mesh,
@@ -108,8 +108,8 @@ impl Sharding {
         }
         let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
         Some(format!(
-            "`{tensor_name}` {shape} is whole on each of {devices} devices: {:.3} GiB a device, {:.1} GiB in all; \
-             a rule that splits one of its axes would save up to {:.3} GiB a device",
+            "`{tensor_name}` {shape} is whole on each of {devices} devices: {:.3} GiB per device, {:.1} GiB in all; \
+             a rule that splits one of its axes would save up to {:.3} GiB per device",
             gib(bytes),
             gib(bytes * devices),
             gib(bytes - bytes / devices),
@@ -117,13 +117,14 @@ impl Sharding {
     }
 }
 
-/// Gives the tensor `tensor_name` its place on the mesh.
+/// Places the tensor `tensor_name` on the mesh.
 ///
 /// For each axis in order, the first rule for its name whose mesh axes are all free in this tensor applies.
 ///
 /// # Errors
-/// An axis that has no rule, or one whose every rule wants a mesh axis that an earlier axis of the tensor has; a rule that names
-/// a mesh axis twice; an axis that does not divide by its part of the mesh.
+/// - An axis has no rule, or all its rules need a mesh axis that an earlier axis of the tensor uses.
+/// - A rule names a mesh axis twice.
+/// - An axis is not divisible by its part of the mesh.
 pub fn resolve(
     rules: &Rules,
     mesh: &Mesh,
@@ -134,7 +135,7 @@ pub fn resolve(
     let mut taken: Vec<Option<&str>> = vec![None; mesh.axes().len()];
     let mut dims = Vec::with_capacity(shape.rank());
     for axis in &shape.axes {
-        // The first mesh axis that a rule wanted and was not free.
+        // The first mesh axis that a rule needs but is taken.
         let mut clash = None;
         let mut chosen = None;
         for rule in rules.of(kind).filter(|rule| rule.axis == axis.name) {
@@ -153,7 +154,7 @@ pub fn resolve(
             (None, None) => {
                 return Err(ShardingError::NoRule {
                     kind,
-                    // State without a rule of its own follows its weight.
+                    // State without a rule follows its weight.
                     list: match kind {
                         Kind::State => Kind::Weight,
                         kind => kind,
@@ -214,12 +215,12 @@ fn nearest_multiples(size: usize, parts: usize) -> String {
     }
 }
 
-/// Sizes of the mesh axes at `positions` (together) that divide both `size` and the devices, nearest first on both sides.
+/// The nearest sizes, below and above, of the mesh axes at `positions` (together) that divide both `size` and the devices.
 fn nearest_meshes(size: usize, positions: &[usize], mesh: &Mesh) -> String {
     let parts: usize = positions.iter().map(|&at| mesh.axes()[at].size).product();
     let devices = mesh.devices();
     let fits = |&parts: &usize| size.is_multiple_of(parts) && devices.is_multiple_of(parts);
-    // 1 always fits, so there is always an answer below.
+    // 1 always fits, so some size below is always found.
     let below = (1..parts).rev().find(fits);
     let above = (parts + 1..=devices.min(size)).find(fits);
     let names = join(mesh, positions, "*");
@@ -381,7 +382,7 @@ mod tests {
             .warn_if_whole(&mesh, &shape, "table", 1 << 20)
             .unwrap();
         assert!(
-            warning.contains("whole on each of 8 devices: 1.000 GiB a device, 8.0 GiB in all"),
+            warning.contains("whole on each of 8 devices: 1.000 GiB per device, 8.0 GiB in all"),
             "{warning}"
         );
         assert_eq!(
@@ -395,7 +396,7 @@ mod tests {
     }
 
     proptest! {
-        /// The blocks of all partitions cover every element, each as often as there are copies.
+        /// The blocks of all partitions cover every element exactly as often as there are copies.
         #[test]
         fn blocks_tile_the_tensor((mesh, dims, sharding) in super::super::arbitrary::sharded()) {
             let mut held = vec![0usize; dims.iter().product()];

@@ -1,5 +1,5 @@
-//! The tensors of a graph that rules place: inputs, pins, and the stacks that loops make of pinned rows. What they divide by
-//! is what a mesh has to fit, whatever the model.
+//! The tensors of a graph that rules place: inputs, pins, and the stacks that loops make of pinned rows. A mesh must divide
+//! them, whatever the model.
 
 use std::collections::HashSet;
 
@@ -16,18 +16,18 @@ pub struct Placed {
     pub kind: Kind,
     /// Its global shape.
     pub shape: Shape,
-    /// What messages call it: an input's name, or the scope of a pin.
+    /// Its name in messages: an input's name, or the scope of a pin.
     pub name: String,
 }
 
-/// The tensors of a graph, one of each kind and shape.
+/// The tensors of a graph, one per kind and shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensors {
     placed: Vec<Placed>,
 }
 
 impl Tensors {
-    /// The tensors of `graph`: those that lowering places, in the graph's order.
+    /// Returns the tensors of `graph` that lowering places, in the graph's order.
     pub fn of(graph: &Graph) -> Self {
         let mut seen = HashSet::new();
         let mut placed = Vec::new();
@@ -67,7 +67,7 @@ impl Tensors {
         Tensors { placed }
     }
 
-    /// Each of them.
+    /// Iterates over the tensors.
     pub fn iter(&self) -> impl Iterator<Item = &Placed> {
         self.placed.iter()
     }
@@ -75,7 +75,7 @@ impl Tensors {
     /// Places every tensor on `mesh`.
     ///
     /// # Errors
-    /// That of the first one that has no place.
+    /// The error of the first tensor that cannot be placed.
     pub fn place(&self, rules: &Rules, mesh: &Mesh) -> Result<Use, ShardingError> {
         let mut found = Use {
             work: vec![false; mesh.axes().len()],
@@ -108,7 +108,7 @@ impl Tensors {
         tensors
     }
 
-    /// The sizes of the axes that rules split over any mesh axis.
+    /// The sizes of all axes that rules split over some mesh axis.
     pub fn splittable(&self, rules: &Rules) -> HashSet<usize> {
         let split = |placed: &Placed, axis: &AxisName| {
             let mut rules = rules.of(placed.kind);
@@ -129,7 +129,7 @@ impl Tensors {
 /// What each mesh axis splits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Use {
-    /// Whether it splits an activation, and with it the work.
+    /// Whether it splits an activation, and so the work.
     pub work: Vec<bool>,
     /// Whether it splits a weight or optimizer state.
     pub kept: Vec<bool>,
@@ -144,7 +144,7 @@ pub fn loop_axes(graph: &Graph) -> impl Iterator<Item = &AxisName> {
     })
 }
 
-/// The rules by which `node` of `region` is pinned, if it is.
+/// The kind of rules that pin `node` of `region`, if it is a pin.
 pub fn pin_of(graph: &Graph, region: RegionId, node: NodeId) -> Option<Kind> {
     match graph.region(region).node(node).op {
         Op::Pin(pin) => Some(pin.into()),
@@ -152,7 +152,7 @@ pub fn pin_of(graph: &Graph, region: RegionId, node: NodeId) -> Option<Kind> {
     }
 }
 
-/// The name of the axis of `graph` along which a batch's rows are, if there is a batch.
+/// The name of the axis of a batch's rows in `graph`, if there is a batch.
 pub(super) fn rows(graph: &Graph) -> Option<&AxisName> {
     let mut parameters = graph.parameters();
     let (batch, ..) = parameters.find(|(_, _, role)| *role == Role::Batch)?;

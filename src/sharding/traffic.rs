@@ -1,12 +1,11 @@
 //! The traffic of a training step under rules, to rank meshes by: the bytes that a device receives.
 //!
 //! Two things move. Weights that are split over more devices than their layer's work are gathered when a layer needs them (in
-//! the forward pass, when it is computed again, and in the backward pass), and their gradients are reduced back. Activations
-//! that come of a sum over a split axis are reduced over its mesh axes. More tensor parallelism moves fewer weights and more
-//! activations.
+//! the forward pass, when it is recomputed, and in the backward pass), and their gradients are reduced back. Activations
+//! summed over a split axis are reduced over its mesh axes. More tensor parallelism moves fewer weights and more activations.
 //!
-//! This is no forecast. It knows neither links nor overlap, and it is rough: all weights count as split over every mesh axis that
-//! splits any, and all sums as large as the largest.
+//! This is not a forecast: it ignores links and overlap. It is also rough: all weights count as split over every mesh axis
+//! that splits any of them, and every sum counts as large as the largest.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -24,16 +23,16 @@ const BF16: f64 = 2.0;
 /// Bytes of a gradient or an updated weight (f32).
 const F32: f64 = 4.0;
 
-/// What a step moves, whatever the mesh. Made once for a graph.
+/// What a step moves on any mesh. Computed once per graph.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Movers {
     /// Weights.
     weights: Vec<Shape>,
     /// Elements of all weights.
     elements: f64,
-    /// The same as the forward pass uses them: those inside a loop that has them from outside once an iteration.
+    /// Elements as the forward pass uses them: weights from outside a loop count once per iteration.
     used: f64,
-    /// Sums over axes in the forward pass: the axes, the result, and how often it is made.
+    /// Sums over axes in the forward pass: the axes, the result's shape, and how often it is computed.
     sums: Vec<(Vec<AxisName>, Shape, f64)>,
     /// The parts of the batch.
     batch: Vec<Shape>,
@@ -70,13 +69,13 @@ impl Movers {
         movers
     }
 
-    /// Adds what `region` moves, which runs `times`.
+    /// Adds what `region`, which runs `times`, moves.
     fn region(&mut self, graph: &Graph, region: RegionId, times: f64) {
         let mut seen = HashSet::new();
         for node in &graph.region(region).nodes {
             match &node.op {
                 Op::Loop(spec) => self.region(graph, spec.body, times * spec.axis.size as f64),
-                // What several layers use is gathered once.
+                // A weight that several layers use is gathered once.
                 Op::Pin(Pin::Weight)
                     if is_forward(graph, node) && seen.insert(node.operands[0]) =>
                 {
@@ -93,7 +92,7 @@ impl Movers {
     /// The traffic on `mesh`.
     ///
     /// # Errors
-    /// A tensor that the rules cannot place.
+    /// The rules cannot place a tensor.
     pub(super) fn traffic(&self, rules: &Rules, mesh: &Mesh) -> Result<Traffic, ShardingError> {
         let on = On { rules, mesh };
         Ok(Traffic {
@@ -122,8 +121,8 @@ impl Movers {
             of_rows(&state.gathered),
             of_rows(&weight.gathered),
         );
-        // A gradient is a sum over the rows' devices: a reduce-scatter into the parts that state has, and an all-reduce over
-        // the devices with the same part. Where weights are in fewer parts than state, the next ones are gathered.
+        // A gradient is a sum over the rows' devices: a reduce-scatter into the state's parts, and an all-reduce over the
+        // devices with the same part. If weights have fewer parts than state, the updated weights are gathered.
         let scattered = 1.0 - 1.0 / parts;
         let reduced = 2.0 * (1.0 - parts / all) / parts;
         let updated = 1.0 / kept - 1.0 / parts.max(kept);
@@ -132,7 +131,7 @@ impl Movers {
 
     /// Bytes of sums over split axes.
     fn activations(&self, on: On) -> f64 {
-        // How often a sum is made over each choice of mesh axes, and the largest part that a device has of any.
+        // How often a sum is computed over each set of mesh axes, and the largest part of any sum on a device.
         let mut counts: BTreeMap<BTreeSet<usize>, f64> = BTreeMap::new();
         let mut largest = 0f64;
         for (over, shape, times) in &self.sums {
@@ -147,14 +146,14 @@ impl Movers {
         }
         let sums = counts.iter().map(|(summed, times)| {
             let devices = on.size(summed);
-            // A ring all-reduce sends every byte twice, but for a device's own share.
+            // A ring all-reduce sends every byte twice, except a device's own share.
             2.0 * (devices - 1.0) / devices * largest * times * PASSES * BF16
         });
         sums.fold(0.0, |all, sum| all + sum)
     }
 }
 
-/// Whether `node` belongs to the forward pass; gradients and what they compute again stand below scopes of their own.
+/// Whether `node` is in the forward pass. Gradients and recomputation have scopes of their own.
 fn is_forward(graph: &Graph, node: &Node) -> bool {
     let path = graph.scopes.path(node.scope);
     !matches!(path.split('/').next(), Some("gradient" | "recompute"))
@@ -185,14 +184,14 @@ impl On<'_> {
 /// Mesh axes that split weights or their state.
 #[derive(Default)]
 struct Split {
-    /// Those that split the work of their layers too.
+    /// Those that also split the work of their layers.
     held: BTreeSet<usize>,
     /// The others, over which they are gathered.
     gathered: BTreeSet<usize>,
 }
 
 impl Split {
-    /// Adds those of one weight.
+    /// Adds the mesh axes of one weight.
     fn add(&mut self, on: On, kind: Kind, shape: &Shape) -> Result<(), ShardingError> {
         let sharding = resolve(on.rules, on.mesh, kind, shape, "a weight")?;
         for (name, axes) in shape.names().zip(sharding.dims) {

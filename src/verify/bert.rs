@@ -1,4 +1,4 @@
-//! The cases of the BERT families: a model with a masked-LM head, ELECTRA's discriminator, and both of its networks.
+//! Cases of the BERT families: a model with a masked-LM head, ELECTRA's discriminator, and both ELECTRA networks.
 
 use super::model::{
     compute, differentiate, hidden_states, input, input_of, join_hidden_states, real,
@@ -28,8 +28,8 @@ pub(super) fn masked_language_model(
     Ok(computed)
 }
 
-/// The same with a head for pairs of sentences, whose labels and logits the case calls `names`; the loss is the sum of both
-/// means.
+/// The same with a head for pairs of sentences; `names` are the case's names of its labels and logits. The loss is the sum
+/// of both means.
 pub(super) fn pretraining(
     case: &Case,
     device: &Device,
@@ -45,7 +45,7 @@ pub(super) fn pretraining(
     let order = order.ok_or_else(|| {
         let kind = &case.kind;
         ConfigError::Unfit(format!(
-            "{kind} has a head for sentences, whose weights the case lacks"
+            "{kind} has a sentence head, but the case has no weights for it"
         ))
     })?;
     let logits = network.token_logits(cx, encoded.last);
@@ -72,11 +72,11 @@ fn model(case: &Case, families: &Families) -> Result<Model, VerifyError> {
 fn not_masked(model: &Model) -> ConfigError {
     let family = model.family();
     ConfigError::Unfit(format!(
-        "models of the family `{family}` are no masked language models"
+        "models of the family `{family}` are not masked language models"
     ))
 }
 
-/// The case without the weights that the model does not use, and their gradients: zeros, as nothing depends on them.
+/// The case without the weights that the model does not use, and their gradients: zeros, since nothing depends on them.
 fn without_unused(case: &Case, model: &Model) -> (Case, Tensors) {
     let unused = |name: &str| model.unused().iter().any(|start| name.starts_with(start));
     let (mut used, mut gradients) = (case.clone(), Tensors::new());
@@ -115,7 +115,7 @@ fn masked(
     Ok(computed)
 }
 
-/// ELECTRA's discriminator; the loss is the mean over all that the mask keeps.
+/// ELECTRA's discriminator; the loss is the mean over the positions that the mask keeps.
 pub(super) fn electra_discriminator(case: &Case, device: &Device) -> Result<Tensors, VerifyError> {
     let network = electra::Network::from_hugging_face(&case.config)?;
     let part = network.discriminator();
@@ -138,7 +138,7 @@ pub(super) fn electra_joint(case: &Case, device: &Device) -> Result<Tensors, Ver
         electra::Network::from_hugging_face(&config.cloned().unwrap_or_default())
     };
     let argument = |name: &str| {
-        let missing = || ConfigError::Unfit(format!("the case's `args` have no `{name}`"));
+        let missing = || ConfigError::Unfit(format!("the case has no `args.{name}`"));
         case.arguments.get(name).ok_or_else(missing)
     };
     let model = electra::Config {
@@ -168,7 +168,7 @@ pub(super) fn electra_joint(case: &Case, device: &Device) -> Result<Tensors, Ver
     compute(case, device, &model.hugging_face(), builder)
 }
 
-/// What the case feeds a model: `ids`, and of mask, types and positions those that it has.
+/// The case's model inputs: `ids`, and the mask, types and positions it has.
 fn tokens<'g>(builder: &'g Builder, case: &Case, ids: &str) -> Result<Tokens<'g>, VerifyError> {
     let optional = |name: &str| {
         let given = case.tensors.contains_key(&format!("input.{name}"));
@@ -183,7 +183,7 @@ fn tokens<'g>(builder: &'g Builder, case: &Case, ids: &str) -> Result<Tokens<'g>
     })
 }
 
-/// The mean cross-entropy over the labels that are ids (-100 is none).
+/// The mean cross-entropy over the labels that are ids (-100 is not a label).
 fn token_loss<'g>(logits: Tensor<'g>, labels: Tensor<'g>) -> Tensor<'g> {
     let counted = labels.ge(labels.constant(0.0));
     let (sum, count) = layers::cross_entropy(logits, labels, counted);
@@ -202,7 +202,7 @@ fn replaced_loss<'g>(logits: Tensor<'g>, replaced: Tensor<'g>, tokens: Tokens<'g
     sum / count
 }
 
-/// Makes what the cases of one network have outputs of the graph.
+/// Adds the outputs that cases of one network have.
 fn give<'g>(builder: &'g Builder, encoded: Encoded<'g>, logits: Tensor<'g>, loss: Tensor<'g>) {
     if let Some(inputs) = encoded.inputs {
         hidden_states(builder, inputs, encoded.last);

@@ -1,4 +1,4 @@
-//! Reading a case's file.
+//! Reads a case's file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ use serde_json::{Map, Value};
 pub struct Case {
     /// The file's name without its ending.
     pub name: String,
-    /// The class that was run.
+    /// The class that the reference ran.
     pub kind: String,
-    /// The arguments it was made with.
+    /// The arguments it was created with.
     pub arguments: Map<String, Value>,
-    /// The model's configuration as Hugging Face has it.
+    /// The model's configuration in Hugging Face's form.
     pub config: Map<String, Value>,
     /// All tensors; whole numbers are exact in `f32` up to 2^24.
     pub tensors: BTreeMap<String, ArrayD<f32>>,
-    /// Which of them are whole numbers.
+    /// The names of those that hold whole numbers.
     pub integers: BTreeSet<String>,
 }
 
@@ -35,7 +35,7 @@ pub enum CaseError {
         /// Why.
         source: std::io::Error,
     },
-    /// It is not a safetensors file of a case.
+    /// The file is not a case in safetensors form.
     #[error("{} is not a numeric reference: {message}", path.display())]
     Invalid {
         /// The file.
@@ -49,7 +49,7 @@ impl Case {
     /// Reads the case in `path`.
     ///
     /// # Errors
-    /// A file that cannot be read, is cut off, or has no `meta`.
+    /// The file cannot be read, is truncated, or has no `meta`.
     pub fn read(path: &Path) -> Result<Self, CaseError> {
         let bytes = std::fs::read(path).map_err(|source| CaseError::Unreadable {
             path: path.into(),
@@ -93,7 +93,7 @@ impl Case {
                 }
                 other => {
                     return Err(format!(
-                        "`{name}` is of type {other:?}; F32 and I32 are known"
+                        "`{name}` has type {other:?}; only F32 and I32 are supported"
                     ));
                 }
             };
@@ -132,7 +132,7 @@ impl Case {
     /// The tensor `name`.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such tensor.
     pub fn tensor(&self, name: &str) -> Result<&ArrayD<f32>, CaseError> {
         self.tensors.get(name).ok_or_else(|| CaseError::Invalid {
             path: PathBuf::from(&self.name),

@@ -1,4 +1,4 @@
-//! Cases of ProtTrans's secondary-structure head: embeddings to the logits of every task, and the sum of their losses.
+//! Cases of ProtTrans's secondary-structure head: from embeddings to every task's logits and the sum of the tasks' losses.
 
 use ndarray::Slice;
 
@@ -27,7 +27,7 @@ pub(super) fn head(case: &Case, device: &Device) -> Result<Tensors, VerifyError>
         differentiate(&builder, loss);
     }
     let mut computed = compute(case, device, &config.published_names(), builder)?;
-    // Of a large gradient the case keeps the first rows.
+    // The case keeps only the first rows of a large gradient.
     for (name, gradient) in &mut computed {
         if let (true, Ok(kept)) = (name.starts_with("grad."), case.tensor(name)) {
             let rows = kept.shape()[0];
@@ -39,7 +39,7 @@ pub(super) fn head(case: &Case, device: &Device) -> Result<Tensors, VerifyError>
     Ok(computed)
 }
 
-/// The sizes, as the case's weights have them.
+/// The configuration with the sizes of the case's weights.
 fn config(case: &Case) -> Result<Config, VerifyError> {
     let kernel = |name: &str| -> Result<[usize; 3], CaseError> {
         let name = format!("weight.{name}.0.weight");
@@ -47,7 +47,7 @@ fn config(case: &Case) -> Result<Config, VerifyError> {
             [output, input, window, 1] => Ok([output, input, window]),
             ref sizes => Err(CaseError::Invalid {
                 path: case.name.clone().into(),
-                message: format!("`{name}` is {sizes:?}, and a kernel is [out, in, window, 1]"),
+                message: format!("`{name}` is {sizes:?}, but a kernel is [out, in, window, 1]"),
             }),
         }
     };

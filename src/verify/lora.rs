@@ -1,4 +1,4 @@
-//! Cases of low-rank changes of T5: peft's on the whole model, ProtTrans's on the encoder.
+//! Cases of low-rank changes of T5: peft's form on the whole model, ProtTrans's on the encoder.
 
 use serde_json::Value;
 
@@ -14,16 +14,16 @@ pub(super) fn peft(case: &Case, device: &Device) -> Result<Tensors, VerifyError>
     let rank = options.number("r", 8.0)?;
     let mut alpha = options.number("lora_alpha", 8.0)?;
     if options.switch("use_rslora", false)? {
-        // alpha / sqrt(r) and not alpha / r.
+        // alpha / sqrt(r), not alpha / r.
         alpha *= rank.sqrt();
     }
-    // T5's linear layers have no biases, so those of changed layers alone (`lora_only`) are none.
+    // T5's linear layers have no biases, so `lora_only` (biases of changed layers only) trains none.
     let biases = options.get("bias", false, |value| match value.as_str()? {
         "none" | "lora_only" => Some(false),
         "all" => Some(true),
         _ => None,
     })?;
-    // These change nothing, or what the tensors show.
+    // These change nothing, or the tensors reveal their effect.
     for key in [
         "target_modules",
         "lora_dropout",

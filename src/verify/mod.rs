@@ -1,8 +1,9 @@
-//! Runs a numeric reference (a case made by an independent implementation) and says how far each tensor is.
+//! Runs a numeric reference (a case made by an independent implementation) and reports each tensor's distance from it.
 //!
 //! A case is one safetensors file with `weight.*`, `input.*`, `output.*` and `grad.*` tensors (`grad_seg1.*`, `grad_seg2.*`
-//! where a text is read in segments, each with a loss) and a JSON `meta` that names its kind and configuration. Each kind has a file here that builds the same computation in the DSL and gives its tensors
-//! by the case's names. Everything that the case has must be computed, within the tolerance.
+//! if a text is read in segments, each with a loss) and a JSON `meta` with its kind and configuration. Each kind has a file
+//! here that builds the same computation in the DSL and returns its tensors under the case's names. Every reference tensor
+//! must be computed, within the tolerance.
 
 mod bert;
 mod case;
@@ -32,12 +33,12 @@ use crate::pipeline;
 use crate::runtime::{Client, CompileConfig, HostArray, Session};
 use crate::sharding::{Mesh, Partitioner, Rules, ShardingError, Target};
 
-/// How far tensors may be. The figures are the references' own: they were shown to catch deliberate mistakes.
+/// How far tensors may differ. The figures come from the references, which showed that they catch deliberate mistakes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Tolerance {
     /// For outputs, the largest absolute difference.
     pub outputs: f64,
-    /// For gradients, the largest absolute difference as a part of the case's largest gradient.
+    /// For gradients, the largest absolute difference as a fraction of the case's largest gradient.
     pub gradients: f64,
     /// For whole numbers.
     pub integers: f64,
@@ -53,24 +54,24 @@ pub const TOLERANCE: Tolerance = Tolerance {
 /// One tensor's distance from the reference.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
-    /// The case's name for it.
+    /// Its name in the case.
     pub name: String,
     /// The largest absolute difference.
     pub max_abs: f64,
-    /// The largest difference as a part of the reference's largest value.
+    /// The largest difference as a fraction of the reference's largest value.
     pub max_rel: f64,
-    /// The largest absolute difference that is within the tolerance.
+    /// The largest absolute difference allowed.
     pub allowed: f64,
     /// Whether it is within the tolerance.
     pub ok: bool,
 }
 
-/// What came of a case.
+/// The result of a case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verified {
     /// The case's name.
     pub case: String,
-    /// The class that was run.
+    /// The class that the reference ran.
     pub kind: String,
     /// The tolerance.
     pub tolerance: Tolerance,
@@ -81,7 +82,7 @@ pub struct Verified {
 }
 
 impl Difference {
-    /// The largest absolute difference as a part of what is allowed.
+    /// The largest absolute difference as a fraction of the largest allowed.
     pub fn of_tolerance(&self) -> f64 {
         match self.max_abs == 0.0 {
             true => 0.0,
@@ -91,7 +92,7 @@ impl Difference {
 }
 
 impl Verified {
-    /// The tensor that is nearest to its tolerance, or farthest beyond.
+    /// The tensor nearest to its tolerance, or farthest beyond it.
     pub fn worst(&self) -> Option<&Difference> {
         (self.tensors.iter()).max_by(|a, b| a.of_tolerance().total_cmp(&b.of_tolerance()))
     }
@@ -100,7 +101,7 @@ impl Verified {
 /// Why a case could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// The file is no case.
+    /// The file is not a case.
     #[error(transparent)]
     Case(#[from] CaseError),
     /// A kind of case that ribosome does not have.
@@ -111,7 +112,7 @@ pub enum VerifyError {
         /// Its kind.
         kind: String,
     },
-    /// An argument that ribosome does not follow.
+    /// An argument that ribosome does not support.
     #[error("{case} was made with `{key}` = {value}, which ribosome does not have")]
     UnknownOption {
         /// The case.
@@ -121,19 +122,19 @@ pub enum VerifyError {
         /// Its value.
         value: String,
     },
-    /// A configuration that cannot be read.
+    /// The configuration cannot be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Weights that do not fit.
+    /// The weights do not fit.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// A mistake in the graph.
+    /// The graph has a mistake.
     #[error(transparent)]
     Graph(#[from] GraphError),
-    /// Several mistakes in the graph.
+    /// The graph has several mistakes.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Check(Vec<GraphError>),
-    /// A tensor that cannot be placed.
+    /// A tensor cannot be placed.
     #[error(transparent)]
     Sharding(#[from] ShardingError),
     /// The case cannot be compiled for the device.
@@ -142,7 +143,7 @@ pub enum VerifyError {
     /// The lowering contradicts itself.
     #[error(transparent)]
     Lowering(#[from] InternalError),
-    /// The runtime's own.
+    /// The runtime failed.
     #[error(transparent)]
     Runtime(#[from] crate::runtime::Error),
 }
@@ -179,16 +180,16 @@ const KINDS: &[&str] = &[
 /// Tensors by name.
 type Tensors = BTreeMap<String, ArrayD<f32>>;
 
-/// The CPU device that cases run on, and how their programs are compiled for it.
+/// The CPU device that cases run on, with the compile options of their programs.
 pub struct Device {
     /// A client with the device.
     pub client: Client,
-    /// The options.
+    /// The compile options.
     pub config: CompileConfig,
 }
 
 impl Device {
-    /// The device of `client`, which has one, with the options of every program for the CPU.
+    /// The one device of `client`, with the options of every program for the CPU.
     ///
     /// # Errors
     /// The client has another number of devices.
@@ -199,10 +200,10 @@ impl Device {
     }
 }
 
-/// Runs the case in the file `path`, whose model is of one of the `families`, on `device`.
+/// Runs the case in the file `path` on `device`. Its model is one of the `families`.
 ///
 /// # Errors
-/// A file that is no case, a kind that is not known, or what building and running gives.
+/// The file is not a case, its kind is unknown, or building or running it fails.
 pub fn verify(path: &Path, device: &Device, families: &Families) -> Result<Verified, VerifyError> {
     let case = Case::read(path)?;
     let computed = match case.kind.as_str() {
@@ -226,7 +227,7 @@ pub fn verify(path: &Path, device: &Device, families: &Families) -> Result<Verif
         "ElectraJoint" => bert::electra_joint(&case, device)?,
         "XLNetLMHeadModel" => xlnet::language_model(&case, device)?,
         "TransfoXLLMHeadModel" => transfo_xl::language_model(&case, device)?,
-        // Of any family, ours or another's.
+        // A model of any family, ours or another's.
         kind if kind.ends_with("ForMaskedLM") => {
             bert::masked_language_model(&case, device, families)?
         }
@@ -258,7 +259,7 @@ fn compare(case: &Case, computed: &Tensors) -> Verified {
         .map(|(name, expected)| {
             let distance = match computed.get(name) {
                 Some(found) if found.shape() == expected.shape() => distance(found, expected),
-                // Not computed, or of other sizes: as far as can be.
+                // Not computed, or of other sizes: infinitely far.
                 _ => f64::INFINITY,
             };
             let allowed = if is_gradient(name) {
@@ -286,13 +287,13 @@ fn compare(case: &Case, computed: &Tensors) -> Verified {
     }
 }
 
-/// Whether the case's tensor `name` is a gradient, of its one loss or of a segment's.
+/// Whether the case's tensor `name` is a gradient, of its only loss or of a segment's.
 fn is_gradient(name: &str) -> bool {
     let kind = name.split_once('.').map_or(name, |(kind, _)| kind);
     kind == "grad" || kind.starts_with("grad_")
 }
 
-/// The largest absolute difference; infinite where one side is not a number.
+/// The largest absolute difference; infinite if one side is not a number.
 fn distance(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> f64 {
     let pairs = found.iter().zip(expected);
     pairs.fold(0.0, |most, (a, b)| {
@@ -331,7 +332,7 @@ fn one() -> Result<Mesh, ShardingError> {
     Mesh::new([("data", 1), ("model", 1)])
 }
 
-/// Runs `session` on `inputs` converted to what it takes; those that it does not take are left out.
+/// Runs `session` on `inputs`, converted to the types it takes. Inputs that it does not take are left out.
 fn evaluate(session: &Session, inputs: &Tensors) -> Result<Tensors, VerifyError> {
     let mut arrays = BTreeMap::new();
     for port in &session.signature().inputs {
@@ -351,7 +352,7 @@ fn evaluate(session: &Session, inputs: &Tensors) -> Result<Tensors, VerifyError>
             .map(|value| value as f32)
             .collect();
         let dims = array.shape().dims();
-        // As many values as the shape has elements, so this always fits.
+        // There are as many values as the shape has elements, so this always fits.
         let tensor = ArrayD::from_shape_vec(dims.as_slice(), values).unwrap_or_default();
         (name, tensor)
     });

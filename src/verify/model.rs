@@ -1,4 +1,4 @@
-//! What the cases of all models share: inputs of the case's sizes, hidden states, gradients, and running the graph on the
+//! Code shared by all models' cases: inputs of the case's sizes, hidden states, gradients, and running the graph on the
 //! case's weights.
 
 use ndarray::{Axis as Dimension, concatenate};
@@ -29,7 +29,7 @@ pub(super) fn input_of<'g>(
     Ok(builder.input(name, Role::Batch, Shape::new(dtype, axes)))
 }
 
-/// The same if the case has it.
+/// The same, or `None` if the case does not have it.
 pub(super) fn optional<'g>(
     builder: &'g Builder,
     case: &Case,
@@ -43,7 +43,7 @@ pub(super) fn optional<'g>(
         .transpose()
 }
 
-/// The endings of the case's names for its segments, in the order in which they are read.
+/// The suffixes of the case's names for its segments, in reading order.
 pub(super) fn segments(case: &Case) -> impl Iterator<Item = String> {
     let endings = (1..).map(|number| format!("seg{number}"));
     endings.take_while(|ending| {
@@ -56,17 +56,17 @@ pub(super) fn real(mask: Tensor<'_>) -> Tensor<'_> {
     mask.ne(mask.constant(0.0))
 }
 
-/// The names of the hidden states on their way to being joined.
+/// The names of the hidden states before they are joined.
 const LAYER_INPUTS: &str = "layer_inputs";
 const LAYER_LAST: &str = "layer_last";
 
-/// Gives every layer's input (`[layers, ..]`) and the last result out, for [`join_hidden_states`].
+/// Outputs every layer's input (`[layers, ..]`) and the last result, for [`join_hidden_states`].
 pub(super) fn hidden_states<'g>(builder: &'g Builder, inputs: Tensor<'g>, last: Tensor<'g>) {
     builder.output(LAYER_INPUTS, inputs);
     builder.output(LAYER_LAST, last);
 }
 
-/// Hugging Face lists every layer's input and then the normed result.
+/// Joins them as Hugging Face does: every layer's input, then the normed result.
 pub(super) fn join_hidden_states(computed: &mut Tensors, name: &str) {
     if let (Some(inputs), Some(last)) = (computed.remove(LAYER_INPUTS), computed.remove(LAYER_LAST))
     {
@@ -77,7 +77,7 @@ pub(super) fn join_hidden_states(computed: &mut Tensors, name: &str) {
     }
 }
 
-/// Adds a segment's memory as Hugging Face has it, positions before rows.
+/// Adds a segment's memory in Hugging Face's layout, positions before rows.
 pub(super) fn memories<'g>(builder: &'g Builder, segment: &str, memory: Option<Tensor<'g>>) {
     if let Some(memory) = memory {
         let turned = memory.transpose(["layers", "memory", "batch", "embed"]);
@@ -100,13 +100,13 @@ pub(super) fn differentiate_some<'g>(
     gradients(builder, "grad", loss, trained);
 }
 
-/// The same of every weight for the loss of one segment of several.
+/// The same for every weight and the loss of one segment of several.
 pub(super) fn differentiate_segment<'g>(builder: &'g Builder, segment: &str, loss: Tensor<'g>) {
     builder.output(&format!("output.loss_{segment}"), loss);
     gradients(builder, &format!("grad_{segment}"), loss, |_| true);
 }
 
-/// Adds the gradient of every weight that is `trained`, below what the case calls them.
+/// Adds the gradient of every `trained` weight, under the case's prefix for gradients.
 fn gradients<'g>(
     builder: &'g Builder,
     below: &str,
@@ -121,7 +121,7 @@ fn gradients<'g>(
     }
 }
 
-/// Runs the graph on the case's weights and inputs; gradients come back by the case's names.
+/// Runs the graph on the case's weights and inputs. Returns gradients under the case's names.
 pub(super) fn compute(
     case: &Case,
     device: &Device,
@@ -129,7 +129,7 @@ pub(super) fn compute(
     builder: Builder,
 ) -> Result<Tensors, VerifyError> {
     let declared = builder.weights();
-    // Weights declared after a mistake have no sizes to speak of.
+    // Weights declared after a mistake have no meaningful sizes.
     let graph = builder.finish()?;
     let mut inputs = case.below("input.");
     inputs.extend(weights::import(table, &declared, case.below("weight."))?);

@@ -9,8 +9,8 @@ use crate::graph::{Builder, DType, Init, Role, Shape};
 use crate::train::optimizer::{Adafactor, AdamW, Debias, Lamb, MomentType, Optimizer, Update};
 use crate::train::schedule::{DecayFrom, Schedule};
 
-/// The optimizer that the case names, with the options and defaults of the class that it was made with: Hugging Face's
-/// Adafactor, PyTorch's AdamW, LAMB of `torch_optimizer`.
+/// The optimizer that the case names, with the options and defaults of its class: Hugging Face's Adafactor, PyTorch's AdamW,
+/// or LAMB of `torch_optimizer`.
 pub(super) fn optimizer(case: &Case, device: &Device) -> Result<Tensors, VerifyError> {
     let mut options = Options::of(case, "options");
     let mut finds_its_rate = false;
@@ -30,13 +30,13 @@ pub(super) fn optimizer(case: &Case, device: &Device) -> Result<Tensors, VerifyE
     };
     options.finish()?;
     let schedule = match finds_its_rate {
-        // min(1e-2, 1/sqrt(step)), from 1e-6 x step with `warmup_init`.
+        // min(1e-2, 1/sqrt(step)), or min(1e-6 x step, 1/sqrt(step)) with `warmup_init`.
         true => rate,
         false => schedule(case, rate)?,
     };
     let mut computed = steps(case, device, &optimizer, schedule)?;
     if finds_its_rate {
-        // The case lists the rate that was given to the optimizer, which is none.
+        // The case lists the rate given to the optimizer: none.
         computed
             .entry("output.lr".into())
             .and_modify(|rates| rates.fill(0.0));
@@ -106,7 +106,7 @@ fn lamb(options: &mut Options) -> Result<(Optimizer, Schedule), VerifyError> {
     Ok((optimizer, Schedule::Constant { rate }))
 }
 
-/// The schedule that the case names over the `rate` of its optimizer: `linear` is Hugging Face's, over the case's steps.
+/// The case's schedule of the optimizer's `rate`: `linear` is Hugging Face's, over the case's steps.
 fn schedule(case: &Case, rate: Schedule) -> Result<Schedule, VerifyError> {
     let given = |key: &str| case.arguments.get(key).filter(|value| !value.is_null());
     let number = |key: &str| given(key).and_then(Value::as_f64);
@@ -124,7 +124,7 @@ fn schedule(case: &Case, rate: Schedule) -> Result<Schedule, VerifyError> {
     }
 }
 
-/// Runs every step of the case in turn; the state stays from one to the next.
+/// Runs the case's steps in order; each continues with the state of the last.
 fn steps(
     case: &Case,
     device: &Device,

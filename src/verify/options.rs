@@ -1,4 +1,4 @@
-//! Reading the options that a case was made with.
+//! Reads the options that a case was created with.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Case, VerifyError};
 
-/// Options of a case, of which none is passed over in silence.
+/// Options of a case. None is ignored silently.
 pub(super) struct Options<'c> {
     case: &'c Case,
     given: Map<String, Value>,
@@ -24,7 +24,7 @@ impl<'c> Options<'c> {
         }
     }
 
-    /// The option `key` as `read` sees it; `default` where it is not given or none.
+    /// The option `key` as parsed by `read`; `default` if it is not given or is `None`.
     pub(super) fn get<T>(
         &mut self,
         key: &str,
@@ -55,7 +55,7 @@ impl<'c> Options<'c> {
         })
     }
 
-    /// Refuses what was not read, unless it is switched off.
+    /// Refuses options that were not read, unless they are switched off.
     pub(super) fn finish(self) -> Result<(), VerifyError> {
         let off = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
         let left = self.given.iter();

@@ -14,7 +14,7 @@ use crate::models::t5::Config;
 use crate::models::weights::Entry;
 use crate::models::{Context, layers};
 
-/// The model with loss and gradients; with a low-rank `change`, the gradients of what that trains.
+/// The model with loss and gradients; with a low-rank `change`, the gradients of the weights it trains.
 pub(super) fn conditional(
     case: &Case,
     device: &Device,
@@ -54,7 +54,7 @@ pub(super) fn conditional(
     Ok(computed)
 }
 
-/// Adds the loss and gradients; gives the names of the weights in the case.
+/// Adds the loss and gradients. Returns the weights' names in the case.
 fn finish<'g>(
     builder: &'g Builder,
     config: &Config,
@@ -74,7 +74,7 @@ fn finish<'g>(
     }
 }
 
-/// The encoder alone; its loss is the mean of the result times a probe over the real positions.
+/// The encoder alone; its loss is the mean over the real positions of the result times a probe.
 pub(super) fn encoder(
     case: &Case,
     device: &Device,
@@ -105,7 +105,7 @@ pub(super) fn encoder(
     compute(case, device, &table, builder)
 }
 
-/// The table of buckets by relative position, and as a matrix of queries and keys.
+/// The buckets by relative position, as a table and as a matrix of queries and keys.
 pub(super) fn buckets(case: &Case) -> Result<Tensors, VerifyError> {
     let positions = case.tensor("input.relative_position")?;
     let mut computed = Tensors::new();

@@ -1,4 +1,4 @@
-//! Transformer-XL's cases: segments of a text, each with the memory of those before, its loss, and the gradients of that.
+//! Transformer-XL's cases: segments of a text, each with the memory of earlier ones, its loss and the loss's gradients.
 
 use super::model::{compute, differentiate_segment, input_of, memories, segments};
 use super::{Case, Device, Tensors, VerifyError};
@@ -7,7 +7,7 @@ use crate::models::Context;
 use crate::models::transfo_xl::Config;
 use crate::models::{CausalLanguageModel, Family};
 
-/// The language model. Labels are the tokens themselves, of which each position is to know the next.
+/// The language model. Labels are the tokens themselves; each position predicts the next one.
 pub(super) fn language_model(case: &Case, device: &Device) -> Result<Tensors, VerifyError> {
     let config = Config::from_hugging_face(&case.config)?;
     let builder = Builder::new();
@@ -33,7 +33,7 @@ pub(super) fn language_model(case: &Case, device: &Device) -> Result<Tensors, Ve
         let next = labels.slice("length", 1, last);
         let hidden = output.hidden.slice("length", 0, last - 1);
         let logarithms = logarithms.slice("length", 0, last - 1);
-        // The mean leaves out losses of 0: ignored labels, which are no word, and words known for certain.
+        // The mean omits losses of 0: those of ignored labels (not words) and of words predicted with certainty.
         let hot = next.one_hot("vocab", config.vocab_size, DType::F32);
         let taken = (logarithms * hot).sum(["vocab"]);
         let counted = taken.ne(taken.constant(0.0));

@@ -1,4 +1,4 @@
-//! XLNet's cases: segments of a text, each with the memory of those before, its loss, and the gradients of that.
+//! XLNet's cases: segments of a text, each with the memory of earlier ones, its loss and the loss's gradients.
 
 use super::model::{compute, differentiate_segment, input_of, memories, optional, real, segments};
 use super::{Case, Device, Tensors, VerifyError};
@@ -7,7 +7,7 @@ use crate::models::Family;
 use crate::models::xlnet::{Config, Input};
 use crate::models::{Context, layers};
 
-/// The language model: one stream, or two where the case has targets.
+/// The language model: one stream, or two if the case has targets.
 pub(super) fn language_model(case: &Case, device: &Device) -> Result<Tensors, VerifyError> {
     let config = Config::from_hugging_face(&case.config)?;
     let builder = Builder::new();

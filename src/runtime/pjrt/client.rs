@@ -1,4 +1,4 @@
-//! Clients: a plugin with devices that programs run on.
+//! Clients: plugins with devices that programs run on.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::named_value;
 use crate::runtime::error::{Error, Result};
 use crate::runtime::value::Value;
 
-/// A plugin's client. Clones share it; it ends with the last handle, buffer and executable made from it.
+/// A plugin's client. Clones share it; it is freed with the last handle, buffer and executable made from it.
 #[derive(Clone)]
 pub struct Client {
     pub(super) inner: Arc<Inner>,
@@ -32,10 +32,10 @@ unsafe impl Send for Inner {}
 unsafe impl Sync for Inner {}
 
 impl Client {
-    /// A client of `plugin` with the plugin's own `options`.
+    /// Creates a client of `plugin` with plugin-specific `options`.
     ///
     /// # Errors
-    /// The plugin's: no device attached, an unknown option.
+    /// Those of the plugin, such as no attached device or an unknown option.
     pub fn create(plugin: Plugin, options: &[(&str, Value)]) -> Result<Client> {
         let values = named_value::write_all(options);
         let mut args = ClientCreateArgs {
@@ -44,7 +44,7 @@ impl Client {
             ..ClientCreateArgs::new()
         };
         plugin.call(&mut args)?;
-        // From here on dropping frees the client.
+        // From here on, dropping frees the client.
         let mut inner = Inner {
             plugin,
             client: args.client,
@@ -73,10 +73,10 @@ impl Client {
         })
     }
 
-    /// A client of the CPU plugin with `devices` virtual devices in this process.
+    /// Creates a client of the CPU plugin with `devices` virtual devices in this process.
     ///
     /// # Errors
-    /// No devices asked for, or the plugin's own.
+    /// `devices` is 0, or the plugin fails.
     pub fn cpu(plugin: Plugin, devices: usize) -> Result<Client> {
         let count = i64::try_from(devices).unwrap_or(0);
         if count == 0 {
@@ -108,7 +108,7 @@ impl Client {
         Ok(unsafe { text(args.text, args.size) })
     }
 
-    /// The platform's version in the plugin's words.
+    /// The platform's version as the plugin reports it.
     pub fn platform_version(&self) -> Result<String> {
         let mut args = ClientPlatformVersionArgs {
             client: self.inner.client,
@@ -119,7 +119,7 @@ impl Client {
         Ok(unsafe { text(args.text, args.size) })
     }
 
-    /// The device at `place` of [`Client::devices`].
+    /// The device at position `place` of [`Client::devices`].
     pub(super) fn device(&self, place: usize) -> Result<Handle> {
         self.inner.devices.get(place).copied().ok_or_else(|| {
             Error::Invalid(format!(
@@ -129,7 +129,7 @@ impl Client {
         })
     }
 
-    /// Where `device` stands among this client's devices.
+    /// The position of `device` among this client's devices.
     pub(super) fn position(&self, device: Handle) -> Option<usize> {
         self.inner.devices.iter().position(|&own| own == device)
     }

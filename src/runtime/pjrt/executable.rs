@@ -1,4 +1,4 @@
-//! Executables: compiled programs, and what the compiler says about them.
+//! Executables: compiled programs, and the compiler's figures for them.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use crate::runtime::value::Value;
 pub struct Executable {
     plugin: Plugin,
     executable: Handle,
-    /// Keeps alive what the executable came from: a topology or a client.
+    /// Keeps the executable's source alive: a topology or a client.
     _owner: Arc<dyn Any + Send + Sync>,
 }
 
@@ -30,20 +30,20 @@ unsafe impl Send for Executable {}
 // SAFETY: as above.
 unsafe impl Sync for Executable {}
 
-/// Device memory of a compiled program, in bytes per device, as the compiler counts it.
+/// Device memory of a compiled program, in bytes per device, as counted by the compiler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryStats {
     /// Inputs.
     pub arguments: u64,
     /// Outputs.
     pub outputs: u64,
-    /// The part of the inputs whose memory outputs reuse.
+    /// The part of the inputs' memory that outputs reuse.
     pub aliased: u64,
     /// Scratch space.
     pub temporaries: u64,
     /// The program itself.
     pub code: u64,
-    /// The most that is in use at one time, inputs and outputs included.
+    /// The most in use at one time, including inputs and outputs.
     pub peak: u64,
 }
 
@@ -91,19 +91,19 @@ impl Executable {
         Ok(args.num_partitions)
     }
 
-    /// The plugin's fingerprint of program, options and compiler, in hexadecimals. Not every plugin has one.
+    /// The plugin's fingerprint of program, options and compiler, in hexadecimal. Not every plugin has one.
     pub fn fingerprint(&self) -> Result<String> {
         let mut args = ExecutableFingerprintArgs {
             executable: self.executable,
             ..ExecutableFingerprintArgs::new()
         };
         self.plugin.call(&mut args)?;
-        // SAFETY: the bytes (libtpu's are no text) live as long as the executable.
+        // SAFETY: the bytes (not text in libtpu) live as long as the executable.
         let bytes = unsafe { slice(args.text.cast::<u8>(), args.size) };
         Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Where the device's memory goes.
+    /// The program's device memory.
     pub fn memory_stats(&self) -> Result<MemoryStats> {
         let mut args = ExecutableGetCompiledMemoryStatsArgs {
             executable: self.executable,
@@ -121,8 +121,8 @@ impl Executable {
         })
     }
 
-    /// The compiler's cost properties (`flops`, `bytes accessed`, ...). A loop's body is counted once, however often it
-    /// runs, so these are no figures of a whole program with loops.
+    /// The compiler's cost properties (`flops`, `bytes accessed`, ...). A loop's body is counted once however often
+    /// it runs, so these are not figures for a whole program with loops.
     pub fn cost_analysis(&self) -> Result<BTreeMap<String, Value>> {
         let mut args = ExecutableGetCostAnalysisArgs {
             executable: self.executable,
@@ -136,17 +136,17 @@ impl Executable {
     /// The optimized, partitioned program: a serialized `HloModuleProtoWithConfig` (field 1 is the `HloModuleProto`).
     pub fn optimized_program(&self) -> Result<Vec<u8>> {
         let mut program = Program::new();
-        // Asked without a place to write to, the plugin says the size.
+        // Without a destination, the plugin returns the size.
         self.write_program(&mut program)?;
         let mut bytes = vec![0u8; program.code_size];
         program.code = bytes.as_mut_ptr().cast();
         self.write_program(&mut program)?;
         bytes.truncate(program.code_size);
-        // SAFETY: the plugin set the format to a text of its own, which lives at least as long as the executable.
+        // SAFETY: the plugin set the format to its own text, which lives at least as long as the executable.
         let format = unsafe { text(program.format, program.format_size) };
         if format != FORMAT_OPTIMIZED {
             return Err(Error::Invalid(format!(
-                "the plugin gives its optimized program as `{format}`, and `{FORMAT_OPTIMIZED}` is what is read here"
+                "the plugin returns its optimized program as `{format}`, but only `{FORMAT_OPTIMIZED}` can be read"
             )));
         }
         Ok(bytes)
@@ -160,7 +160,7 @@ impl Executable {
         })
     }
 
-    /// The executable in the plugin's own format, for [`super::Client::load`] with the same plugin.
+    /// The executable in the plugin's format, for [`super::Client::load`] with the same plugin.
     pub fn serialize(&self) -> Result<Vec<u8>> {
         let mut args = ExecutableSerializeArgs {
             executable: self.executable,
@@ -191,7 +191,7 @@ impl Drop for Executable {
 const FORMAT_HLO: &str = "hlo";
 const FORMAT_OPTIMIZED: &str = "hlo_with_config";
 
-/// `hlo` as the interface takes a program; points into `hlo`, which the plugin only reads.
+/// `hlo` as a program argument of the interface. It points into `hlo`, which the plugin only reads.
 pub(super) fn program(hlo: &[u8]) -> Program {
     Program {
         code: hlo.as_ptr().cast::<c_char>().cast_mut(),

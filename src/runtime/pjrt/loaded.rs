@@ -1,4 +1,4 @@
-//! Loaded executables: compiled programs on a client's devices, and running them.
+//! Loaded executables: compiled programs on a client's devices, ready to run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -46,17 +46,17 @@ impl Client {
     }
 }
 
-/// The number of the next launch in this process. The CPU plugin tells launches apart by it: two that ran at once without
-/// numbers would take part in each other's collectives, and XLA would end the process.
+/// The number of the next launch in this process. The CPU plugin distinguishes launches by it: two concurrent launches
+/// without numbers would join each other's collectives, and XLA would end the process.
 static NEXT_LAUNCH: AtomicI32 = AtomicI32::new(1);
 
 /// A compiled program on a client's devices.
 pub struct LoadedExecutable {
     client: Client,
     loaded: Handle,
-    /// For each partition that this process runs, the place of its device in [`Client::devices`].
+    /// The position in [`Client::devices`] of the device of each partition that this process runs.
     devices: Vec<usize>,
-    /// For each of those partitions, where the plugin has its device in its own list.
+    /// For each of those partitions, its device's position in the plugin's list.
     order: Vec<usize>,
     executable: Executable,
     num_outputs: usize,
@@ -68,8 +68,8 @@ unsafe impl Send for LoadedExecutable {}
 unsafe impl Sync for LoadedExecutable {}
 
 impl LoadedExecutable {
-    /// Takes over a loaded executable whose partitions run on the devices with the ids `assignment`. An empty one leaves
-    /// them in the plugin's order, which is that of the partitions.
+    /// Takes ownership of a loaded executable whose partitions run on the devices with the ids `assignment`. If it is empty,
+    /// the plugin's order of devices is that of the partitions.
     fn new(client: Client, loaded: Handle, assignment: &[i64]) -> Result<LoadedExecutable> {
         let plugin = client.inner.plugin;
         let guard = Guard { plugin, loaded };
@@ -97,7 +97,7 @@ impl LoadedExecutable {
         let order = order(&ids, assignment).filter(|order| order.len() == handles.len());
         let Some(order) = order else {
             return Err(Error::Invalid(format!(
-                "the program was compiled for the devices {assignment:?}, and the plugin loaded it onto {ids:?}"
+                "the program was compiled for the devices {assignment:?}, but the plugin loaded it onto {ids:?}"
             )));
         };
         std::mem::forget(guard);
@@ -116,28 +116,28 @@ impl LoadedExecutable {
         &self.client
     }
 
-    /// What the compiler says about the program.
+    /// The compiled program with the compiler's figures.
     pub fn executable(&self) -> &Executable {
         &self.executable
     }
 
-    /// For each partition in order, the place of its device in [`Client::devices`]: where its arguments must be.
+    /// The position in [`Client::devices`] of each partition's device, in order: its arguments must be there.
     pub fn devices(&self) -> &[usize] {
         &self.devices
     }
 
-    /// Runs the program: `arguments[p]` are those of partition `p`, which runs on the device `devices()[p]`, and so are
-    /// the outputs. Waits until every device is done. Inputs that the program aliases with outputs are donated: their buffers hold nothing
-    /// afterwards.
+    /// Runs the program and waits until every device is done. `arguments[p]` are those of partition `p`, which runs on the
+    /// device `devices()[p]`; the outputs are ordered likewise. Inputs that the program aliases with outputs are donated:
+    /// their buffers hold no data afterwards.
     ///
     /// # Errors
-    /// Argument lists that do not fit the devices, a buffer donated before, or the plugin's own.
+    /// The argument lists do not fit the devices, a buffer was donated before, or the plugin fails.
     pub fn execute(&self, arguments: &[Vec<&Buffer>]) -> Result<Vec<Vec<Buffer>>> {
         self.execute_keeping(arguments, &[])
     }
 
-    /// As [`LoadedExecutable::execute`], but the inputs at the places `keep` are not donated: where the program would
-    /// reuse their memory, it works on a copy.
+    /// As [`LoadedExecutable::execute`], but the inputs at the positions `keep` are not donated: if the program would reuse
+    /// their memory, it works on a copy.
     pub fn execute_keeping(
         &self,
         arguments: &[Vec<&Buffer>],
@@ -152,7 +152,7 @@ impl LoadedExecutable {
             num_non_donatable_input_indices: keep.len(),
             ..ExecuteOptions::new()
         };
-        // The plugin takes and gives lists in the order of its own devices.
+        // The plugin takes and returns lists in its own order of devices.
         let mut inputs: Vec<Vec<Handle>> = vec![Vec::new(); arguments.len()];
         for (list, &at) in arguments.iter().zip(&self.order) {
             inputs[at] = list.iter().map(|buffer| buffer.buffer).collect();
@@ -171,7 +171,7 @@ impl LoadedExecutable {
             device_complete_events: events.as_mut_ptr(),
             ..LoadedExecutableExecuteArgs::new()
         })?;
-        // Own everything before any error can return.
+        // Take ownership of everything before returning any error.
         let own = |list: Vec<Handle>| -> Vec<Buffer> {
             list.into_iter()
                 .map(|buffer| Buffer::new(self.client.clone(), buffer))
@@ -185,7 +185,7 @@ impl LoadedExecutable {
             .into_iter()
             .map(|event| Event::new(plugin, event))
             .collect();
-        // Wait for all of them, also after a failure, and tell the first.
+        // Wait for all of them, even after a failure, and report the first error.
         let mut result = Ok(());
         for event in events {
             result = result.and(event.wait());
@@ -196,7 +196,7 @@ impl LoadedExecutable {
     fn check(&self, arguments: &[Vec<&Buffer>]) -> Result<()> {
         if arguments.len() != self.devices.len() {
             return Err(Error::Invalid(format!(
-                "the program runs on {} devices, and arguments for {} were given",
+                "the program runs on {} devices, but arguments for {} were given",
                 self.devices.len(),
                 arguments.len()
             )));
@@ -204,7 +204,7 @@ impl LoadedExecutable {
         for (device, list) in arguments.iter().enumerate() {
             if list.len() != arguments[0].len() {
                 return Err(Error::Invalid(format!(
-                    "device {device} got {} arguments, and device 0 got {}",
+                    "device {device} got {} arguments, but device 0 got {}",
                     list.len(),
                     arguments[0].len()
                 )));
@@ -212,7 +212,7 @@ impl LoadedExecutable {
             for (place, buffer) in list.iter().enumerate() {
                 if !Arc::ptr_eq(&buffer.client().inner, &self.client.inner) {
                     return Err(Error::Invalid(format!(
-                        "argument {place} of device {device} is another client's"
+                        "argument {place} of device {device} belongs to another client"
                     )));
                 }
                 if buffer.is_donated()? {
@@ -253,8 +253,7 @@ impl Drop for Guard {
     }
 }
 
-/// For each device of `assignment` that is among `ids`, its place there; `None` where that leaves one of `ids` without a
-/// partition.
+/// The position in `ids` of each device of `assignment` that is there; `None` if one of `ids` gets no partition.
 fn order(ids: &[i64], assignment: &[i64]) -> Option<Vec<usize>> {
     if assignment.is_empty() {
         return Some((0..ids.len()).collect());
@@ -272,7 +271,7 @@ mod tests {
     fn partitions_find_their_device_in_the_plugins_list() {
         assert_eq!(order(&[5, 6, 7], &[]), Some(vec![0, 1, 2]));
         assert_eq!(order(&[5, 6, 7], &[7, 5, 6]), Some(vec![2, 0, 1]));
-        // Devices 1 and 2 are another process's.
+        // Devices 1 and 2 belong to another process.
         assert_eq!(order(&[5, 6], &[1, 6, 2, 5]), Some(vec![1, 0]));
         assert_eq!(order(&[5, 6], &[6, 7]), None);
     }

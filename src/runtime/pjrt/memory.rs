@@ -1,4 +1,4 @@
-//! Reading what a plugin owns: arrays and texts, given as a pointer and a length.
+//! Reads a plugin's arrays and texts, given as a pointer and a length.
 
 use std::ffi::c_char;
 
@@ -14,7 +14,7 @@ pub(super) unsafe fn text(start: *const c_char, size: usize) -> String {
 /// A plugin's array as a slice; empty arrays may come as null pointers.
 ///
 /// # Safety
-/// `start` points to `len` readable values that live and stay as they are for `'a`, or `len` is zero.
+/// `start` points to `len` readable values that live unchanged for `'a`, or `len` is zero.
 pub(super) unsafe fn slice<'a, T>(start: *const T, len: usize) -> &'a [T] {
     if len == 0 {
         &[]

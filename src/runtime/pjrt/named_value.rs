@@ -1,4 +1,4 @@
-//! Named values in C: how options go into a plugin, and attributes come out.
+//! Named values in C: options passed to a plugin, and attributes read from it.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::ffi::{NamedValue, NamedValuePayload, Struct, named_value as kind};
 use super::memory::{slice, text};
 use crate::runtime::value::Value;
 
-/// The C form of `options`, which points into them: for the length of one call.
+/// The C form of `options`, which points into them, for the duration of one call.
 pub(super) fn write_all(options: &[(&str, Value)]) -> Vec<NamedValue> {
     options
         .iter()
@@ -48,15 +48,15 @@ pub(super) fn write_all(options: &[(&str, Value)]) -> Vec<NamedValue> {
         .collect()
 }
 
-/// Copies `len` named values out of a plugin's memory. Kinds that this side does not know are left out.
+/// Copies `len` named values out of a plugin's memory. Unknown kinds are left out.
 ///
 /// # Safety
-/// `start` points to `len` named values of a plugin, alive with all they point to.
+/// `start` points to `len` named values of a plugin; they and all they point to are alive.
 pub(super) unsafe fn read_all(start: *const NamedValue, len: usize) -> BTreeMap<String, Value> {
     let mut values = BTreeMap::new();
     // SAFETY: the caller's promise. The struct has not changed since the interface began, so its stride is ours.
     for named in unsafe { slice(start, len) } {
-        // SAFETY: the kind says which field of the union is set, and `value_size` how long what it points to is.
+        // SAFETY: the kind determines which field of the union is set, and `value_size` the length of what it points to.
         let (name, value) = unsafe {
             let value = match named.kind {
                 kind::STRING => Value::String(text(named.value.string, named.value_size)),

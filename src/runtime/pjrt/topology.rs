@@ -1,4 +1,4 @@
-//! Topologies: machines described by name, to compile for without having one.
+//! Topologies: machines described by name, to compile for without having them.
 
 use std::sync::Arc;
 
@@ -27,17 +27,17 @@ struct Inner {
     topology: Handle,
 }
 
-// SAFETY: a topology does not change after it was made; PJRT's functions may be called from any thread.
+// SAFETY: a topology does not change after creation; PJRT's functions may be called from any thread.
 unsafe impl Send for Inner {}
 // SAFETY: as above.
 unsafe impl Sync for Inner {}
 
 impl TopologyDescription {
-    /// The machine that `plugin` knows as `name` (`v3:16x32`), with the plugin's own `options` (for libtpu
-    /// `chip_config_name` = "megacore", `num_slices` = 2).
+    /// The machine that `plugin` calls `name` (`v3:16x32`), with plugin-specific `options` (for libtpu, `chip_config_name` =
+    /// "megacore", `num_slices` = 2).
     ///
     /// # Errors
-    /// The plugin's, for names and options that it does not know.
+    /// The plugin does not know the name or an option.
     pub fn create(
         plugin: Plugin,
         name: &str,
@@ -94,7 +94,7 @@ impl TopologyDescription {
         Ok(unsafe { text(args.text, args.size) })
     }
 
-    /// The platform's version in the plugin's words.
+    /// The platform's version as the plugin reports it.
     pub fn platform_version(&self) -> Result<String> {
         let mut args = TopologyPlatformVersionArgs {
             topology: self.inner.topology,
@@ -108,8 +108,8 @@ impl TopologyDescription {
     /// Compiles `hlo` (a serialized `HloModuleProto`) ahead of time.
     ///
     /// # Errors
-    /// [`crate::runtime::Error::OutOfMemory`] where the compiler says that the program does not fit the device;
-    /// otherwise the plugin's error.
+    /// [`crate::runtime::Error::OutOfMemory`] if the program does not fit the device according to the compiler; otherwise the
+    /// plugin's error.
     pub fn compile(&self, hlo: &[u8], config: &CompileConfig) -> Result<Executable> {
         let options = config.encode()?;
         let program = program(hlo);

@@ -1,4 +1,4 @@
-//! What a session refuses, and that the order of its devices is the one it was given.
+//! What a session refuses, and that it keeps the given order of devices.
 
 use super::*;
 use crate::graph::{Axis, Builder, DType, Role};
@@ -67,17 +67,17 @@ fn the_devices_take_the_mesh_in_the_order_of_the_assignment() {
     doubled(&session);
     let array = session.put("x", &x()).unwrap();
     assert_eq!(array.devices, [5, 0, 3, 2]);
-    // The second place of the mesh holds the right half of the upper rows.
+    // The mesh's second position holds the right half of the upper rows.
     let values: Vec<f32> = crate::runtime::Element::from_bytes(&array.parts[1].to_host().unwrap());
     assert_eq!(values, [4.0, 5.0, 6.0, 7.0, 12.0, 13.0, 14.0, 15.0]);
 
-    // Another order of the same devices is another place for each part.
+    // Another order of the same devices moves each part.
     let other = Session::new(&client, &twice("data=2,model=2"), &config(DEVICES)).unwrap();
     assert_eq!(
         run_error(&other, array),
-        "the program runs on the devices [0, 1, 2, 3], and the array given as `x` is on [5, 0, 3, 2] in 4 parts"
+        "the program runs on the devices [0, 1, 2, 3], but the array given as `x` is on [5, 0, 3, 2] in 4 parts"
     );
-    // A program beside another goes where that one is.
+    // A program compiled beside another uses the same devices.
     let beside = session.beside(&twice("data=4,model=1")).unwrap();
     assert_eq!(beside.executable().devices(), [5, 0, 3, 2]);
 }
@@ -102,7 +102,7 @@ fn an_executable_compiled_elsewhere_runs() {
             .err()
             .unwrap()
             .to_string(),
-        "the mesh data=4,model=2 takes 8 devices, and this process runs the program on 4"
+        "the mesh data=4,model=2 takes 8 devices, but this process runs the program on 4"
     );
     let executable = client.compile(program.bytes(), &assigned).unwrap();
     let mut more = program.signature.clone();
@@ -112,7 +112,7 @@ fn an_executable_compiled_elsewhere_runs() {
             .err()
             .unwrap()
             .to_string(),
-        "the signature names 2 outputs, and the program has 1"
+        "the signature names 2 outputs, but the program has 1"
     );
 }
 
@@ -126,13 +126,13 @@ fn too_few_and_too_many_devices_are_refused() {
         assert_eq!(
             refused(&client(6), &config(devices)),
             format!(
-                "the mesh data=2,model=2 takes 4 devices, and the program is to be compiled for {devices}"
+                "the mesh data=2,model=2 takes 4 devices, but the program is to be compiled for {devices}"
             )
         );
     }
     assert_eq!(
         refused(&client(3), &config(4)),
-        "the device assignment names device 3, and the client has the devices [0, 1, 2]"
+        "the device assignment names device 3, but the client has the devices [0, 1, 2]"
     );
     let unassigned = CompileConfig {
         device_assignment: Vec::new(),
@@ -140,7 +140,7 @@ fn too_few_and_too_many_devices_are_refused() {
     };
     assert_eq!(
         refused(&client(3), &unassigned),
-        "the program is to be compiled for 4 devices, and the client has 3"
+        "the program is to be compiled for 4 devices, but the client has 3"
     );
 }
 
@@ -151,16 +151,16 @@ fn an_array_that_is_cut_otherwise_is_refused() {
         session(&client, "data=2,model=2"),
         session(&client, "model=2,data=2"),
     );
-    // Parts of the same size, from other places: the plugin would take them and permute the numbers.
+    // Parts of the same size from other positions: the plugin would accept them and permute the numbers.
     let array = there.put("x", &x()).unwrap();
     assert_eq!(
         run_error(&here, array),
-        "the input `x` is cut as [embed:data, mlp:model] over data=2,model=2, and the given array as \
+        "the input `x` is cut as [embed:data, mlp:model] over data=2,model=2, but the given array is cut as \
          [embed:data, mlp:model] over model=2,data=2"
     );
     let array = session(&client, "data=4,model=1").put("x", &x()).unwrap();
     assert!(run_error(&here, array).starts_with("the input `x` is cut as"));
-    // Another name for the same cut is not another cut.
+    // The same cut under another name is accepted.
     let whole = session(&client, "data=1,model=4");
     let array = DeviceArray {
         sharding: Sharding {
@@ -180,7 +180,7 @@ fn an_array_of_another_shape_or_type_is_refused() {
     let taller = Shape::new(DType::F32, [("embed", 8), ("mlp", 8)]);
     assert_eq!(
         run_error(&session, with(given, taller)),
-        "the input `x` is f32[embed=4, mlp=8], and f32[embed=8, mlp=8] was given"
+        "the input `x` is f32[embed=4, mlp=8], but f32[embed=8, mlp=8] was given"
     );
     let whole = Shape::new(DType::S32, [("embed", 4), ("mlp", 8)]);
     let array = HostArray::from_f64(whole.clone(), &x().to_f64()).unwrap();
@@ -189,7 +189,7 @@ fn an_array_of_another_shape_or_type_is_refused() {
     let array = DeviceArray::put(&client, &[0, 1, 2, 3], &mesh, &array, &sharding).unwrap();
     assert_eq!(
         run_error(&session, array),
-        "the input `x` is f32[embed=4, mlp=8], and s32[embed=4, mlp=8] was given"
+        "the input `x` is f32[embed=4, mlp=8], but s32[embed=4, mlp=8] was given"
     );
     let named = Shape {
         axes: [Axis::new("embed", 4), Axis::new("kv", 8)]
