@@ -136,7 +136,7 @@ impl Config {
 
     /// With `same_length`, the number of the first key that a query sees, less the query's own number.
     fn oldest(&self, reach: Reach) -> Option<i64> {
-        // Keys beyond mem_len are as many as the mask leaves out of the first query's.
+        // The mask hides from the first query as many keys as there are beyond mem_len.
         let beyond = reach.keys as i64 - self.mem_len as i64;
         let length = reach.length as i64;
         let shift = if beyond > 0 { length - beyond } else { length };

@@ -207,7 +207,7 @@ fn fields<C: DeserializeOwned>() -> &'static [&'static str] {
 /// Removes keys from `config` for which a family has only one value, such as `"position_embedding_type": "absolute"`.
 ///
 /// # Errors
-/// Another value of one of them.
+/// Another value of such a key.
 pub fn take_only(
     config: &mut Map<String, Value>,
     only: &[(&str, Value)],
