@@ -318,15 +318,15 @@ fn a_program_is_compiled_without_a_recipe() {
         ),
         (
             format!("compile {saved} --on cpu:4 --batch 3"),
-            "--batch changes a recipe, and ",
+            "--batch changes a recipe, but ",
         ),
         (
             format!("lower {saved} --set steps=3"),
-            "--set changes a recipe, and ",
+            "--set changes a recipe, but ",
         ),
         (
             format!("lower {saved} --phase 2"),
-            "--phase changes a recipe, and ",
+            "--phase changes a recipe, but ",
         ),
         (
             format!("lower {saved} --emit graph"),

@@ -32,7 +32,7 @@ macro_rules! bert_config {
             pub num_attention_heads: usize,
             /// Hidden units of a feed-forward layer (`mlp`).
             pub intermediate_size: usize,
-            /// The function of the feed-forward layers, and of the output layer unless the family says otherwise.
+            /// The function of the feed-forward layers, and of the output layer unless the family has another for it.
             pub hidden_act: $crate::models::layers::Activation,
             /// The dropout rate of a block's result in training.
             pub hidden_dropout_prob: f64,

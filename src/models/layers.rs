@@ -78,7 +78,7 @@ pub fn layer_norm_along<'g>(
     })
 }
 
-/// A linear layer, in a line:
+/// A linear layer in one line:
 /// `Linear::new("q", init).activation().of(cx, x, &["embed"], &[("heads", 16), ("kv", 64)])`.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear<'n> {
@@ -100,8 +100,8 @@ enum Placed {
 }
 
 impl<'n> Linear<'n> {
-    /// The layer in the scope `name`. Its kernel starts with standard deviation `init` and its bias at zero. The compiler shards
-    /// its result.
+    /// The layer in the scope `name`. Its kernel starts with standard deviation `init` and its bias at zero. The compiler
+    /// shards its result.
     pub fn new(name: &'n str, init: f64) -> Self {
         Linear {
             name,

@@ -41,7 +41,8 @@ pub enum Names {
     ProtTrans,
 }
 
-/// The weights of one layer's change: the added and the multiplied product, each as a factor from the inputs and one to the outputs.
+/// The weights of one layer's change: the factors of the added and of the multiplied product, from the inputs and to the
+/// outputs.
 const ADDED: [&str; 2] = ["lora_a", "lora_b"];
 const MULTIPLIED: [&str; 2] = ["multi_lora_a", "multi_lora_b"];
 

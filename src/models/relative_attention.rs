@@ -1,5 +1,5 @@
-//! What Transformer-XL (Dai et al. 2019, section 3) and XLNet (Yang et al. 2019) share: attention over the segment and a memory of
-//! the one before, with scores by content and by relative position.
+//! What Transformer-XL (Dai et al. 2019, section 3) and XLNet (Yang et al. 2019) share: attention over the segment and a memory
+//! of the one before, with scores by content and by relative position.
 //!
 //! A query at position i of the segment and a key j of memory and segment together are `keys - length + i - j` apart.
 //! Each distance has a sinusoid, which each head projects. One product gives a query's scores of all distances, and the

@@ -22,7 +22,7 @@ use crate::sharding::RulesConfig;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe<M = Model, O = Objective, V = NamedVocabulary> {
-    /// Its name in reports and in the program: the name that it was loaded by, or its file's with dashes. A file may set another.
+    /// Its name in reports and programs: the one it was loaded by, or its file's with dashes. A file may set another.
     pub name: String,
     /// One line about the run, for lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]

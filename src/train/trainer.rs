@@ -189,8 +189,8 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// Continues the run that wrote `checkpoint`, or starts the phase after the one that it finished. The values are the same bit
-    /// for bit on the same mesh, and within rounding on another. A checkpoint that holds only weights starts a new run with
+    /// Continues the run that wrote `checkpoint`, or starts the phase after the one that it finished. The values are the same
+    /// bit for bit on the same mesh, and within rounding on another. A checkpoint that holds only weights starts a new run with
     /// them.
     ///
     /// # Errors
@@ -226,8 +226,8 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// Starts the phase after the one that `checkpoint` ended, with its weights and optimizer state. Memories are empty, because
-    /// the rows are different.
+    /// Starts the phase after the one that `checkpoint` ended, with its weights and optimizer state. Memories are empty,
+    /// because the rows are different.
     fn next_phase(
         setup: Setup<'a>,
         checkpoint: &Checkpoint,

@@ -41,8 +41,8 @@ pub struct MaskedLm {
     pub draw: Draw,
     /// Whether rows hold several proteins, each of which sees only itself and counts its own positions (ProteinLM).
     pub packed: bool,
-    /// Whether a row is a protein's two halves in either order, and the model's sentence head learns the order. This is ALBERT's
-    /// objective; it is not known whether ProtAlbert was trained with it.
+    /// Whether a row is a protein's two halves in either order, and the model's sentence head learns the order. This is
+    /// ALBERT's objective; it is not known whether ProtAlbert was trained with it.
     pub sentence_order: bool,
 }
 
@@ -180,7 +180,7 @@ impl Task for MaskedLm {
         }
     }
 
-    /// The order of a row is a guess of one in two.
+    /// A guess of a row's order is right half of the time.
     fn constant_guess(
         &self,
         _: &Model,

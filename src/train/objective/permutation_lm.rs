@@ -19,7 +19,7 @@ use crate::models::{Context, Model, xlnet};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PermutationLm {
-    /// The number of tokens of a row that are predicted.
+    /// The number of predicted tokens in a row.
     pub predictions: usize,
     /// A span of n predicted tokens has a context of n x `mask_alpha` / `mask_beta` tokens.
     pub mask_alpha: usize,
@@ -137,7 +137,7 @@ impl Task for PermutationLm {
         let hidden = self.hidden(tokens, predicted, reused, given.key, given.vocabulary);
         let input = xlnet::Input {
             ids: tokens,
-            // One segment. Its weights are in the model, as published, but get no gradient: a softmax cancels what all keys share.
+            // One segment. Its published weights get no gradient, because a softmax cancels what all keys share.
             types: Some(cx.builder.full(0.0, tokens.shape())),
             mask: None,
             permutation: Some(hidden),

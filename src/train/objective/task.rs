@@ -84,7 +84,7 @@ pub trait Task: Configuration {
         RANGES
     }
 
-    /// Refuses settings that do not fit together or do not fit the step `around`. Each number is already known to be in its range.
+    /// Refuses settings that do not fit together or do not fit the step `around`. Each number is already in its range.
     ///
     /// # Errors
     /// The first such settings, by the keys of a recipe.
