@@ -1,12 +1,12 @@
-//! Runs the first training step of a recipe on one CPU device, and saves what went in and what came out, for another
-//! runtime to be compared with (`examples/xla_rs/`).
+//! Runs the first training step of a recipe on one CPU device and saves its inputs and outputs, for comparison with another
+//! runtime (`examples/xla_rs/`).
 //!
 //! ```text
 //! cargo run --example save_run -- prot-bert-tiny optimizer.name=momentum
 //! ```
 //!
 //! writes prot-bert-tiny.inputs.safetensors (weights from the recipe's seed, the first batch of the example proteins) and
-//! prot-bert-tiny.outputs.safetensors. The tensors have the names of the program that
+//! prot-bert-tiny.outputs.safetensors. The tensors have the names in the program that
 //! `ribosome lower prot-bert-tiny --on cpu:1 --set optimizer.name=momentum --emit proto` saves.
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let what = arguments
         .next()
-        .context("name a recipe, and keys to set, as in: save_run prot-bert-tiny batch=8")?;
+        .context("give a recipe and, optionally, keys to set: save_run prot-bert-tiny batch=8")?;
     let mut recipe = Recipe::load(&what)?;
     for setting in arguments {
         let (key, value) = setting
@@ -60,7 +60,7 @@ pub fn save(recipe: &Recipe, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `graph`, compiled for the one device of `client`.
+/// Compiles `graph` for the one device of `client`.
 fn session(client: &Client, graph: Graph) -> Result<Session> {
     let graph = graph
         .check()

@@ -306,7 +306,7 @@ fn a_program_is_compiled_without_a_recipe() {
     for (args, message) in [
         (
             format!("compile {saved}"),
-            "product names no target; say which with --on",
+            "product has no target; choose one with --on",
         ),
         (
             format!("compile {saved} --on cpu:8"),
@@ -318,15 +318,15 @@ fn a_program_is_compiled_without_a_recipe() {
         ),
         (
             format!("compile {saved} --on cpu:4 --batch 3"),
-            "--batch changes a recipe, and ",
+            "--batch changes a recipe, but ",
         ),
         (
             format!("lower {saved} --set steps=3"),
-            "--set changes a recipe, and ",
+            "--set changes a recipe, but ",
         ),
         (
             format!("lower {saved} --phase 2"),
-            "--phase changes a recipe, and ",
+            "--phase changes a recipe, but ",
         ),
         (
             format!("lower {saved} --emit graph"),
@@ -338,7 +338,7 @@ fn a_program_is_compiled_without_a_recipe() {
         ),
         (
             format!("train {saved} --data x --on cpu:4"),
-            " is a program, and this command takes a recipe",
+            " is a program, but this command takes a recipe",
         ),
     ] {
         let found = usage(&args);
@@ -671,7 +671,7 @@ fn weights_come_from_a_folder_and_go_to_one() {
         text.contains("again/model.safetensors.index.json"),
         "{text}"
     );
-    assert!(usage(&export).contains("exists already; take another folder"));
+    assert!(usage(&export).contains("exists already; choose another folder"));
     assert!(usage(&format!("{export} --shard-size 5XB")).contains("write it like 5GB"));
     let missing = refused(
         ribosome(&format!("import {} --out {}", path("none"), path("other"))),

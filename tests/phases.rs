@@ -290,7 +290,7 @@ fn phases_are_trained_one_after_the_other() {
     refused(
         folder,
         "run.toml --phase 2 --out run --resume",
-        "has 3 steps done, and the run has 3; continue with --phase 3, or with --steps 4 or more",
+        "has done 3 of the run's 3 steps; continue with --phase 3, or with --steps 4 or more",
     );
 }
 

@@ -70,7 +70,7 @@ fn a_run_is_saved_and_goes_on() {
     let ended = with(&["--steps", "3", "--resume"]).code(2);
     let message = text(&ended.get_output().stderr);
     assert!(
-        message.contains("has 3 steps done, and the run has 3; continue with --steps 4"),
+        message.contains("has done 3 of the run's 3 steps; continue with --steps 4"),
         "{message}"
     );
 

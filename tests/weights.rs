@@ -399,14 +399,14 @@ fn tensors_that_do_not_fit_are_named() {
         |tensors| tensors.get_mut(SHARED).unwrap().1.reverse(),
         &[
             "`shared.weight` of ",
-            "model.safetensors is [64, 128], and `shared/embedding` is read from [128, 64]",
+            "model.safetensors is [64, 128], but `shared/embedding` is read from [128, 64]",
         ],
     );
     refused(
         |tensors| tensors.get_mut(NORM).unwrap().0 = Dtype::I32,
         &[
             &format!("`{NORM}` of "),
-            "model.safetensors is of type I32; F32, F16 and BF16 are read",
+            "model.safetensors has type I32; it must be F32, F16 or BF16",
         ],
     );
     // All at once, but not hundreds.
@@ -436,8 +436,8 @@ fn damaged_files_are_named() {
         fs::write(&file, &whole[..length]).unwrap();
         let message = refusal(&model);
         let expected = match length {
-            0..8 => format!("model.safetensors is no safetensors file: it has {length} bytes"),
-            _ => format!("model.safetensors has {length} bytes, and its header says "),
+            0..8 => format!("model.safetensors is not a safetensors file: it has {length} bytes"),
+            _ => format!("model.safetensors has {length} bytes, but its header says "),
         };
         assert!(message.contains(&expected), "{message}");
     }
@@ -448,11 +448,11 @@ fn damaged_files_are_named() {
     fs::write(model.join("config.json"), b"{ \"model_type\": \"gpt2\" }").unwrap();
     let message = refusal(&model);
     assert!(
-        message.contains("config.json: the config is of a model of type `gpt2`"),
+        message.contains("config.json: the config describes a model of type `gpt2`"),
         "{message}"
     );
     fs::write(model.join("config.json"), b"{ \"model_type\": ").unwrap();
-    assert!(refusal(&model).contains("config.json is not what it should be: "));
+    assert!(refusal(&model).contains("config.json cannot be used: "));
     fs::remove_file(model.join("config.json")).unwrap();
     assert!(refusal(&model).contains("cannot read "));
 }
@@ -472,17 +472,16 @@ fn an_index_must_fit_its_parts() {
     let message = changed(SHARED, "shared.other");
     assert!(
         message.contains("`shared.other` is not in ")
-            && message.contains(", where the index has it"),
+            && message.contains(", where the index places it"),
         "{message}"
     );
     assert!(
-        message.contains("`shared.weight` is in ")
-            && message.contains("the index does not have it"),
+        message.contains("`shared.weight` is in ") && message.contains("but not in the index"),
         "{message}"
     );
     let name = first.file_name().unwrap().to_str().unwrap();
     let message = changed(name, "../model.safetensors");
-    assert!(message.contains("is in no file of the folder"), "{message}");
+    assert!(message.contains("no file of the folder has"), "{message}");
     assert!(changed("weight_map", "map").contains("it has no `weight_map`"));
     fs::write(&index, &whole).unwrap();
     let bytes = fs::read(first).unwrap();
@@ -498,7 +497,7 @@ fn what_is_there_is_not_written_over() {
     let before = files(&model);
     let error = write(&tiny(), &model, 300_000).unwrap_err().to_string();
     assert!(
-        error.contains("exists already; take another folder"),
+        error.contains("exists already; choose another folder"),
         "{error}"
     );
     assert!(files(&model) == before);

@@ -15,9 +15,9 @@ use super::exit::Usage;
 #[derive(clap::Args)]
 pub struct WhatArgs {
     /// A recipe or model by name (`ribosome recipes` and `ribosome models` list them), a recipe file (.toml), or a program:
-    /// a graph's text, or NAME.hlo.pb with NAME.json beside it
+    /// a graph's text, or NAME.hlo.pb with NAME.json next to it
     what: String,
-    /// Which phase of the recipe, from 1
+    /// The phase of the recipe, from 1
     #[arg(long, value_name = "N")]
     phase: Option<usize>,
     /// The machine: cpu, cpu:8, cuda, tpu, v3-1024, v3:16x32, 4xv6e-256, h100:8 (`ribosome targets` lists them)
@@ -27,7 +27,7 @@ pub struct WhatArgs {
     /// The mesh, such as data=256,model=4 [default: the one that moves the fewest bytes]
     #[arg(long)]
     mesh: Option<String>,
-    /// How tensors are split over the mesh: standard, data, zero1, fsdp, tensor or megatron (`ribosome rules` explains
+    /// How tensors are sharded over the mesh: standard, data, zero1, fsdp, tensor or megatron (`ribosome rules` explains
     /// them) [default: the recipe's]
     #[arg(long, value_name = "SET")]
     rules: Option<String>,
@@ -37,13 +37,13 @@ pub struct WhatArgs {
     /// Tokens of a row
     #[arg(long)]
     length: Option<usize>,
-    /// Which of XLA's partitioners splits the program
+    /// The XLA partitioner that splits the program
     #[arg(long, value_enum, default_value_t = PartitionerName::Shardy)]
     partitioner: PartitionerName,
-    /// What the backward pass finds saved
+    /// What the forward pass saves for the backward pass
     #[arg(long, value_enum)]
     remat: Option<Remat>,
-    /// How many parts a batch is taken in, one after the other
+    /// The number of parts of a batch, processed one after the other
     #[arg(long)]
     microbatches: Option<usize>,
     /// Changes a key of the recipe, such as optimizer.name=momentum; may be repeated
@@ -93,7 +93,7 @@ pub enum What {
     Program(Box<ProgramJob>),
 }
 
-/// A program from files, and what else the command line says of it.
+/// A program from files, with the command line's other arguments for it.
 pub struct ProgramJob {
     /// The program.
     pub file: ProgramFile,
@@ -103,12 +103,12 @@ pub struct ProgramJob {
     pub mesh: Option<Mesh>,
     /// The rules that place a graph.
     pub rules: RuleSet,
-    /// Which partitioner splits it.
+    /// The partitioner that splits it.
     pub partitioner: Partitioner,
 }
 
 impl What {
-    /// What progress and reports call it.
+    /// Its name in progress and reports.
     pub fn name(&self) -> String {
         match self {
             What::Recipe(job) => job.recipe.name.clone(),
@@ -118,7 +118,7 @@ impl What {
 }
 
 impl WhatArgs {
-    /// The recipe or the program that was asked for. A model's name goes before a file of that name.
+    /// The requested recipe or program. A model's name takes precedence over a file of that name.
     pub fn read(&self, registry: &Registry) -> Result<What> {
         let path = Path::new(&self.what);
         let is_path = || path.exists() || self.what.contains('/') || self.what.ends_with(".pb");
@@ -128,13 +128,13 @@ impl WhatArgs {
         }
     }
 
-    /// The recipe that was asked for, and its machine.
+    /// The requested recipe and its machine.
     pub fn job(&self, registry: &Registry) -> Result<Job> {
         match self.read(registry)? {
             What::Recipe(job) => Ok(*job),
             What::Program(_) => {
                 let message = format!(
-                    "{} is a program, and this command takes a recipe: a model's name or a .toml file",
+                    "{} is a program, but this command takes a recipe: a model's name or a .toml file",
                     self.what
                 );
                 Err(Usage(message).into())
@@ -142,13 +142,13 @@ impl WhatArgs {
         }
     }
 
-    /// The set of rules that was asked for.
+    /// The requested set of rules.
     fn rule_set(&self) -> Result<Option<RuleSet>> {
         let named = self.rules.as_deref().map(RuleSet::named).transpose();
         Ok(named.map_err(|message| Usage(format!("--rules: {message}")))?)
     }
 
-    /// The program at `path`, which no flag that changes a recipe can change.
+    /// The program at `path`. Flags that change a recipe are refused.
     fn program(&self, path: &Path) -> Result<What> {
         let file = ProgramFile::open(path).map_err(pipeline::Error::from)?;
         for (flag, given) in [
@@ -158,7 +158,7 @@ impl WhatArgs {
             ("--remat", self.remat.is_some()),
             ("--microbatches", self.microbatches.is_some()),
             ("--set", !self.set.is_empty()),
-            // A graph is still to be placed; a saved module has been.
+            // A graph has no shardings yet; a saved module has.
             (
                 "--rules",
                 self.rules.is_some() && matches!(file, ProgramFile::Saved(_)),
@@ -166,7 +166,7 @@ impl WhatArgs {
         ] {
             if given {
                 let message = format!(
-                    "{flag} changes a recipe, and {} is a program that is made already",
+                    "{flag} changes a recipe, but {} is a finished program",
                     self.what
                 );
                 return Err(Usage(message).into());
@@ -181,7 +181,7 @@ impl WhatArgs {
         })))
     }
 
-    /// The recipe with all that was changed on the command line, and its machine.
+    /// The recipe with all changes from the command line, and its machine.
     fn job_of(&self, recipe: Recipe) -> Result<Job> {
         let mut recipe = recipe.phase(self.phase.unwrap_or(1))?;
         for change in &self.set {
@@ -215,12 +215,12 @@ pub fn job_of(recipe: Recipe, partitioner: Partitioner) -> Result<Job> {
     })
 }
 
-/// Nothing says which machine `name` is for.
+/// The error that `name` has no machine.
 pub fn no_target(name: &str) -> anyhow::Error {
-    Usage(format!("{name} names no target; say which with --on")).into()
+    Usage(format!("{name} has no target; choose one with --on")).into()
 }
 
-/// `recipe` with one `key=value`. `model.layers` is every stack of the model.
+/// `recipe` with one `key=value`. `model.layers` sets every stack of the model.
 fn set(recipe: Recipe, change: &str) -> Result<Recipe> {
     let Some((key, value)) = change.split_once('=') else {
         let message = format!("--set {change}: write it like --set optimizer.name=momentum");

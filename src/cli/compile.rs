@@ -1,4 +1,4 @@
-//! `ribosome compile`: lower, compile, report; of a recipe, or of a program that comes from elsewhere.
+//! `ribosome compile`: lowers, compiles and reports on a recipe or a program from a file.
 
 use crate::pipeline::{self, compile_program};
 use crate::report::CompileReport;
@@ -10,7 +10,7 @@ use super::args::{OutputArgs, ProgramJob, What, WhatArgs, no_target};
 use super::exit::Status;
 use super::output::{Progress, prepare, print, write, write_program};
 
-/// Compiles a model's training step, or a saved program, for a machine that need not be there, and says whether it fits and how long a step takes
+/// Compiles a training step or a saved program for a machine that need not be there, and reports whether it fits and how long a step takes
 #[derive(clap::Args)]
 #[command(after_help = "Example: ribosome compile prot-t5-xl --on v3-1024 --mesh data=256,model=4")]
 pub struct Args {

@@ -23,7 +23,7 @@ use super::output::{Progress, prepare, print, print_json, write, write_program};
 pub struct Args {
     #[command(flatten)]
     what: WhatArgs,
-    /// What to write
+    /// The output
     #[arg(long, value_enum, default_value_t = Emit::Hlo)]
     emit: Emit,
     /// The file to write to [default: stdout; for proto NAME.hlo.pb here or in --out]
@@ -35,13 +35,13 @@ pub struct Args {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Emit {
-    /// The graph as text, a node a line
+    /// The graph as text, one node per line
     Graph,
-    /// The module as text that XLA's parser reads
+    /// The module as text for XLA's parser
     Hlo,
-    /// The module as XLA's compilers take it (NAME.hlo.pb), and its signature (NAME.json) next to it
+    /// The module for XLA's compilers (NAME.hlo.pb), with its signature (NAME.json) next to it
     Proto,
-    /// The sharding of each input and output, a line each
+    /// The sharding of each input and output, one per line
     Sharding,
 }
 
@@ -99,12 +99,12 @@ impl Args {
                 .iter()
                 .for_each(|file| eprintln!("wrote {}", file.display())),
         }
-        // The process ends here, and the system takes a graph of thousands of nodes back faster than it is freed.
+        // The process ends here, and the system reclaims a graph of thousands of nodes faster than it is dropped.
         std::mem::forget(lowered);
         Ok(Status::Done)
     }
 
-    /// Writes what is asked for: the files, or the text for stdout.
+    /// Writes the requested files, or returns the text for stdout.
     fn emit(&self, name: &str, lowered: &Lowered) -> Result<(Vec<PathBuf>, Option<String>)> {
         let program = &lowered.program;
         let text = match self.emit {
@@ -112,7 +112,7 @@ impl Args {
                 Some(graph) => graph.to_text(),
                 None => {
                     let message = format!(
-                        "{name} is a lowered program, which has no graph; --emit hlo, proto and sharding are possible"
+                        "{name} is a lowered program, which has no graph; use --emit hlo, proto or sharding"
                     );
                     return Err(Usage(message).into());
                 }
@@ -125,7 +125,7 @@ impl Args {
                     Some(file) => file.clone(),
                     None => folder.join(format!("{name}.hlo.pb")),
                 };
-                // The signature goes by the same name: `x.hlo.pb` and `x.json`.
+                // The signature has the same name: `x.hlo.pb` and `x.json`.
                 let stem = file
                     .file_name()
                     .unwrap_or_default()
@@ -149,7 +149,7 @@ impl Args {
     }
 }
 
-/// How many devices `target` has. Only the plugin knows how many an attached TPU has.
+/// The number of devices of `target`. For an attached TPU, only the plugin can tell.
 fn devices(target: &Target) -> Result<usize> {
     match target.devices() {
         Some(devices) => Ok(devices),
@@ -160,7 +160,7 @@ fn devices(target: &Target) -> Result<usize> {
     }
 }
 
-/// One line an input and output: name, role, axes with sizes, where it is split, bytes of a device's part.
+/// One line per input and output: name, role, axes with sizes, sharding, bytes per device.
 fn sharding_table(signature: &Signature) -> String {
     let row = |way: &str, port: &Port| {
         let shape = &port.shape;

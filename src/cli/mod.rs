@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand, each of which only reads arguments, calls the library and prints.
+//! The command line: one file per subcommand, which only reads arguments, calls the library and prints.
 
 mod args;
 mod compile;
@@ -33,7 +33,7 @@ struct Cli {
 const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed; 2 wrong usage; 3 compiled but does not fit the device \
                            memory, or the compiler said so; 4 a check found a difference.";
 
-/// A subcommand: its file's arguments.
+/// A subcommand, with the arguments in its file.
 #[derive(Subcommand)]
 enum Command {
     Models(models::Args),
@@ -50,13 +50,13 @@ enum Command {
     Plugins(plugins::Args),
 }
 
-/// Runs the command that the process was given, with what ribosome comes with.
+/// Runs the process's command with the built-in registry.
 pub fn main() -> ExitCode {
     main_with(&Registry::standard())
 }
 
-/// Runs the command that the process was given, with the families, objectives, vocabularies and recipes of `registry`. A crate
-/// that adds its own to [`Registry::standard`] has all of ribosome's subcommands and flags by calling this from its `main`.
+/// Runs the process's command with the families, objectives, vocabularies and recipes of `registry`. A crate adds its own to
+/// [`Registry::standard`] and gets all of ribosome's subcommands and flags by calling this from its `main`.
 pub fn main_with(registry: &Registry) -> ExitCode {
     let result = match Cli::parse().command {
         Command::Models(args) => args.run(registry),

@@ -1,5 +1,4 @@
-//! `ribosome recipes`: the recipes that ribosome comes with, one of them with its sources, or a table of what the compiler says
-//! of each.
+//! `ribosome recipes`: the list of built-in recipes, one recipe with its sources, or a table of compiled recipes.
 
 use crate::forecast::Forecast;
 use crate::pipeline::{self, Job};
@@ -37,7 +36,7 @@ enum Action {
     List(List),
     /// Prints a recipe's file, with the source of each value
     Show(Show),
-    /// Compiles recipes, each for its own machine, and says in one table whether they fit and how long a step takes
+    /// Compiles recipes, each for its own machine, and tabulates whether they fit and how long a step takes
     Compile(Compile),
 }
 
@@ -56,10 +55,10 @@ struct Show {
 
 #[derive(clap::Args)]
 struct Compile {
-    /// Recipes by name or file (.toml) [default: all that were published]
+    /// Recipes by name or file (.toml) [default: all published ones]
     #[arg(value_name = "RECIPE")]
     recipes: Vec<String>,
-    /// Compiles every phase of a recipe and not the first alone
+    /// Compiles every phase of a recipe and not only the first
     #[arg(long)]
     phases: bool,
     /// Prints one JSON object instead of a table
@@ -140,7 +139,7 @@ impl Show {
     }
 }
 
-/// What came of one phase of a recipe.
+/// The result of one phase of a recipe.
 struct Line {
     phase: Option<usize>,
     report: CompileReport,
@@ -148,7 +147,7 @@ struct Line {
 
 impl Compile {
     fn run(self, registry: &Registry) -> Result<Status> {
-        // Every recipe is read before the first is compiled.
+        // Read every recipe before compiling the first.
         let jobs = self.jobs(registry)?;
         let settings = Settings::from_environment()?;
         let (mut lines, mut failed) = (Vec::new(), Vec::new());
@@ -156,7 +155,7 @@ impl Compile {
             let progress = Progress::new(&job.recipe.name, self.quiet || self.json);
             let compiled = pipeline::compile(&job, &settings, &mut progress.stages());
             drop(progress);
-            // One that fails takes nothing from the others.
+            // A failure does not stop the others.
             match compiled.with_context(|| named(&job.recipe.name, phase)) {
                 Ok(compiled) => lines.push(Line {
                     phase,
@@ -179,7 +178,7 @@ impl Compile {
         })
     }
 
-    /// What is to be compiled, with the number of the phase where a recipe has several.
+    /// The recipes to compile, with the number of the phase if a recipe has several.
     fn jobs(&self, registry: &Registry) -> Result<Vec<(Option<usize>, Job)>> {
         let mut names = self.recipes.clone();
         if names.is_empty() {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::exit::{Status, Usage};
 use super::output::{print, print_json};
 
-/// Lists the named sets of sharding rules: what each splits and when to use it
+/// Lists the named sets of sharding rules: what each shards and when to use it
 #[derive(clap::Args)]
 #[command(after_help = "Example: ribosome rules zero1")]
 pub struct Args {
@@ -53,10 +53,10 @@ impl Args {
 }
 
 const HOW: &str = "
---rules SET takes one. A recipe says rules = \"SET\", or has a table [rules] with set = \"SET\" and lists (weights, state, \
-activations, residual) of rules that take the place of the set's for their axes: \"embed->data\", \"batch->data+fsdp\", \
-\"kv->whole\". State follows its weight where nothing else is said. In every set the batch is split over replica too, if the mesh \
-has it: --mesh replica=4,data=64 holds the weights on 4 groups of devices.
+--rules SET uses one. A recipe has rules = \"SET\", or a table [rules] with set = \"SET\" and lists (weights, state, \
+activations, residual) of rules that replace the set's for their axes: \"embed->data\", \"batch->data+fsdp\", \
+\"kv->whole\". State follows its weight unless a rule says otherwise. In every set the batch is also sharded over replica, if the mesh \
+has it: --mesh replica=4,data=64 keeps the weights on 4 groups of devices.
 ";
 
 /// The lists by their keys.
@@ -76,7 +76,7 @@ fn lists(set: RuleSet) -> Vec<(String, serde_json::Value)> {
         .collect()
 }
 
-/// The set as TOML that a recipe may hold.
+/// The set as TOML for a recipe.
 fn text(set: RuleSet) -> String {
     let rules = set.rules();
     let mut text = format!(

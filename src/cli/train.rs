@@ -34,22 +34,22 @@ pub struct Args {
     /// Proteins as FASTA, plain or gzip
     #[arg(long, required = true, num_args = 1.., value_name = "FASTA")]
     data: Vec<PathBuf>,
-    /// How many steps the run has, those before --resume counted [default: the recipe's]
+    /// The total number of steps, including those before --resume [default: the recipe's]
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
     /// Keeps checkpoint.safetensors and log.jsonl in this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// A checkpoint after every so many steps, beside the one at the end
+    /// Steps between checkpoints, besides the one at the end
     #[arg(long, value_name = "N", requires = "out", default_value_t = 100)]
     save_every: u64,
-    /// Goes on from the checkpoint in --out; with --phase N + 1 from the end of phase N
+    /// Continues from the checkpoint in --out; with --phase N + 1, from the end of phase N
     #[arg(long, requires = "out")]
     resume: bool,
     /// Begins with these weights: a checkpoint, a run's folder, or a Hugging Face folder [default: the recipe's]
     #[arg(long, value_name = "PATH", conflicts_with = "resume")]
     start: Option<PathBuf>,
-    /// Prints one JSON object a step instead of text
+    /// Prints one JSON object per step instead of text
     #[arg(long)]
     json: bool,
     /// Shows no progress
@@ -60,7 +60,7 @@ pub struct Args {
 /// The name of a run's checkpoint.
 pub const CHECKPOINT: &str = FILE;
 
-/// The name of a run's log; each phase has one, with its own steps.
+/// The name of a run's log; each phase has its own.
 fn log_name(phase: usize) -> String {
     match phase {
         1 => "log.jsonl".to_string(),
@@ -68,7 +68,7 @@ fn log_name(phase: usize) -> String {
     }
 }
 
-/// A run prints about so many steps as text.
+/// The approximate number of steps that a run prints as text.
 const LINES: u64 = 20;
 
 impl Args {
@@ -89,7 +89,7 @@ impl Args {
         let phase = job.recipe.phase.number;
         if phase > 1 && checkpoint.is_none() && start.is_none() {
             eprintln!(
-                "warning: phase {phase} begins with random weights; --resume continues from the phase before in --out, and --start \
+                "warning: phase {phase} begins with random weights; --resume continues from the previous phase in --out, and --start \
                  takes the weights of another run"
             );
         }
@@ -132,8 +132,9 @@ impl Args {
         let trainer = trainer.map_err(by_kind)?;
         if let Some(checkpoint) = &checkpoint {
             for difference in trainer.differences(checkpoint) {
-                progress
-                    .suspend(|| eprintln!("warning: not the run of the checkpoint: {difference}"));
+                progress.suspend(|| {
+                    eprintln!("warning: the run differs from the checkpoint's: {difference}")
+                });
             }
         }
         let summary = self.steps(trainer, &progress)?;
@@ -143,8 +144,7 @@ impl Args {
         Ok(Status::Done)
     }
 
-    /// The checkpoint to resume from. A new run into a folder that has one is refused: its first save would overwrite the old
-    /// run's.
+    /// The checkpoint to resume from. A new run is refused in a folder that has one, which its first save would overwrite.
     fn checkpoint(&self) -> Result<Option<Checkpoint>> {
         let Some(folder) = &self.out else {
             return Ok(None);
@@ -164,7 +164,7 @@ impl Args {
         Ok(None)
     }
 
-    /// All steps.
+    /// Runs all steps.
     fn steps(&self, mut trainer: Trainer, progress: &Progress) -> Result<Summary> {
         let Recipe { steps, phase, .. } = *trainer.setup().recipe;
         if trainer.done() >= steps {
@@ -174,7 +174,7 @@ impl Args {
                 false => String::new(),
             };
             let message = format!(
-                "the checkpoint has {} steps done, and the run has {steps}; continue with {next}--steps {} or more",
+                "the checkpoint has done {} of the run's {steps} steps; continue with {next}--steps {} or more",
                 trainer.done(),
                 trainer.done() + 1
             );
@@ -188,7 +188,7 @@ impl Args {
             log: file(&log_name(phase.number)),
         };
         let (first, every) = (trainer.done() + 1, (steps / LINES).max(1));
-        // A reader of stdout that is gone stops the run as if it had been asked to: with a checkpoint.
+        // If the reader of stdout is gone, the run saves a checkpoint and stops, as after Ctrl-C.
         let unprinted = RefCell::new(None);
         let show = |line: &str| match progress.suspend(|| print(line)) {
             Ok(()) => Flow::Continue,
@@ -206,7 +206,7 @@ impl Args {
                 progress.step(report);
                 let due = report.step == first || report.step % every == 0 || report.step == steps;
                 let shown = match (self.json, due) {
-                    // Finite numbers alone: this cannot fail.
+                    // All numbers are finite, so this cannot fail.
                     (true, _) => show(&serde_json::to_string(report).unwrap_or_default()),
                     (false, true) => show(&line(report)),
                     (false, false) => Flow::Continue,
@@ -247,13 +247,13 @@ impl Args {
     }
 }
 
-/// Becomes true at the first Ctrl-C, after which a run saves and stops; the second one ends the process at once.
+/// Becomes true at the first Ctrl-C, and the run then saves and stops. A second Ctrl-C ends the process at once.
 fn interrupted() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let seen = flag.clone();
     ctrlc::set_handler(move || {
         if seen.swap(true, Ordering::Relaxed) {
-            // What shells report of a process that Ctrl-C ended: 128 + SIGINT.
+            // The status that shells report after Ctrl-C: 128 + SIGINT.
             std::process::exit(130);
         }
         eprintln!("stopping after this step; Ctrl-C again stops at once");
@@ -262,7 +262,7 @@ fn interrupted() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
-/// The error within, which decides the exit status.
+/// The inner error, which decides the exit status.
 fn by_kind(error: TrainError) -> anyhow::Error {
     match error {
         TrainError::Runtime(error) => error.into(),

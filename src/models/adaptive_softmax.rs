@@ -1,10 +1,10 @@
-//! Adaptive input and softmax (Baevski and Auli 2019, Grave et al. 2017), as Transformer-XL has them: the vocabulary is
-//! cut into clusters by frequency, the first of which the softmax knows word by word and the others as one word each,
-//! behind which a softmax of their own stands. With `div_val` each cluster's vectors are that much shorter than those
-//! of the one before. Without cutoffs it is a plain embedding and a plain softmax.
+//! Adaptive input and softmax (Baevski and Auli 2019, Grave et al. 2017), as Transformer-XL uses them. The vocabulary is
+//! cut into clusters by frequency. The softmax has the words of the first cluster and one entry for each other cluster,
+//! whose words have their own softmax. With `div_val` each cluster's vectors are shorter by that factor than those of the
+//! one before. Without cutoffs it is a plain embedding and a plain softmax.
 //!
-//! The original computes a cluster's softmax for the tokens in it alone. Here every token has every cluster's:
-//! protein vocabularies are tens of words, and shapes do not depend on data.
+//! The original computes a cluster's softmax only for the tokens in it. Here every token gets that of every cluster:
+//! protein vocabularies have tens of words, and shapes do not depend on data.
 
 use std::fmt::Display;
 
@@ -14,34 +14,34 @@ use super::settings::SettingError;
 use super::weights::{Entry, Kept};
 use crate::graph::{Init, Tensor};
 
-/// A vocabulary in clusters, and which weights in- and output share.
+/// A vocabulary in clusters, and the weights that input and output share.
 #[derive(Clone, Copy, Debug)]
 pub struct AdaptiveVocabulary<'c> {
-    /// Words.
+    /// The number of words.
     pub vocab: usize,
     /// The residual stream's size (`embed`).
     pub embed: usize,
     /// The size of a vector of the first cluster (`factor`).
     pub factor: usize,
-    /// The first word of each cluster but the first.
+    /// The first word of each cluster except the first.
     pub cutoffs: &'c [usize],
-    /// How much shorter each cluster's vectors are than those before; 1 makes one table of all clusters.
+    /// The factor by which each cluster's vectors are shorter than those before; 1 makes one table of all clusters.
     pub div_val: usize,
-    /// Whether the softmax has the embedding's vectors.
+    /// Whether the softmax uses the embedding's vectors.
     pub tied: bool,
-    /// Whether a cluster's softmax has the embedding's projection; clusters that are not listed have their own.
+    /// Whether each cluster's softmax uses the embedding's projection. Clusters that are not listed have their own.
     pub tied_projections: &'c [bool],
-    /// The deviation of the first values of vectors.
+    /// The standard deviation of the initial vectors.
     pub init: f64,
-    /// That of projections.
+    /// The standard deviation of the initial projections.
     pub projection_init: f64,
 }
 
 impl AdaptiveVocabulary<'_> {
-    /// Whether clusters can be as they are asked for.
+    /// Refuses clusters that cannot exist.
     ///
     /// # Errors
-    /// Cutoffs that do not rise within the vocabulary, or vectors that are divided down to nothing.
+    /// Cutoffs that do not rise within the vocabulary, vectors without elements, or too many `tie_projs`.
     pub fn check(&self) -> Result<(), SettingError> {
         let cutoffs = format!("{:?}", self.cutoffs);
         let cutoffs = ("cutoffs", &cutoffs as &dyn Display);
@@ -58,17 +58,17 @@ impl AdaptiveVocabulary<'_> {
         ];
         SettingError::require(self.factor(last) > 0, sizes, || {
             format!(
-                "the vectors of cluster {last} have d_embed / div_val^{last} numbers, which is less than 1"
+                "the vectors of cluster {last} have d_embed / div_val^{last} elements, which is less than 1"
             )
         })?;
         let (tied, count) = (format!("{:?}", self.tied_projections), last + 1);
         let fits = self.tied_projections.len() <= count;
         SettingError::require(fits, [("tie_projs", &tied), cutoffs], || {
-            format!("{last} cutoffs make {count} clusters, and tie_projs can list no more")
+            format!("{last} cutoffs make {count} clusters, and tie_projs must not list more")
         })
     }
 
-    /// The words from each cluster's first up to its last.
+    /// The range of each cluster's words.
     fn clusters(&self) -> impl Iterator<Item = (usize, usize)> {
         let starts = [0].into_iter().chain(self.cutoffs.iter().copied());
         let ends = self.cutoffs.iter().copied().chain([self.vocab]);
@@ -87,7 +87,7 @@ impl AdaptiveVocabulary<'_> {
     fn factor(&self, cluster: usize) -> usize {
         match self.div_val {
             1 => self.factor,
-            // Beyond any size it is 0, as a division by infinity.
+            // A divisor beyond any size gives 0.
             div => (self.factor)
                 .checked_div(div.saturating_pow(cluster as u32))
                 .unwrap_or(0),
@@ -109,7 +109,7 @@ impl AdaptiveVocabulary<'_> {
         self.tied_projections.get(cluster) == Some(&true)
     }
 
-    /// The vectors of the words of `table`, `[vocab, factor]`, in the current scope.
+    /// The vectors of `table`'s words, `[vocab, factor]`, in the current scope.
     fn vectors<'g>(&self, cx: Context<'g>, table: usize) -> Tensor<'g> {
         let (start, end) = self.tables()[table];
         let axes = [("vocab", end - start), self.axis(table)];
@@ -117,7 +117,7 @@ impl AdaptiveVocabulary<'_> {
         cx.builder.weight("embedding", axes, init)
     }
 
-    /// Runs `body` in the scope of what the embedding or the softmax has for one cluster.
+    /// Runs `body` in the scope of one cluster's weights in the embedding or the softmax.
     fn scope<'g, T>(
         &self,
         cx: Context<'g>,
@@ -137,7 +137,7 @@ impl AdaptiveVocabulary<'_> {
             .enumerate()
             .map(|(table, (start, _))| {
                 self.scope(cx, "embedding", table, || {
-                    // Words of other clusters are no row of the table, and come out as zeros.
+                    // Words of other clusters are not in the table and become zeros.
                     let own = match start {
                         0 => ids,
                         start => ids - ids.constant(start as f64),
@@ -150,7 +150,7 @@ impl AdaptiveVocabulary<'_> {
                 })
             });
         let sum = parts.reduce(|sum, part| sum + part);
-        // There is always a table.
+        // There is at least one table.
         sum.unwrap_or(ids) * (self.embed as f64).sqrt()
     }
 
@@ -173,7 +173,7 @@ impl AdaptiveVocabulary<'_> {
         let axes = [self.axis(cluster), ("embed", self.embed)];
         let kernel = match tied {
             true => {
-                // With one table there is one projection, and every cluster shares it.
+                // One table has one projection, which all clusters share.
                 let table = if self.div_val == 1 { 0 } else { cluster };
                 self.scope(cx, "embedding", table, || {
                     cx.builder.weight("projection/kernel", axes, init)
@@ -208,7 +208,7 @@ impl AdaptiveVocabulary<'_> {
         }
     }
 
-    /// The logarithms of the probabilities of all words after `hidden` `[.., embed]`: `[.., vocab]` in the exact type.
+    /// The log-probabilities of all words after `hidden` `[.., embed]`: `[.., vocab]` in the exact type.
     pub fn log_probabilities<'g>(&self, cx: Context<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
         let builder = cx.builder;
         let scores = |cluster: usize, (vectors, bias): (Tensor<'g>, Tensor<'g>)| {
@@ -223,7 +223,7 @@ impl AdaptiveVocabulary<'_> {
         let Some(&shortlist) = self.cutoffs.first() else {
             return scores(0, (vectors, bias));
         };
-        // The other clusters are the words behind the first one's.
+        // The other clusters' entries follow the words of the first.
         let (others, others_bias) = builder.at_root_scope(|| {
             builder.scope("softmax/clusters", || {
                 let axes = [("clusters", tails), self.axis(0)];
@@ -247,7 +247,7 @@ impl AdaptiveVocabulary<'_> {
         builder.concat("vocab", &parts).pin()
     }
 
-    /// Where Hugging Face keeps each weight.
+    /// The name and layout of each weight in Hugging Face's files.
     pub fn hugging_face(&self) -> Vec<Entry> {
         let (linear, tables) = (Kept::Linear { inputs: 1 }, self.tables().len());
         let mut table = Vec::new();

@@ -1,5 +1,5 @@
 //! ALBERT (Lan et al. 2020), as ProtAlbert uses it (Elnaggar et al. 2021): BERT whose layers are passes over one set of
-//! weights, or one a group of passes, and whose embeddings are small (`factor`) with a linear layer to the residual stream.
+//! weights, or one set per group of passes. Its embeddings are small (`factor`), and a linear layer takes them to `embed`.
 //!
 //! Reference: `AlbertForMaskedLM` of Hugging Face transformers, and `AlbertForPreTraining` with `sentence_head`. Config keys
 //! are its `config.json`'s.
@@ -28,8 +28,8 @@ use super::weights::Entry;
 use crate::graph::{LoopOptions, Tensor};
 
 bert_config! {
-    /// The sizes and switches of an ALBERT model; Hugging Face's values where nothing is said. `num_hidden_layers` are passes over
-    /// a group's layers.
+    /// The sizes and switches of an ALBERT model; the defaults are Hugging Face's. `num_hidden_layers` counts passes
+    /// over a group's layers.
     pub struct Config {
         common vocab_size = 30000,
         common hidden_size = 4096,
@@ -42,19 +42,19 @@ bert_config! {
         pub embedding_size: usize = 128,
         /// Sets of weights; pass i takes set floor(i / (passes / sets)).
         pub num_hidden_groups: usize = 1,
-        /// Layers in a set, one after the other in a pass.
+        /// Layers in a set, run in order in each pass.
         pub inner_group_num: usize = 1,
-        /// How often an element of the pooled row is dropped before the head for sentences.
+        /// The dropout rate of the pooled row before the head for sentences.
         pub classifier_dropout_prob: f64 = 0.1,
-        /// Whether the model has the pooler and the head for the order of sentences that published checkpoints have.
+        /// Whether the model has the pooler and the head for the order of sentences, as published checkpoints do.
         pub sentence_head: bool = false,
     }
 }
 
-/// More passes than any model makes.
+/// A limit above the passes of any model.
 const MAX_PASSES: usize = 1 << 16;
 
-/// More layers with weights of their own than any ALBERT has.
+/// A limit above the distinct layers of any ALBERT.
 const MAX_OWN_LAYERS: usize = 1 << 10;
 
 impl Config {
@@ -66,7 +66,7 @@ impl Config {
         }
     }
 
-    /// How many passes each group has. The quotient is real-valued: 3 passes over 2 groups are 2 and 1.
+    /// The number of passes of each group. The quotient is real-valued: 3 passes over 2 groups are 2 and 1.
     fn passes(&self) -> Vec<usize> {
         let (layers, groups) = (self.num_hidden_layers, self.num_hidden_groups);
         let a_group = layers as f64 / groups as f64;
@@ -115,7 +115,7 @@ impl Family for Config {
             "num_hidden_groups must be from 1 to num_hidden_layers".into()
         })?;
         SettingError::require(layers <= MAX_PASSES, [passes], || {
-            format!("it can be at most {MAX_PASSES}")
+            format!("it must be at most {MAX_PASSES}")
         })?;
         let inner = ("inner_group_num", &self.inner_group_num as &dyn Display);
         let layers = groups.saturating_mul(self.inner_group_num);
@@ -172,7 +172,7 @@ impl Family for Config {
         table
     }
 
-    /// Published files are of several classes, of which only some have the head.
+    /// Published files are of several classes, and only some have the head.
     fn look_at_tensors(&mut self, has: HasTensor) {
         let head = ["albert.pooler.weight", "sop_classifier.classifier.weight"];
         self.sentence_head = self.sentence_head || head.iter().all(|name| has(name));
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
     use crate::models::Model;
 
-    /// ProtAlbert's checkpoint: 224,339,106 with the pooler and without the head for sentences, which has 2 x 4096 + 2.
+    /// ProtAlbert's checkpoint: 224,339,106 weights with the pooler, plus 2 x 4096 + 2 of the head for sentences.
     #[test]
     fn parameter_counts_are_the_published_ones() {
         let prot_albert = Config {

@@ -25,9 +25,9 @@ use super::weights::Entry;
 use crate::graph::Tensor;
 
 bert_config! {
-    /// The sizes and switches of a BERT model; Hugging Face's values where nothing is said.
+    /// The sizes and switches of a BERT model; the defaults are Hugging Face's.
     pub struct Config {
-        /// Whether the model has the pooler and the head for pairs of sentences that published checkpoints have.
+        /// Whether the model has the pooler and the head for pairs of sentences, as published checkpoints do.
         pub sentence_head: bool = false,
     }
 }
@@ -84,7 +84,7 @@ impl Family for Config {
         .concat()
     }
 
-    /// Published files are of several classes, of which only some have the head.
+    /// Published files are of several classes, and only some have the head.
     fn look_at_tensors(&mut self, has: HasTensor) {
         let head = ["bert.pooler.dense.weight", "cls.seq_relationship.weight"];
         self.sentence_head = self.sentence_head || head.iter().all(|name| has(name));
@@ -138,7 +138,7 @@ mod tests {
         }
     }
 
-    /// ProtBert's checkpoint: 420,982,814 with the pooler and without the head for sentences, which has 2 x 1024 + 2.
+    /// ProtBert's checkpoint: 420,982,814 weights with the pooler, plus 2 x 1024 + 2 of the head for sentences.
     #[test]
     fn parameter_counts_are_the_published_ones() {
         let pooler = 1024 * 1024 + 1024;

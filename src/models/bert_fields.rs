@@ -1,15 +1,15 @@
-//! The configuration that BERT, ALBERT, ELECTRA's networks and Megatron's BERT have in common, written once.
+//! The configuration fields that BERT, ALBERT, ELECTRA's networks and Megatron's BERT share, written once.
 //!
-//! serde cannot put one struct's fields into another's and still refuse unknown keys, so a macro writes each family's
-//! `Config`: these fields with the family's defaults, and then its own.
+//! serde cannot flatten one struct into another and still refuse unknown keys. A macro therefore writes each family's
+//! `Config`: these fields with the family's defaults, followed by its own.
 
 use super::embeddings::Embeddings;
 use super::encoder::{Encoder, Norm, ungated};
 use super::layers::Activation;
 use super::settings::SettingError;
 
-/// Declares a configuration struct with the common fields (Hugging Face's defaults given by name), then those of its own,
-/// each with its default; and its `common` fields as [`BertFields`].
+/// Declares a configuration struct with the common fields (Hugging Face's defaults given by name) and then its own, each with
+/// its default. `common` returns the common fields as [`BertFields`].
 macro_rules! bert_config {
     (
         $(#[$about:meta])*
@@ -32,23 +32,23 @@ macro_rules! bert_config {
             pub num_attention_heads: usize,
             /// Hidden units of a feed-forward layer (`mlp`).
             pub intermediate_size: usize,
-            /// The function of the feed-forward layers, and of the output layer unless the family says otherwise.
+            /// The function of the feed-forward layers, and of the output layer unless the family has another for it.
             pub hidden_act: $crate::models::layers::Activation,
-            /// How often an element of a block's result is dropped in training.
+            /// The dropout rate of a block's result in training.
             pub hidden_dropout_prob: f64,
-            /// How often a weight of the attention is.
+            /// The dropout rate of attention weights.
             pub attention_probs_dropout_prob: f64,
-            /// Rows of the position table: the longest row.
+            /// Rows of the position table, the most tokens of a row.
             pub max_position_embeddings: usize,
             /// Rows of the type table; 0 leaves it out.
             pub type_vocab_size: usize,
-            /// The deviation of the weights' first values.
+            /// The standard deviation of initial weights.
             pub initializer_range: f64,
-            /// What norms add to the variance.
+            /// The epsilon that norms add to the variance.
             pub layer_norm_eps: f64,
             /// The id that pads rows.
             pub pad_token_id: i32,
-            /// Whether the output layer is the embedding.
+            /// Whether the output layer uses the embedding.
             pub tie_word_embeddings: bool,
             $($(#[$doc])* pub $field: $type,)*
         }
@@ -80,7 +80,7 @@ macro_rules! bert_config {
         }
 
         impl $name {
-            /// The fields that all BERT-like families have.
+            /// The fields of all BERT-like families.
             fn common(&self) -> $crate::models::bert_fields::BertFields {
                 $crate::models::bert_fields::BertFields {
                     vocab_size: self.vocab_size,
@@ -124,7 +124,7 @@ pub(super) struct BertFields {
     pub tie_word_embeddings: bool,
 }
 
-/// Those of BERT's base model, as Hugging Face's `BertConfig` has them.
+/// The values of BERT's base model, as in Hugging Face's `BertConfig`.
 impl Default for BertFields {
     fn default() -> Self {
         BertFields {
@@ -147,7 +147,7 @@ impl Default for BertFields {
 }
 
 impl BertFields {
-    /// The embeddings in `scope`, as large as the residual stream, with a norm.
+    /// The embeddings in `scope`: rows of the residual stream's size, with a norm.
     pub fn embeddings(&self, scope: &'static str) -> Embeddings {
         Embeddings {
             scope,
@@ -180,7 +180,7 @@ impl BertFields {
         }
     }
 
-    /// Refuses what no such model can have, with the tables of `embeddings`.
+    /// Refuses settings that no such model can have, given the tables of `embeddings`.
     ///
     /// # Errors
     /// Sizes that are 0 or do not fit one another, or a gated activation.

@@ -1,12 +1,12 @@
-//! What every configuration is, of a family or of an objective: plain settings that can be printed, compared and written
-//! down without knowing which they are.
+//! A trait for the configuration of a family or an objective: settings that can be printed, compared and written without
+//! knowing their type.
 
 use std::any::Any;
 use std::fmt::Debug;
 
 use serde::Serialize;
 
-/// Settings of a kind that only their owner knows. Every struct that derives `Debug`, `PartialEq` and `Serialize` is one.
+/// Settings whose type only their owner knows. Every type with `Debug`, `PartialEq` and `Serialize` implements it.
 pub trait Configuration: Any + Debug + Send + Sync + erased_serde::Serialize {
     /// Whether `other` is of the same type and equal.
     fn equals(&self, other: &dyn Any) -> bool;

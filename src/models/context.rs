@@ -1,20 +1,20 @@
-//! What every layer needs to know of the step that it is built for: the context, `cx` in model code.
+//! The context of the step that a layer is built for, `cx` in model code.
 
 use super::lora::LowRank;
 use crate::graph::{Axis, Builder, DType, Init, Key, LoopBody, Policy, Remat, Tensor};
 
-/// The builder, the element types, what loops save, and where dropout has its masks from.
+/// The builder, the element types, what loops save, and the key of dropout.
 #[derive(Clone, Copy)]
 pub struct Context<'g> {
     /// Records the graph.
     pub builder: &'g Builder,
-    /// Which element types are computed in.
+    /// The element types of computation.
     pub policy: Policy,
     /// What loops over layers save for the backward pass.
     pub remat: Remat,
     /// The key of this step's randomness; `None` leaves dropout out.
     pub key: Option<Key<'g>>,
-    /// The loop whose passes share their weights, where what is built is inside one (ALBERT).
+    /// The loop whose passes share their weights, if the layer is inside one (ALBERT).
     pub shared: Option<LoopBody<'g>>,
     /// A low-rank change of linear layers, if any.
     pub low_rank: Option<&'g LowRank>,
@@ -33,7 +33,7 @@ impl<'g> Context<'g> {
         }
     }
 
-    /// The same context with keys of its own, as for one layer of a loop; `index` is `s32[]`.
+    /// The same context with another key, such as that of one layer of a loop; `index` is `s32[]`.
     #[track_caller]
     pub fn at(self, index: Tensor<'g>) -> Self {
         Context {
@@ -44,8 +44,8 @@ impl<'g> Context<'g> {
 
     /// The weight `name` of the current scope, in the element type `dtype`.
     ///
-    /// One that all passes of a loop share is gathered once, before the loop, and so its gradient is summed over devices
-    /// once, after it: XLA moves the sum there if nothing splits the tensor inside.
+    /// A weight that all passes of a loop share is gathered once, before the loop. Its gradient is then summed over devices
+    /// once, after the loop: XLA moves the sum there if nothing splits the tensor inside.
     #[track_caller]
     pub fn weight<A: Into<Axis>>(
         self,
@@ -61,7 +61,7 @@ impl<'g> Context<'g> {
         }
     }
 
-    /// `tensor` with elements dropped at `rate` by the stream `name` of the current scope.
+    /// Drops elements of `tensor` at `rate`, with the stream `name` of the current scope.
     #[track_caller]
     pub fn dropout(self, tensor: Tensor<'g>, rate: f64, name: &str) -> Tensor<'g> {
         match self.key {

@@ -1,9 +1,9 @@
 //! ELECTRA (Clark et al. 2020), as ProtElectra uses it (Elnaggar et al. 2021): a small generator restores masked tokens,
-//! and a discriminator, which is what one keeps, says for each token whether the generator's guess replaced it. Both are
-//! BERT's encoder; by default they share the embeddings, from which a linear layer leads to a smaller residual stream.
+//! and a discriminator, which is kept after training, predicts for each token whether the generator replaced it. Both are
+//! BERT's encoder. By default they share the embeddings, and a linear layer takes these to a smaller residual stream.
 //!
-//! Reference: `ElectraForMaskedLM` and `ElectraForPreTraining` of Hugging Face transformers, and for training both google's
-//! electra. Config keys are those of each network's `config.json`.
+//! Reference: `ElectraForMaskedLM` and `ElectraForPreTraining` of Hugging Face transformers, and google's electra for joint
+//! training. Config keys are those of each network's `config.json`.
 //!
 //! ```text
 //! ribosome verify golden/numeric/electra_joint_shared.safetensors
@@ -31,13 +31,13 @@ use super::weights::Entry;
 use crate::graph::Tensor;
 
 bert_config! {
-    /// The sizes and switches of one of the two networks; Hugging Face's values where nothing is said. `hidden_act` is also the
+    /// The sizes and switches of one of the two networks; the defaults are Hugging Face's. `hidden_act` is also the
     /// function of the discriminator's output layer; the generator's is gelu.
     pub struct Network {
         common hidden_size = 256,
         common num_attention_heads = 4,
         common intermediate_size = 1024,
-        /// The size of an embedding; a linear layer leads to the residual stream where it is not its size.
+        /// The size of an embedding. If it is not the residual stream's, a linear layer leads there.
         pub embedding_size: usize = 128,
     }
 }
@@ -46,13 +46,13 @@ bert_config! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The network that fills masked tokens in.
+    /// The network that fills in masked tokens.
     pub generator: Network,
     /// The network that finds replaced tokens.
     pub discriminator: Network,
-    /// Whether the discriminator's embeddings, norm and all, are the generator's.
+    /// Whether the discriminator uses the generator's embeddings, with their norm.
     pub share_embeddings: bool,
-    /// What the discriminator's loss is multiplied by before the generator's is added.
+    /// The weight of the discriminator's loss in the sum with the generator's.
     pub discriminator_weight: f64,
 }
 
@@ -85,7 +85,7 @@ impl Network {
         }
     }
 
-    /// This network as a discriminator with embeddings of its own.
+    /// This network as a discriminator with its own embeddings.
     pub fn discriminator(&self) -> RoledNetwork<'_> {
         RoledNetwork {
             network: self,
@@ -101,7 +101,7 @@ impl Network {
         }
     }
 
-    /// Refuses what no network can have.
+    /// Refuses settings that no network can have.
     ///
     /// # Errors
     /// Sizes or switches that do not fit one another.
@@ -153,8 +153,7 @@ impl RoledNetwork<'_> {
         cx.builder.scope(self.scope, || head.logits(cx, encoded))
     }
 
-    /// The logits `[batch, length]` of whether each token of `encoded` `[batch, length, embed]` was replaced, in the
-    /// exact type.
+    /// The logits `[batch, length]` that each token of `encoded` `[batch, length, embed]` was replaced, in the exact type.
     pub fn replaced_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
         let Network {
             hidden_size,
@@ -170,7 +169,7 @@ impl RoledNetwork<'_> {
         })
     }
 
-    /// Where Hugging Face keeps each weight of the network and of either head, below `prefix`.
+    /// The name and layout of each weight in Hugging Face's files of the network and of either head, below `prefix`.
     pub fn hugging_face(&self, prefix: &str) -> Vec<Entry> {
         let own = |name: &str| format!("{}/{name}", self.scope);
         let file = |name: &str| format!("{prefix}{name}");
@@ -221,19 +220,19 @@ impl Config {
         generator.token_logits(cx, encoded)
     }
 
-    /// The discriminator's logits `[batch, length]` of whether each of `tokens` was replaced, in the exact type.
+    /// The discriminator's logits `[batch, length]` that each of `tokens` was replaced, in the exact type.
     pub fn discriminator_logits<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
         let discriminator = self.shared_discriminator();
         let encoded = discriminator.encode(cx, tokens, false).last;
         discriminator.replaced_logits(cx, encoded)
     }
 
-    /// Where Hugging Face keeps the generator's weights, in a file of its own.
+    /// The names and layouts of the generator's weights in its own Hugging Face file.
     pub fn generator_names(&self) -> Vec<Entry> {
         self.generator.generator().hugging_face("")
     }
 
-    /// Where Hugging Face keeps the discriminator's weights, shared embeddings among them, in a file of its own.
+    /// The same for the discriminator's file, which includes shared embeddings.
     pub fn discriminator_names(&self) -> Vec<Entry> {
         self.shared_discriminator().hugging_face("")
     }
@@ -244,7 +243,7 @@ impl Family for Config {
         "electra"
     }
 
-    /// A `config.json` is of one network; the pair is found by its folder's name.
+    /// A `config.json` describes one network; the pair is found by its folder's name.
     fn from_hugging_face(_: &Map<String, Value>) -> Result<Self, ConfigError> {
         let message = "it is one of ELECTRA's two networks, which are trained together: take a folder that has the two as \
                        `generator` and `discriminator`";
@@ -320,8 +319,8 @@ impl Family for Config {
         self.files(model_type)
     }
 
-    /// Where Hugging Face keeps each weight: each network as in its own file, below `generator.` and `discriminator.`, and
-    /// shared embeddings below `generator.`.
+    /// The name and layout of each weight in Hugging Face's files: as in each network's own file, below `generator.`
+    /// and `discriminator.`, with shared embeddings below `generator.`.
     fn hugging_face(&self) -> Vec<Entry> {
         let discriminator = self.shared_discriminator();
         let shared = |entry: &Entry| entry.ours.starts_with(self.generator.generator().scope);
@@ -361,7 +360,7 @@ mod tests {
         }
     }
 
-    /// ProtElectra's two checkpoints, each with tables of its own.
+    /// ProtElectra's two checkpoints, each with its own tables.
     #[test]
     fn parameter_counts_are_the_published_ones() {
         let model = prot_electra();

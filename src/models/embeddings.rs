@@ -1,8 +1,8 @@
 //! The embeddings of the BERT families (Devlin et al. 2019): the sum of a token's, its type's and its position's row,
 //! each from a learned table, normed in the post-norm families.
 //!
-//! Tables are `[vocab, embed]`, `[types, embed]` and `[positions, embed]`. Where a family factorises them (ALBERT), their
-//! second axis is `factor`, a size of its own that a linear layer takes to `embed`.
+//! Tables are `[vocab, embed]`, `[types, embed]` and `[positions, embed]`. If a family factorises them (ALBERT), their
+//! second axis is `factor`, and a linear layer takes it to `embed`.
 
 use super::context::Context;
 use super::layers;
@@ -10,31 +10,31 @@ use super::settings::{SettingError, token_id};
 use super::tokens::Tokens;
 use crate::graph::{Init, Tensor};
 
-/// Where the tables of a model are, and their sizes.
+/// The scope and sizes of a model's tables.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Embeddings {
     /// The scope of the tables, from the root.
     pub scope: &'static str,
-    /// The axis of a row: `embed`, or `factor` where it is not the residual stream's.
+    /// The axis of a row: `embed`, or `factor` if it is not the residual stream's.
     pub axis: &'static str,
     /// The size of a row.
     pub size: usize,
-    /// How many ids.
+    /// The number of ids.
     pub vocab: usize,
-    /// How many positions; 0 leaves their table out, for models that know positions otherwise.
+    /// The number of positions; 0 leaves their table out, for models with other positions.
     pub positions: usize,
-    /// How many types; 0 leaves their table out.
+    /// The number of types; 0 leaves their table out.
     pub types: usize,
     /// The id whose row no look-up trains.
     pub pad: i32,
-    /// What the norm adds to the variance; `None` leaves the norm out.
+    /// The epsilon that the norm adds to the variance; `None` leaves the norm out.
     pub norm: Option<f64>,
-    /// The deviation of the tables' first values.
+    /// The standard deviation of the initial tables.
     pub init: f64,
 }
 
 impl Embeddings {
-    /// A table of `vocab` tokens alone in the scope `embeddings`, for models that know positions otherwise.
+    /// A table of only `vocab` tokens in the scope `embeddings`, for models with other positions.
     pub fn of_tokens(vocab: usize, size: usize, pad: i32, init: f64) -> Self {
         Embeddings {
             scope: "embeddings",
@@ -49,7 +49,7 @@ impl Embeddings {
         }
     }
 
-    /// The table of tokens, `[vocab, axis]`, which output layers are tied to.
+    /// The table of tokens, `[vocab, axis]`, to which output layers are tied.
     pub fn words<'g>(&self, cx: Context<'g>) -> Tensor<'g> {
         self.here(cx, || self.table(cx, "word", "vocab", self.vocab))
     }
@@ -94,7 +94,7 @@ impl Embeddings {
     /// Refuses a padding id outside the vocabulary.
     ///
     /// # Errors
-    /// It is outside.
+    /// An id outside it.
     pub fn check(&self) -> Result<(), SettingError> {
         token_id("pad_token_id", self.pad, self.vocab)
     }

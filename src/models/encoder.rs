@@ -29,29 +29,29 @@ pub enum Norm {
 /// Sizes and switches of a stack of layers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Encoder {
-    /// How many layers.
+    /// The number of layers.
     pub layers: usize,
-    /// The size of the residual stream, all heads together.
+    /// The size of the residual stream, that of all heads together.
     pub hidden: usize,
-    /// How many heads.
+    /// The number of heads.
     pub heads: usize,
     /// Hidden units of a feed-forward layer.
     pub mlp: usize,
     /// The function of the feed-forward layers.
     pub activation: Activation,
-    /// The base of rotary positions; `None` where the embeddings have positions.
+    /// The base of rotary positions; `None` if the embeddings have positions.
     pub rotary: Option<f64>,
     /// Where the norms are.
     pub norm: Norm,
-    /// What norms add to the variance.
+    /// The epsilon that norms add to the variance.
     pub epsilon: f64,
-    /// How often an element of a block's result is dropped.
+    /// The dropout rate of a block's result.
     pub dropout: f64,
-    /// How often a weight of the attention is dropped.
+    /// The dropout rate of attention weights.
     pub attention_dropout: f64,
-    /// The deviation of the kernels' first values.
+    /// The standard deviation of the initial kernels.
     pub init: f64,
-    /// That of the kernels whose results are added to the residual stream.
+    /// The same for kernels whose results are added to the residual stream.
     pub output_init: f64,
 }
 
@@ -76,8 +76,8 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// All layers on `x` `[batch, length, embed]`, each with weights of its own. `mask` says which keys are seen, as
-    /// [`super::tokens::Tokens`] has it; with `inputs` each layer's input comes too.
+    /// All layers on `x` `[batch, length, embed]`, each with its own weights. `mask` states which keys are seen, as in
+    /// [`super::tokens::Tokens`]. With `inputs`, the result includes each layer's input.
     pub fn stack<'g>(
         &self,
         cx: Context<'g>,
@@ -141,7 +141,7 @@ impl Encoder {
         })
     }
 
-    /// `x` and what `block` makes of it, normed before or after, in the scope `name`.
+    /// `x` plus `block` of it, normed before or after, in the scope `name`.
     fn residual<'g>(
         &self,
         cx: Context<'g>,
@@ -153,7 +153,7 @@ impl Encoder {
         let add = |made| x + cx.dropout(made, self.dropout, "residual");
         cx.builder.scope(name, || {
             let sum = match self.norm {
-                // Pinned, so that the gradients of queries, keys and values are added up before devices exchange them.
+                // Pinned, so that gradients of queries, keys and values are summed before devices exchange them.
                 Norm::After => norm(add(block(x.pin_residual()))),
                 Norm::Before => add(block(norm(x))),
             };
@@ -179,19 +179,19 @@ impl Encoder {
     }
 }
 
-/// Refuses a gated activation, which is the setting `key`.
+/// Refuses a gated activation as the setting `key`.
 ///
 /// # Errors
-/// It is gated.
+/// A gated activation.
 pub(super) fn ungated(key: &str, activation: Activation) -> Result<(), SettingError> {
     let name = serde_json::json!(activation);
     SettingError::require(!activation.is_gated(), [(key, &name)], || {
-        "this family's feed-forward layers have no gate".into()
+        "feed-forward layers of this family have no gate".into()
     })
 }
 
-/// A loop of `count` passes of `body` over `x` `[batch, length, embed]`. `options` says whether the weights that `body`
-/// declares are one set a pass or one for all; rematerialisation is the run's.
+/// A loop of `count` passes of `body` over `x` `[batch, length, embed]`. `options` states whether the weights that `body`
+/// declares are one set per pass or one set for all. Rematerialisation is that of the run.
 pub fn repeat<'g>(
     cx: Context<'g>,
     count: usize,

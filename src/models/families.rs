@@ -1,4 +1,4 @@
-//! The known families, by their names in recipes and by Hugging Face's.
+//! The known families, by their names in recipes and in Hugging Face's files.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -16,11 +16,11 @@ pub struct Families {
     hugging_face: Vec<(&'static str, FromHuggingFace)>,
 }
 
-/// Reads a `config.json`, given what tells whether the folder has a tensor.
+/// Reads a `config.json`; the other argument tests whether the folder has a tensor.
 type FromHuggingFace = fn(&Map<String, Value>, HasTensor) -> Result<Model, ConfigError>;
 
 impl Families {
-    /// Ribosome's own seven families.
+    /// The seven built-in families.
     pub fn standard() -> Self {
         let none = Families {
             named: Named::new("family"),
@@ -35,7 +35,7 @@ impl Families {
             .with::<transfo_xl::Config>()
     }
 
-    /// The same with the family `F` too, in place of one of the same name if there is one.
+    /// Adds the family `F`, which replaces one of the same name.
     pub fn with<F: Family + DeserializeOwned>(mut self) -> Self {
         self.named = self.named.with::<F>(F::name());
         self.hugging_face
@@ -53,18 +53,18 @@ impl Families {
         self.named.names()
     }
 
-    /// The model in `value`, the table of the key `below` of a recipe.
+    /// The model in `value`, the table at a recipe's key `below`.
     ///
     /// # Errors
-    /// No family, an unknown one, an unknown key, or a value of the wrong kind.
+    /// A missing or unknown family, an unknown key, or a value of the wrong kind.
     pub fn read(&self, below: &str, value: toml::Value) -> Result<Model, toml::de::Error> {
         self.named.read(below, value)
     }
 
-    /// The model that a Hugging Face `config.json` describes; `has` says which tensors come with it.
+    /// The model that a Hugging Face `config.json` describes; `has` tests whether the folder has a tensor.
     ///
     /// # Errors
-    /// A kind of model of no known family, or the error of its family.
+    /// A kind of model that no family has, or the error of its family.
     pub fn from_hugging_face(
         &self,
         config: &Map<String, Value>,

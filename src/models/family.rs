@@ -1,6 +1,6 @@
 //! The trait that a family's configuration implements, and one trait for each capability of models that objectives use.
-//! All code that trains, converts or verifies models uses these traits, so a family of another crate can do all that
-//! ribosome's own can.
+//! All code that trains, converts or verifies models uses these traits, so a family of another crate can do
+//! everything that a built-in one can.
 
 use serde_json::{Map, Value};
 
@@ -27,7 +27,7 @@ pub trait Family: Configuration {
     where
         Self: Sized;
 
-    /// What `config.json` calls it in `model_type`.
+    /// Its `model_type` in `config.json`.
     fn model_type() -> &'static str
     where
         Self: Sized,
@@ -51,7 +51,7 @@ pub trait Family: Configuration {
         &["vocab_size"]
     }
 
-    /// Where Hugging Face keeps each weight.
+    /// The name and layout of each weight in Hugging Face's files.
     fn hugging_face(&self) -> Vec<Entry>;
 
     /// The ranges of settings that are neither sizes nor plain real numbers, by key. The default is the table of Hugging Face's
@@ -60,15 +60,15 @@ pub trait Family: Configuration {
         settings::MODEL
     }
 
-    /// Refuses settings that do not fit together. Each number is known to be in its range.
+    /// Refuses settings that do not fit together. Each number is already known to be in its range.
     ///
     /// # Errors
-    /// The first of them, by the configuration's keys.
+    /// The first such settings, by the configuration's keys.
     fn check(&self) -> Result<(), SettingError> {
         Ok(())
     }
 
-    /// The longest row that the model has positions for; `None` where positions have no end.
+    /// The longest row that the model has positions for; `None` if positions are unlimited.
     fn positions(&self) -> Option<usize> {
         None
     }
@@ -78,7 +78,7 @@ pub trait Family: Configuration {
         &["max_position_embeddings"]
     }
 
-    /// What the model remembers of the batches before, for `batch` rows: `[layers, batch, memory, embed]`.
+    /// The shape of the memory of previous batches for `batch` rows, `[layers, batch, memory, embed]`; `None` without one.
     fn memory(&self, batch: usize, dtype: DType) -> Option<Shape> {
         let _ = (batch, dtype);
         None
@@ -89,13 +89,13 @@ pub trait Family: Configuration {
         &["mem_len"]
     }
 
-    /// The keys that say how many layers there are, which `--set model.layers=N` sets.
+    /// The keys of the numbers of layers, which `--set model.layers=N` sets.
     fn layer_keys(&self) -> &'static [&'static str] {
         &["num_hidden_layers"]
     }
 
     /// Records the whole model on `ids` (`s32[batch, length]`), so that every weight is declared. The default records what the
-    /// model's first capability computes; a model without any, or with weights besides, says so itself.
+    /// model's first capability computes. A model without any, or with more weights, overrides it.
     fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
         if let Some(model) = self.masked_language_model() {
             model.logits(cx, Tokens::new(ids));
@@ -112,12 +112,12 @@ pub trait Family: Configuration {
         None
     }
 
-    /// The model as one of sequences to sequences, if it is one.
+    /// The model as a sequence-to-sequence model, if it is one.
     fn sequence_to_sequence(&self) -> Option<&dyn SequenceToSequence> {
         None
     }
 
-    /// The model as one that predicts the next token, if it does.
+    /// The model as a causal language model, if it is one.
     fn causal_language_model(&self) -> Option<&dyn CausalLanguageModel> {
         None
     }
@@ -127,8 +127,8 @@ pub trait Family: Configuration {
         &[]
     }
 
-    /// Sets what only a Hugging Face folder's tensors tell: `has` says whether a tensor is there. `config.json` may not say
-    /// which heads a file has.
+    /// Sets what only a Hugging Face folder's tensors show, such as heads that `config.json` does not mention. `has` tests
+    /// whether a tensor is there.
     fn look_at_tensors(&mut self, has: &dyn Fn(&str) -> bool)
     where
         Self: Sized,
@@ -136,10 +136,10 @@ pub trait Family: Configuration {
         let _ = has;
     }
 
-    /// The folders that Hugging Face keeps the model in; one, unless the family is several of its models.
+    /// The folders that Hugging Face keeps the model in: one, unless it has the family as several models.
     ///
     /// # Errors
-    /// A configuration that JSON does not hold.
+    /// A configuration that JSON cannot express.
     fn networks(&self, model_type: &str) -> Result<Vec<NetworkFiles>, ConfigError> {
         Ok(vec![NetworkFiles {
             folder: "",
@@ -151,10 +151,10 @@ pub trait Family: Configuration {
     /// The model's `config.json`.
     ///
     /// # Errors
-    /// A configuration that JSON does not hold.
+    /// A configuration that JSON cannot express.
     fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError>;
 
-    /// What transformers computes otherwise with the folders that are written; `None` where it is the same.
+    /// What transformers computes differently with the written folders; `None` if it computes the same.
     fn unlike_transformers(&self) -> Option<String> {
         None
     }
@@ -162,23 +162,23 @@ pub trait Family: Configuration {
 
 erased_serde::serialize_trait_object!(Family);
 
-/// An encoder that says what masked tokens were (Devlin et al. 2019).
+/// An encoder that predicts masked tokens (Devlin et al. 2019).
 pub trait MaskedLanguageModel {
-    /// Encodes `tokens`. With `inputs` each layer's input comes too.
+    /// Encodes `tokens`. With `inputs`, the result includes each layer's input.
     fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g>;
 
     /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
     fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g>;
 
-    /// The logits `[batch, classes]` of the two classes that a pair of sentences in `encoded` `[batch, length, embed]` may
-    /// be of, in the exact type; `None` where the model has no head for pairs.
+    /// The logits `[batch, classes]` of the two classes of a pair of sentences in `encoded` `[batch, length, embed]`, in the
+    /// exact type; `None` if the model has no head for pairs.
     fn sentence_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Option<Tensor<'g>> {
         let _ = (cx, encoded);
         None
     }
 
     /// The logits `[batch, length, vocab]` of `tokens`, in the exact type. The weights of the head for sentences, if there
-    /// is one, are declared too: they are the model's.
+    /// is one, are declared too, because they belong to the model.
     fn logits<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
         let encoded = self.encode(cx, tokens, false).last;
         self.sentence_logits(cx, encoded);
@@ -202,9 +202,9 @@ pub trait SequenceToSequence {
     fn pad(&self) -> i32;
 }
 
-/// A decoder that predicts every next token, with a memory of what it read before.
+/// A decoder that predicts every next token, with a memory of what it has read.
 pub trait CausalLanguageModel {
-    /// Reads the segment `ids` (`s32[batch, length]`) with the memory of those before, as [`Family::memory`] shapes it.
+    /// Reads the segment `ids` (`s32[batch, length]`) with the memory of those before, of the shape [`Family::memory`].
     fn read<'g>(&self, cx: Context<'g>, ids: Tensor<'g>, memory: Option<Tensor<'g>>)
     -> Segment<'g>;
 
@@ -219,12 +219,12 @@ pub trait CausalLanguageModel {
     ) -> (Tensor<'g>, Tensor<'g>);
 }
 
-/// What a model gives for one segment of a text.
+/// The result of reading one segment of a text.
 #[derive(Clone, Copy)]
 pub struct Segment<'g> {
-    /// What logits are made of: `[batch, length, embed]`, or `[batch, predictions, embed]` of a stream of queries.
+    /// The input of the logits: `[batch, length, embed]`, or `[batch, predictions, embed]` of a stream of queries.
     pub hidden: Tensor<'g>,
-    /// The memory for the next segment, `[layers, batch, memory, embed]` in the policy's compute type, through which no
-    /// gradient goes; `None` where the model keeps none.
+    /// The memory for the next segment, `[layers, batch, memory, embed]` in the policy's compute type, without a gradient;
+    /// `None` if the model keeps none.
     pub memory: Option<Tensor<'g>>,
 }

@@ -1,29 +1,29 @@
-//! What the BERT families put on their encoders for pre-training: token logits from a head tied to the embedding, and
-//! the class of a pair of sentences from the first position.
+//! The pre-training heads of the BERT families: token logits from a head tied to the embedding, and the class of a pair of
+//! sentences from the first position.
 
 use super::context::Context;
 use super::embeddings::Embeddings;
 use super::layers::{Activation, layer_norm_along, project};
 use crate::graph::{Init, Tensor};
 
-/// The masked-LM head (Devlin et al. 2019): a linear layer to the size of the embeddings, a function, a norm, and the
-/// product with the table of tokens plus a bias for each.
+/// The masked-LM head (Devlin et al. 2019): a linear layer to the size of the embeddings, an activation, a norm, and the
+/// product with the table of tokens plus a bias per token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MaskedHead {
-    /// The embeddings whose table the output layer is.
+    /// The embeddings, whose table the output layer uses if `tied`.
     pub embeddings: Embeddings,
-    /// Whether it is; else the output layer has a kernel of its own.
+    /// Whether the output layer uses that table; otherwise it has its own kernel.
     pub tied: bool,
-    /// The function.
+    /// The activation.
     pub activation: Activation,
-    /// What the norm adds to the variance.
+    /// The epsilon that the norm adds to the variance.
     pub epsilon: f64,
-    /// The deviation of the kernels' first values.
+    /// The standard deviation of the initial kernels.
     pub init: f64,
 }
 
 impl MaskedHead {
-    /// The head with gelu that is tied to `embeddings`, with their first values.
+    /// The head with gelu, tied to `embeddings` and initialised like them.
     pub fn tied(embeddings: Embeddings, epsilon: f64) -> Self {
         MaskedHead {
             embeddings,
@@ -80,8 +80,8 @@ pub fn sentence_logits<'g>(cx: Context<'g>, pooled: Tensor<'g>, init: f64) -> Te
     classify(cx, "sentence", pooled, &[("classes", 2)], init)
 }
 
-/// A last linear layer in the scope `name`, `[.., embed]` to `[.., outputs]` in the exact type; one number where there are
-/// no `outputs`.
+/// A last linear layer in the scope `name`, `[.., embed]` to `[.., outputs]` in the exact type; one number if `outputs` is
+/// empty.
 pub fn classify<'g>(
     cx: Context<'g>,
     name: &str,

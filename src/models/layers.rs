@@ -1,5 +1,5 @@
-//! The layers that families share. Each takes the context, declares its weights in the current scope by name and named
-//! axes, and says nothing of a mesh: pins fix the residual stream, heads, hidden units and logits, and rules map them.
+//! The layers that families share. Each takes the context and declares its weights in the current scope, by name and
+//! named axes. None mentions a mesh: pins fix the residual stream, heads, hidden units and logits, and rules map them.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,18 +20,18 @@ pub fn rms_norm<'g>(cx: Context<'g>, name: &str, x: Tensor<'g>, epsilon: f64) ->
     })
 }
 
-/// The rows of the table `[vocab, embed]` for whole-number `ids`: `[.., embed]`.
+/// The rows of the table `[vocab, embed]` for integer `ids`: `[.., embed]`.
 ///
-/// Written as a product with ones: protein vocabularies have tens of rows, and on a TPU a product and its gradient are
-/// faster than a gather and a scatter of so few.
+/// It is a product with one-hot rows. Protein vocabularies have tens of rows, and on a TPU a product and its gradient are
+/// then faster than a gather and a scatter.
 pub fn embed<'g>(cx: Context<'g>, table: Tensor<'g>, ids: Tensor<'g>) -> Tensor<'g> {
     let dtype = cx.policy.compute();
     let hot = ids.one_hot("vocab", table.size("vocab"), dtype);
     hot.dot(table.cast(dtype), ["vocab"]).pin_residual()
 }
 
-/// `table`, whose row `row` along `axis` lets no gradient through: a look-up of the padding id trains nothing, while the
-/// same row of a tied output layer does.
+/// `table` without the gradient of row `row` along `axis`: a look-up of the padding id trains nothing, while the same row of
+/// a tied output layer is trained.
 pub fn freeze_row<'g>(table: Tensor<'g>, axis: &str, row: i32) -> Tensor<'g> {
     let shape = Shape::new(DType::S32, table.shape().axes);
     let rows = table.builder().iota(axis, shape);
@@ -78,7 +78,7 @@ pub fn layer_norm_along<'g>(
     })
 }
 
-/// A linear layer, in a line:
+/// A linear layer in one line:
 /// `Linear::new("q", init).activation().of(cx, x, &["embed"], &[("heads", 16), ("kv", 64)])`.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear<'n> {
@@ -88,20 +88,20 @@ pub struct Linear<'n> {
     place: Placed,
 }
 
-/// How the result of a linear layer lies on the mesh.
+/// How the result of a linear layer is sharded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Placed {
-    /// Where the compiler puts it.
+    /// As the compiler chooses.
     Free,
-    /// As an activation: heads and hidden units split.
+    /// As an activation, by heads and hidden units.
     Activation,
     /// As the residual stream.
     Residual,
 }
 
 impl<'n> Linear<'n> {
-    /// The layer in the scope `name`, with a kernel whose first values deviate by `init` and a bias from zeros. The compiler
-    /// places its result.
+    /// The layer in the scope `name`. Its kernel starts with standard deviation `init` and its bias at zero. The compiler
+    /// shards its result.
     pub fn new(name: &'n str, init: f64) -> Self {
         Linear {
             name,
@@ -116,20 +116,20 @@ impl<'n> Linear<'n> {
         Linear { biased, ..self }
     }
 
-    /// The same whose result lies as an activation: heads and hidden units split.
+    /// The same with its result sharded as an activation, by heads and hidden units.
     pub fn activation(self) -> Self {
         let place = Placed::Activation;
         Linear { place, ..self }
     }
 
-    /// The same whose result lies as the residual stream.
+    /// The same with its result sharded as the residual stream.
     pub fn residual(self) -> Self {
         let place = Placed::Residual;
         Linear { place, ..self }
     }
 
     /// `x` times the kernel over the axes `inputs`, plus the bias. The kernel's axes are `inputs` (sizes from `x`), then
-    /// `outputs`. If the context has a low-rank change, the kernel is the changed one.
+    /// `outputs`. If the context has a low-rank change, the kernel is changed by it.
     pub fn of<'g>(
         self,
         cx: Context<'g>,
@@ -163,8 +163,8 @@ impl<'n> Linear<'n> {
     }
 }
 
-/// A biased linear layer from the axis `from` to `to`, `[.., from]` to `[.., to]`. Where both have one name (`embed` to
-/// `embed`) the kernel and the bias call the outgoing axis `hidden`, since names are unique in a tensor.
+/// A biased linear layer from the axis `from` to `to`, `[.., from]` to `[.., to]`. If both have one name (`embed` to
+/// `embed`), the kernel and the bias call the outgoing axis `hidden`, because names are unique in a tensor.
 pub fn project<'g>(
     cx: Context<'g>,
     name: &str,
@@ -182,39 +182,39 @@ pub fn project<'g>(
     }
 }
 
-/// Sizes and first values of one attention layer.
+/// Sizes and initial values of one attention layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Heads {
-    /// How many heads.
+    /// The number of heads.
     pub heads: usize,
     /// The size of each head's queries, keys and values.
     pub kv: usize,
-    /// What scores are multiplied by; 1 where queries start small instead (T5).
+    /// The factor of the scores; 1 if queries start small instead (T5).
     pub scale: f64,
-    /// The base of rotary positions ([`rotate`]); `None` where positions come otherwise.
+    /// The base of rotary positions ([`rotate`]); `None` if positions come from elsewhere.
     pub rotary: Option<f64>,
     /// Whether the four linear layers have biases.
     pub biased: bool,
-    /// The deviation of the query weights' first values; families scale queries differently.
+    /// The standard deviation of initial query weights; families scale queries differently.
     pub query_init: f64,
-    /// That of the keys' and values'.
+    /// The same of keys and values.
     pub init: f64,
-    /// That of the output's.
+    /// The same of the output.
     pub output_init: f64,
 }
 
-/// What attention sees of the other positions.
+/// What attention sees of other positions.
 #[derive(Clone, Copy)]
 pub struct Sight<'g> {
     /// Added to the scores, `[heads, length, keys]`.
     pub bias: Option<Tensor<'g>>,
     /// Which positions are seen, `pred` of axes among `[batch, length, keys]`.
     pub mask: Option<Tensor<'g>>,
-    /// How often a weight of the attention is dropped.
+    /// The dropout rate of attention weights.
     pub dropout: f64,
 }
 
-/// Multi-head attention: `x` `[batch, length, embed]` looks at `context` `[batch, length', embed]`; gives
+/// Multi-head attention: `x` `[batch, length, embed]` attends to `context` `[batch, length', embed]`; returns
 /// `[batch, length, embed]`.
 pub fn attention<'g>(
     cx: Context<'g>,
@@ -237,8 +237,8 @@ pub fn attention<'g>(
     let query = turned("q", project("q", x, shape.query_init));
     let key = turned("k", project("k", context, shape.init)).rename("length", "keys");
     let value = project("v", context, shape.init).rename("length", "keys");
-    // Scores and their mix stay split by heads; left free, the gradient of the residual stream (split by positions)
-    // would pull them over to its own split and back.
+    // Scores and their mix stay sharded by heads. Unpinned, the gradient of the residual stream (sharded by positions) would
+    // have them resharded to its own layout and back.
     let scores = builder.scope("scores", || {
         let scores = query.dot_as(key, ["kv"], cx.policy.exact()).pin();
         match shape.scale {
@@ -254,7 +254,7 @@ pub fn attention<'g>(
     layer.of(cx, mixed, &["heads", "kv"], &[("embed", embed)])
 }
 
-/// What share of each key a query takes, from `scores` `[batch, heads, length, keys]`.
+/// The weight that a query gives each key, from `scores` `[batch, heads, length, keys]`.
 pub fn attention_weights<'g>(
     cx: Context<'g>,
     mut scores: Tensor<'g>,
@@ -265,7 +265,7 @@ pub fn attention_weights<'g>(
             scores = scores + bias.cast(cx.policy.exact());
         }
         if let Some(mask) = sight.mask {
-            // The most negative finite number, so that a row with nothing to see is a mean and not NaN.
+            // The most negative finite number: a row that sees no key then yields a mean and not NaN.
             scores = mask
                 .broadcast(scores.shape().axes)
                 .select(scores, scores.constant(f64::from(f32::MIN)));
@@ -275,13 +275,13 @@ pub fn attention_weights<'g>(
     })
 }
 
-/// Functions between the two products of a feed-forward layer, as Hugging Face calls them.
+/// Activations of a feed-forward layer, by Hugging Face's names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Activation {
     /// max(x, 0).
     Relu,
-    /// The gaussian error linear unit (Hendrycks and Gimpel 2016), with the error function itself.
+    /// The gaussian error linear unit (Hendrycks and Gimpel 2016), with the error function.
     #[default]
     Gelu,
     /// The same in its tanh form.
@@ -292,7 +292,7 @@ pub enum Activation {
     Silu,
     /// The tanh form times a second projection (Shazeer 2020).
     GatedGelu,
-    /// x times its logistic function times a second projection (SwiGLU of the same).
+    /// x times its logistic function times a second projection (SwiGLU, also Shazeer 2020).
     GatedSilu,
 }
 
@@ -302,7 +302,7 @@ impl Activation {
         matches!(self, Activation::GatedGelu | Activation::GatedSilu)
     }
 
-    /// The function of `x`; of a gated one, that of the gate.
+    /// The function of `x`; for a gated activation, the function of the gate.
     pub fn of(self, x: Tensor<'_>) -> Tensor<'_> {
         match self {
             Activation::Relu => x.maximum(x.constant(0.0)),
@@ -313,24 +313,24 @@ impl Activation {
     }
 }
 
-/// Sizes and first values of a feed-forward layer.
+/// Sizes and initial values of a feed-forward layer.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedForward {
     /// Hidden units.
     pub mlp: usize,
     /// The function between the two products.
     pub activation: Activation,
-    /// How often a hidden unit is dropped.
+    /// The dropout rate of hidden units.
     pub dropout: f64,
     /// Whether the two linear layers have biases.
     pub biased: bool,
-    /// The deviation of the first weights' first values.
+    /// The standard deviation of the first layer's initial weights.
     pub init: f64,
-    /// That of the second's.
+    /// The same of the second layer.
     pub output_init: f64,
 }
 
-/// A feed-forward layer: `[.., embed]` to the same, by way of `mlp` hidden units.
+/// A feed-forward layer: `[.., embed]` to the same through `mlp` hidden units.
 pub fn feed_forward<'g>(cx: Context<'g>, x: Tensor<'g>, shape: FeedForward) -> Tensor<'g> {
     let (embed, biased) = (x.size("embed"), shape.biased);
     let project = |name| {
@@ -360,7 +360,7 @@ pub fn gelu_tanh(x: Tensor<'_>) -> Tensor<'_> {
 }
 
 /// The sum of the cross-entropies of `logits` `[.., vocab]` at `labels` (`s32`, the other axes) where `counted` holds,
-/// and how many those are, both scalars of the logits' type.
+/// and their number, both scalars of the logits' type.
 pub fn cross_entropy<'g>(
     logits: Tensor<'g>,
     labels: Tensor<'g>,
@@ -375,15 +375,15 @@ pub fn cross_entropy<'g>(
     (losses.sum_all(), counted.cast(logits.dtype()).sum_all())
 }
 
-/// The sum of the binary cross-entropies of `logits` where `labels` (`pred`, the same axes) are or are not, over what is
-/// `counted` (`pred`), and how many those are, both scalars of the logits' type.
+/// The sum of the binary cross-entropies of `logits` at `labels` (`pred`, the same axes) where `counted` (`pred`) holds, and
+/// their number, both scalars of the logits' type.
 pub fn binary_cross_entropy<'g>(
     logits: Tensor<'g>,
     labels: Tensor<'g>,
     counted: Tensor<'g>,
 ) -> (Tensor<'g>, Tensor<'g>) {
     let zero = logits.constant(0.0);
-    // -log of the logistic of +x or -x, written so that neither sign overflows.
+    // -log of the logistic of +x or -x, in a form that overflows for neither sign.
     let against = logits.maximum(zero) - labels.select(logits, zero);
     let losses = against + (-logits.abs()).exp().log1p();
     let losses = counted.select(losses, zero);

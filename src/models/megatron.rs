@@ -1,6 +1,6 @@
-//! Megatron's BERT (Shoeybi et al. 2019), as ProteinLM uses it (Xiao et al. 2021): BERT with the norm before each block
-//! and once after the last layer, and none in the embeddings. ProteinLM has no types (`type_vocab_size` 0), pads its 31
-//! ids to 128, and packs several proteins into a row, which a mask and positions that start again keep apart.
+//! Megatron's BERT (Shoeybi et al. 2019), as ProteinLM uses it (Xiao et al. 2021): BERT with a norm before each block
+//! and after the last layer, and without one in the embeddings. ProteinLM has no types (`type_vocab_size` 0), pads its 31
+//! ids to 128, and packs several proteins into a row. A mask and positions that restart keep them apart.
 //!
 //! Reference: `MegatronBertForMaskedLM` of Hugging Face transformers. Config keys are its `config.json`'s.
 //!
@@ -26,15 +26,15 @@ use super::weights::Entry;
 use crate::graph::Tensor;
 
 bert_config! {
-    /// The sizes and switches of a Megatron BERT model; Hugging Face's values where nothing is said.
+    /// The sizes and switches of a Megatron BERT model; the defaults are Hugging Face's.
     pub struct Config {
         common vocab_size = 29056,
         common hidden_size = 1024,
         common num_hidden_layers = 24,
         common num_attention_heads = 16,
         common intermediate_size = 4096,
-        /// The function of the output layer where it is another: ProteinLM's code has the tanh form of gelu in its layers
-        /// and the exact one here.
+        /// The activation of the output layer if it differs: ProteinLM's code has the tanh form of gelu in its layers and the
+        /// exact form here.
         pub head_act: Option<Activation> = None,
     }
 }
@@ -48,7 +48,7 @@ impl Config {
     }
 
     fn encoder(&self) -> Encoder {
-        // What 2 L blocks add to the residual stream starts as large as what one would (Megatron's scaled initialisation).
+        // At the start, 2 L blocks add as much to the residual stream as one would (Megatron's scaled initialisation).
         let sums = 2.0 * self.num_hidden_layers as f64;
         Encoder {
             norm: Norm::Before,

@@ -1,4 +1,4 @@
-//! A model: a configuration of some family, as a value that is cheap to clone.
+//! A model: a configuration of any family. It is cheap to clone.
 
 use std::any::Any;
 use std::fmt;
@@ -12,7 +12,7 @@ use super::family::Family;
 use super::settings::{self, SettingError};
 use crate::graph::{Builder, DType, Policy, Role, Shape, Weight};
 
-/// A model of any family. As TOML and JSON it is the configuration with the family's name as `family`;
+/// A model of any family. In TOML and JSON it is the configuration and the family's name as `family`;
 /// [`super::Families`] reads it.
 #[derive(Clone)]
 pub struct Model {
@@ -36,12 +36,12 @@ impl Model {
         self.name
     }
 
-    /// What Hugging Face's `config.json` calls the family.
+    /// The family's `model_type` in Hugging Face's `config.json`.
     pub fn model_type(&self) -> &'static str {
         self.model_type
     }
 
-    /// The configuration, if the model is of the family `F`.
+    /// The configuration if the model is of the family `F`, or `None`.
     pub fn config<F: Family>(&self) -> Option<&F> {
         let config: &dyn Any = &*self.config;
         config.downcast_ref()
@@ -50,7 +50,7 @@ impl Model {
     /// Refuses settings that are out of range or do not fit together.
     ///
     /// # Errors
-    /// The first of them, by the configuration's keys.
+    /// The first such settings, by the configuration's keys.
     pub fn check(&self) -> Result<(), SettingError> {
         settings::check_ranges(self, self.config.ranges())?;
         self.config.check()

@@ -12,11 +12,11 @@ pub struct Named<T> {
     kinds: Vec<(&'static str, Reader<T>)>,
 }
 
-/// Reads a kind's settings, the table of a key of a recipe.
+/// Reads a kind's settings from the table at a recipe's key.
 type Reader<T> = fn(&str, toml::Table) -> Result<T, toml::de::Error>;
 
 impl<T> Named<T> {
-    /// No kinds yet; a table names its own under the key `tag`.
+    /// No kinds yet. A table names its kind with the key `tag`.
     pub fn new(tag: &'static str) -> Self {
         Named {
             tag,
@@ -24,11 +24,11 @@ impl<T> Named<T> {
         }
     }
 
-    /// The same with one more kind, whose settings are a `C`, in place of one of the same `name` if there is one.
+    /// Adds a kind whose settings are a `C`. It replaces one of the same `name`.
     pub fn with<C: DeserializeOwned + Into<T>>(mut self, name: &'static str) -> Self {
         self.kinds.retain(|(known, _)| *known != name);
         self.kinds.push((name, |below, settings| {
-            // Below its key, which errors then name.
+            // Nested below its key, so that errors name it.
             let table = toml::Table::from_iter([(below.to_string(), settings.into())]);
             let read: BTreeMap<String, C> = table.try_into()?;
             let missing = || Error::custom(format!("missing field `{below}`"));
@@ -45,10 +45,10 @@ impl<T> Named<T> {
         self.kinds.iter().map(|(name, _)| *name)
     }
 
-    /// The `T` in `value`, the table of the key `below` of a recipe.
+    /// The `T` in `value`, the table at a recipe's key `below`.
     ///
     /// # Errors
-    /// No name, an unknown one, an unknown key, or a value of the wrong kind: each with the place.
+    /// A missing or unknown name, an unknown key, or a value of the wrong kind, each with its place.
     pub fn read(&self, below: &str, value: toml::Value) -> Result<T, toml::de::Error> {
         let tag = self.tag;
         let wrong = |message: String| Error::custom(format!("{message}\nin `{below}`"));

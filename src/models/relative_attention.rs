@@ -1,15 +1,15 @@
-//! What Transformer-XL (Dai et al. 2019, section 3) and XLNet (Yang et al. 2019) share: attention over a memory of the
-//! segment before and the segment itself, with scores by content and by relative position.
+//! What Transformer-XL (Dai et al. 2019, section 3) and XLNet (Yang et al. 2019) share: attention over the segment and a memory
+//! of the one before, with scores by content and by relative position.
 //!
 //! A query at position i of the segment and a key j of memory and segment together are `keys - length + i - j` apart.
-//! Each distance has a sinusoid and each head projects it; how a query scores every distance is one product, from which
-//! the relative shift takes, for each key, the score of its distance.
+//! Each distance has a sinusoid, which each head projects. One product gives a query's scores of all distances, and the
+//! relative shift takes from it, for each key, the score of its distance.
 
 use super::context::Context;
 use super::layers::{Sight, attention_weights};
 use crate::graph::{DType, Shape, Tensor};
 
-/// The shape of what a model remembers for `batch` rows, `[layers, batch, memory, embed]`; `None` where `length` is 0.
+/// The shape of a model's memory for `batch` rows, `[layers, batch, memory, embed]`; `None` if `length` is 0.
 pub fn memory(
     layers: usize,
     batch: usize,
@@ -26,7 +26,7 @@ pub fn memory(
     (length > 0).then(|| Shape::new(dtype, axes))
 }
 
-/// How far a segment's queries and keys are apart.
+/// The distances between a segment's queries and keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Reach {
     /// Positions of the segment, all of them queries.
@@ -35,13 +35,13 @@ pub struct Reach {
     pub keys: usize,
     /// Whether queries see keys after themselves too.
     pub after: bool,
-    /// Distances beyond this, on either side, count as this; 0 and less clamp nothing.
+    /// Distances beyond this, on either side, are clamped to it; 0 or less clamps none.
     pub clamp: i64,
 }
 
 impl Reach {
-    /// The distances from far before to far after, `[distance]` in the exact type: `keys` down to 0, or down to
-    /// `1 - length` with keys after. No key is `keys` away: that one is there for the shift.
+    /// The distances from the farthest key before to the farthest after, `[distance]` in the exact type: `keys` down to 0, or
+    /// down to `1 - length` with keys after. No key is `keys` away: the shift needs that entry.
     pub fn distances<'g>(self, cx: Context<'g>) -> Tensor<'g> {
         let after = if self.after { self.length } else { 1 };
         let shape = Shape::new(cx.policy.exact(), [("distance", self.keys + after)]);
@@ -92,9 +92,9 @@ pub fn sinusoids<'g>(cx: Context<'g>, positions: Tensor<'g>, embed: usize) -> Te
     waves.cast(cx.policy.compute())
 }
 
-/// What `project` makes of the positions that queries see, along `keys`: of the memory `[batch, memory, embed]` and then
-/// of the segment `[batch, length, embed]`. Each is projected by itself: the memory takes no gradient, and joined first
-/// it would be computed with the segment's.
+/// `project` of the positions that queries see, along `keys`: of the memory `[batch, memory, embed]` and then of the segment
+/// `[batch, length, embed]`. Each is projected separately, because the memory takes no gradient. If they were joined first,
+/// its gradient would be computed with the segment's.
 pub fn keys<'g>(
     cx: Context<'g>,
     memory: Option<Tensor<'g>>,
@@ -112,7 +112,7 @@ pub fn keys<'g>(
 }
 
 /// The memory for the next segment, `[batch, memory, embed]`: the last `kept` positions of `memory` and `segment`, or
-/// all of them if there are no more or `kept` is 0. No gradient goes into it.
+/// all of them if there are no more or `kept` is 0. It takes no gradient.
 pub fn remember<'g>(
     cx: Context<'g>,
     memory: Option<Tensor<'g>>,
@@ -133,11 +133,11 @@ pub fn remember<'g>(
 }
 
 /// Scores by distance, `[.., length, distance]`, as scores of keys, `[.., length, keys]`: row i moves left by
-/// `length - i`. Where [`Reach::distances`] has none for a key (it is after the query and should not be seen), the
-/// result is that of some other distance.
+/// `length - i`. If [`Reach::distances`] has no entry for a key (it is after the query and should not be seen), the
+/// result is the score of some other distance.
 ///
-/// Rows laid end to end and cut one shorter each stand one further left than the row before: a merge, two slices and a
-/// split, all of axes that are whole on every device, and nothing is looked up.
+/// If rows are laid end to end and cut one element shorter, each starts one element further left than the row before. That
+/// takes a merge, two slices and a split of axes that are whole on every device, and no look-up.
 pub fn relative_shift(scores: Tensor<'_>, keys: usize) -> Tensor<'_> {
     let (length, distances) = (scores.size("length"), scores.size("distance"));
     scores
@@ -152,15 +152,14 @@ pub fn relative_shift(scores: Tensor<'_>, keys: usize) -> Tensor<'_> {
         .pin()
 }
 
-/// Queries, what they are compared with, and the two biases that stand for a query's own position (u and v of the
-/// paper).
+/// Queries, keys, distances, and the two biases that replace a query's own position (u and v of the paper).
 #[derive(Clone, Copy)]
 pub struct Compared<'g> {
     /// `[batch, length, heads, kv]`.
     pub query: Tensor<'g>,
     /// `[batch, keys, heads, kv]`.
     pub key: Tensor<'g>,
-    /// Projected sinusoids, `[distance, heads, kv]`, or with `batch` before where rows differ.
+    /// Projected sinusoids, `[distance, heads, kv]`, or with `batch` before them if rows differ.
     pub distance: Tensor<'g>,
     /// Added to queries for scores by content, `[heads, kv]`.
     pub content_bias: Tensor<'g>,

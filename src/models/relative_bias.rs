@@ -4,22 +4,22 @@
 use super::context::Context;
 use crate::graph::{DType, Init, Shape, Tensor};
 
-/// How distances are put into buckets.
+/// The mapping of distances to buckets.
 #[derive(Clone, Copy, Debug)]
 pub struct Buckets {
-    /// How many buckets.
+    /// The number of buckets.
     pub count: usize,
     /// Distances from here on share the last bucket.
     pub max_distance: usize,
-    /// Whether keys on both sides are told apart (encoder) or only those before (decoder).
+    /// Whether keys on both sides have buckets (encoder) or only those before the query (decoder).
     pub bidirectional: bool,
 }
 
 impl Buckets {
-    /// The bucket of a key that stands `relative` positions after the query.
+    /// The bucket of a key `relative` positions after the query.
     ///
-    /// The table is made here and not in the program: at the exact boundaries of the logarithm (distance 16 of 128)
-    /// one unit in the last place would move a distance to the next bucket. The original computes in `f32`.
+    /// The table is made here and not in the program. At an exact boundary of the logarithm (distance 16 of 128), one unit in
+    /// the last place would move a distance to the next bucket. The original computes in `f32`.
     pub fn bucket(&self, relative: i64) -> i64 {
         let (mut count, mut first) = (self.count as i64, 0);
         let distance = if self.bidirectional {

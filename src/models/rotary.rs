@@ -1,11 +1,11 @@
-//! Rotary positions (Su et al. 2021): pairs of a head's numbers are turned by an angle that grows with the position, so that
-//! the product of a query and a key depends on how far they are apart and on neither's place. They need no table and have no
-//! end, and rows of several proteins need no positions of their own.
+//! Rotary positions (Su et al. 2021): pairs of a head's elements are rotated by an angle proportional to the position. The
+//! product of a query and a key then depends only on the distance between them. Rotary positions need no table and have no
+//! limit, and rows of several proteins need no separate positions.
 
 use super::context::Context;
 use crate::graph::{Shape, Tensor};
 
-/// `x` `[batch, length, heads, kv]` with its numbers i and i + kv / 2 turned by `position / base^(2 i / kv)`, as GPT-NeoX and
+/// `x` `[batch, length, heads, kv]` with its elements i and i + kv / 2 rotated by `position / base^(2 i / kv)`, as GPT-NeoX and
 /// ESM-2 pair them. Angles are exact in `f32`; `kv` must be even.
 pub fn rotate<'g>(cx: Context<'g>, x: Tensor<'g>, base: f64) -> Tensor<'g> {
     let builder = cx.builder;

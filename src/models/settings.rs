@@ -1,14 +1,14 @@
 //! Ranges of settings. A mistake in a configuration is reported by the key that the user wrote, with its value and what is
-//! allowed, before it can become a mistake in a graph.
+//! allowed, before it becomes a mistake in a graph.
 //!
-//! Ranges are declared by key in one table per room ([`MODEL`] is the models'). A number whose key the table does not list is
-//! a size if it is whole, and any finite number if it is real.
+//! Ranges are declared by key in one table per room ([`MODEL`] is the models'). A number whose key is not in the table is a
+//! size if it is whole, and any finite number if it is real.
 
 use std::fmt::{self, Display};
 
 use serde::Serialize;
 
-/// The numbers that a setting may have. Computations are in `f32` and 32-bit integers, so no range goes beyond theirs.
+/// The numbers that a setting may have. Computations use `f32` and 32-bit integers, so no range exceeds theirs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Range {
     least: f64,
@@ -22,17 +22,17 @@ impl Range {
     pub const SIZE: Range = Range::between(1.0, i32::MAX as f64);
     /// A count or an id: 0 or more.
     pub const COUNT: Range = Range::between(0.0, i32::MAX as f64);
-    /// A count that -1 or less switches off.
+    /// A count, which a negative value switches off.
     pub const OPTIONAL_COUNT: Range = Range::between(i32::MIN as f64, i32::MAX as f64);
     /// A probability.
     pub const PROBABILITY: Range = Range::between(0.0, 1.0);
-    /// A rate of dropout or a decay of a moving average: 0 is off, and 1 would leave nothing.
+    /// A rate of dropout or a decay of a moving average: 0 is off, and 1 would drop everything.
     pub const BELOW_ONE: Range = Range {
         least: 0.0,
         most: 1.0,
         open: true,
     };
-    /// A number above 0 that `f32` can still tell from 0.
+    /// A number above 0 that `f32` can distinguish from 0.
     pub const POSITIVE: Range = Range::between(f32::MIN_POSITIVE as f64, f32::MAX as f64);
     /// 0 or more.
     pub const NOT_NEGATIVE: Range = Range::between(0.0, f32::MAX as f64);
@@ -53,7 +53,7 @@ impl Range {
     /// Refuses the setting `key` if its `number` is outside this range. `value` is the number as the error shows it.
     ///
     /// # Errors
-    /// It is outside.
+    /// A number outside it.
     pub fn require(self, key: &str, value: &dyn Display, number: f64) -> Result<(), SettingError> {
         let inside = (self.least..=self.most).contains(&number);
         let inside = inside && !(self.open && number == self.most);
@@ -94,10 +94,10 @@ pub struct SettingError {
 }
 
 impl SettingError {
-    /// Asks that `holds`: if not, `settings` (keys and values) break `rule`.
+    /// Requires `holds`. Otherwise `settings` (keys and values) break `rule`.
     ///
     /// # Errors
-    /// It does not hold.
+    /// `holds` is false.
     pub fn require<const N: usize>(
         holds: bool,
         settings: [(&str, &dyn Display); N],
@@ -124,10 +124,10 @@ impl SettingError {
     }
 }
 
-/// Refuses a size that does not divide another: heads and the residual stream. Both come with their keys.
+/// Refuses a size that does not divide another, such as heads and the residual stream. Both come with their keys.
 ///
 /// # Errors
-/// It does not divide.
+/// A size that does not divide.
 pub fn divides(part: (&str, usize), whole: (&str, usize)) -> Result<(), SettingError> {
     let settings: [(&str, &dyn Display); 2] = [(whole.0, &whole.1), (part.0, &part.1)];
     SettingError::require(whole.1.is_multiple_of(part.1), settings, || {
@@ -135,20 +135,20 @@ pub fn divides(part: (&str, usize), whole: (&str, usize)) -> Result<(), SettingE
     })
 }
 
-/// Refuses an odd size, where one half of the residual stream holds sines and the other cosines of positions.
+/// Refuses an odd size of a residual stream in which one half holds sines of positions and the other cosines.
 ///
 /// # Errors
-/// It is odd.
+/// An odd size.
 pub fn even(key: &str, size: usize) -> Result<(), SettingError> {
     SettingError::require(size.is_multiple_of(2), [(key, &size)], || {
-        "it must be even, for one half holds sines and the other cosines".into()
+        "it must be even, because one half holds sines and the other cosines".into()
     })
 }
 
-/// Refuses the token id `id`, which is the setting `key`, if a vocabulary of `vocab_size` ids does not have it.
+/// Refuses the token id `id` (the setting `key`) outside a vocabulary of `vocab_size` ids.
 ///
 /// # Errors
-/// It does not.
+/// An id outside it.
 pub fn token_id(key: &str, id: i32, vocab_size: usize) -> Result<(), SettingError> {
     let known = usize::try_from(id).is_ok_and(|id| id < vocab_size);
     SettingError::require(known, [(key, &id), ("vocab_size", &vocab_size)], || {
@@ -219,7 +219,7 @@ pub fn rule(message: &str) -> String {
             nearest(unknown, known, "it must be one of")
         }
         Some((_, expected)) => format!("it must be {}", kind(expected)),
-        // A table where a word should be.
+        // A table in place of a word.
         None if message.starts_with("wanted exactly 1 element") => {
             format!("it must be {}", kind("a string"))
         }
@@ -227,7 +227,7 @@ pub fn rule(message: &str) -> String {
     }
 }
 
-/// The nearest to `unknown` of the names that are quoted in `known`, and then, behind `introduction`, all of them.
+/// The name nearest to `unknown` of those quoted in `known`, and all of them after `introduction`.
 pub fn nearest(unknown: &str, known: &str, introduction: &str) -> String {
     let known: Vec<_> = known.split('`').skip(1).step_by(2).collect();
     let nearest = known
@@ -238,7 +238,7 @@ pub fn nearest(unknown: &str, known: &str, introduction: &str) -> String {
             "the nearest is `{name}`; {introduction} {}",
             known.join(", ")
         ),
-        None => "there are no keys here".into(),
+        None => "this table has no keys".into(),
     }
 }
 

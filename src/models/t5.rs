@@ -46,19 +46,19 @@ pub struct Config {
     /// Buckets of the relative-position bias.
     #[serde(default = "buckets")]
     pub relative_attention_num_buckets: usize,
-    /// Distances from here on share a bucket.
+    /// Distances from this on share a bucket.
     #[serde(default = "max_distance")]
     pub relative_attention_max_distance: usize,
-    /// How often an element is dropped in training.
+    /// The dropout rate in training.
     #[serde(default = "dropout")]
     pub dropout_rate: f64,
-    /// What norms add to the variance.
+    /// The epsilon that norms add to the variance.
     #[serde(default = "epsilon")]
     pub layer_norm_epsilon: f64,
     /// The function of the feed-forward layers.
     #[serde(default = "relu")]
     pub feed_forward_proj: Activation,
-    /// Whether the output layer is the embedding (then its input is scaled by `d_model`^-1/2) or has weights of its own.
+    /// Whether the output layer uses the embedding (its input is then scaled by `d_model`^-1/2) or has its own weights.
     #[serde(default = "yes")]
     pub tie_word_embeddings: bool,
     /// The id that pads rows.
@@ -69,7 +69,7 @@ pub struct Config {
     pub decoder_start_token_id: i32,
 }
 
-// The values that Hugging Face's T5Config has where config.json says nothing.
+// The defaults of Hugging Face's T5Config.
 fn buckets() -> usize {
     32
 }
@@ -106,7 +106,7 @@ impl Config {
     }
 
     fn heads(&self) -> Heads {
-        // Queries start small since scores are not scaled: (d_model x d_kv)^-1/2, as in the original's initializer.
+        // Queries start small because scores are not scaled: (d_model x d_kv)^-1/2, as in the original's initializer.
         let query_init = ((self.d_model * self.d_kv) as f64).powf(-0.5);
         Heads {
             heads: self.num_heads,
@@ -120,8 +120,8 @@ impl Config {
         }
     }
 
-    /// Encodes `ids` (`s32[batch, length]`), of which `mask` (`pred`, the same axes) are real. With `inputs` each
-    /// layer's input comes too.
+    /// Encodes `ids` (`s32[batch, length]`), of which `mask` (`pred`, the same axes) are real. With `inputs`, the
+    /// result includes each layer's input.
     pub fn encode<'g>(
         &self,
         cx: Context<'g>,
@@ -142,8 +142,8 @@ impl Config {
         })
     }
 
-    /// Decodes `ids` (`s32[batch, length]`) with sight of the `encoded` positions in `encoded_mask`. `mask` says which
-    /// of `ids` are real; without it all are.
+    /// Decodes `ids` (`s32[batch, length]`), attending to the `encoded` positions in `encoded_mask`. `mask` states which of
+    /// `ids` are real; without it all are.
     pub fn decode<'g>(
         &self,
         cx: Context<'g>,
@@ -216,13 +216,13 @@ impl Config {
         });
         let normed = rms_norm(cx, "final_norm", results[0], self.layer_norm_epsilon);
         Encoded {
-            // Every decoder layer and the logits read all positions: they are gathered once, here.
+            // Every decoder layer and the logits read all positions, so they are gathered once here.
             last: cx.dropout(normed, self.dropout_rate, "final").pin(),
             inputs: inputs.then(|| results[1]),
         }
     }
 
-    /// Uses the shared embedding, whose scope is not the caller's.
+    /// Uses the shared embedding, which is outside the caller's scope.
     fn shared<'g, T>(&self, cx: Context<'g>, body: impl FnOnce(Tensor<'g>) -> T) -> T {
         let table = cx.builder.at_root_scope(|| self.embedding(cx));
         body(table)
@@ -236,8 +236,8 @@ impl Config {
         }
     }
 
-    /// `x + dropout(block(norm(x)))`, in the scope `name`. The sum is what `names` rematerialisation saves: it is small, and
-    /// making it again would repeat the block's sum over devices.
+    /// `x + dropout(block(norm(x)))`, in the scope `name`. `names` rematerialisation saves the sum: it is small, and
+    /// recomputing it would repeat the block's sum over devices.
     fn residual<'g>(
         &self,
         cx: Context<'g>,
@@ -334,12 +334,12 @@ impl Family for Config {
         );
         let count = ("relative_attention_num_buckets", &buckets as &dyn Display);
         SettingError::require(buckets >= 4, [count], || {
-            "it must be at least 4: an encoder has exact and logarithmic buckets on both sides"
+            "it must be at least 4, because an encoder has exact and logarithmic buckets on both sides"
                 .into()
         })?;
         let distance = ("relative_attention_max_distance", &furthest as &dyn Display);
         SettingError::require(furthest > buckets / 2, [distance, count], || {
-            "the distance must be more than half the number of buckets, which are exact in a decoder".into()
+            "the distance must be more than half the number of buckets, because a decoder has that many exact ones".into()
         })
     }
 
@@ -365,7 +365,7 @@ impl Family for Config {
         files::entries(self)
     }
 
-    /// T5's first published files have a table of relative positions that cross-attention never used.
+    /// T5's first published files have a table of relative positions for cross-attention, which never used it.
     fn unused(&self) -> &'static [&'static str] {
         &["decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"]
     }

@@ -25,13 +25,13 @@ use super::settings::{SettingError, even};
 use super::weights::Entry;
 use crate::graph::{Axis, DType, Init, LoopOptions, Shape, Tensor};
 
-/// The sizes and switches of a Transformer-XL model. What is not given is as in Hugging Face's `TransfoXLConfig`.
+/// The sizes and switches of a Transformer-XL model. Defaults are those of Hugging Face's `TransfoXLConfig`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Rows of the embedding.
     pub vocab_size: usize,
-    /// The first word of each cluster of the vocabulary but the first.
+    /// The first word of each cluster of the vocabulary except the first.
     pub cutoffs: Vec<usize>,
     /// The residual stream's size (`embed`).
     pub d_model: usize,
@@ -43,33 +43,33 @@ pub struct Config {
     pub d_head: usize,
     /// Hidden units of a feed-forward layer (`mlp`).
     pub d_inner: usize,
-    /// How much shorter each cluster's vectors are than those before.
+    /// The factor by which each cluster's vectors are shorter than those before.
     pub div_val: usize,
-    /// Whether norms stand before blocks and not after them.
+    /// Whether norms are before blocks and not after them.
     pub pre_lnorm: bool,
     /// Layers.
     pub n_layer: usize,
-    /// Positions of the memory; 0 has none.
+    /// Positions of the memory; 0 leaves it out.
     pub mem_len: usize,
-    /// Distances beyond this count as this; 0 and less clamp nothing.
+    /// Distances beyond this are clamped to it; 0 or less clamps none.
     pub clamp_len: i64,
     /// Whether every position sees equally many keys.
     pub same_length: bool,
-    /// How often an element is dropped in training.
+    /// The dropout rate in training.
     pub dropout: f64,
-    /// How often a weight of the attention is dropped in training.
+    /// The dropout rate of attention weights in training.
     pub dropatt: f64,
-    /// Whether each layer has biases of its own for content and position.
+    /// Whether each layer has its own biases for content and position.
     pub untie_r: bool,
-    /// The deviation of first values of projections of words.
+    /// The standard deviation of initial projections of words.
     pub proj_init_std: f64,
-    /// The deviation of all other weights' first values.
+    /// The standard deviation of all other initial weights.
     pub init_std: f64,
-    /// What norms add to the variance.
+    /// The epsilon that norms add to the variance.
     pub layer_norm_epsilon: f64,
-    /// Whether each cluster's softmax has the embedding's projection; not given, all but the first have.
+    /// Whether each cluster's softmax uses the embedding's projection. By default all but the first do.
     pub tie_projs: Option<Vec<bool>>,
-    /// Whether the softmax has the embedding's vectors.
+    /// Whether the softmax uses the embedding's vectors.
     pub tie_word_embeddings: bool,
     /// The id that ends a text.
     pub eos_token_id: i32,
@@ -104,19 +104,19 @@ impl Default for Config {
     }
 }
 
-/// What all layers share.
+/// Inputs that all layers share.
 #[derive(Clone, Copy)]
 struct SharedPositions<'g> {
     /// The sinusoids of distances, `[distance, embed]`.
     sinusoids: Tensor<'g>,
     /// Which keys are seen, `pred[length, keys]`.
     seen: Tensor<'g>,
-    /// The biases for content and position, where layers have none of their own.
+    /// The biases for content and position, if layers share them.
     biases: Option<[Tensor<'g>; 2]>,
 }
 
 impl Config {
-    /// The vocabulary's clusters, with what in- and output share.
+    /// The vocabulary's clusters, and the weights that input and output share.
     pub(super) fn tying<T>(&self, body: impl FnOnce(AdaptiveVocabulary<'_>) -> T) -> T {
         let usual: Vec<_> = (0..=self.cutoffs.len())
             .map(|cluster| cluster > 0)
@@ -134,10 +134,9 @@ impl Config {
         })
     }
 
-    /// With `same_length`, how many positions after its own number (or before, where below 0) the first key stands that
-    /// a query sees.
+    /// With `same_length`, the number of the first key that a query sees, less the query's own number.
     fn oldest(&self, reach: Reach) -> Option<i64> {
-        // Keys beyond mem_len are as many as the mask leaves out of the first query's.
+        // The mask hides from the first query as many keys as there are beyond mem_len.
         let beyond = reach.keys as i64 - self.mem_len as i64;
         let length = reach.length as i64;
         let shift = if beyond > 0 { length - beyond } else { length };
@@ -156,7 +155,7 @@ impl Config {
         layer_norm(cx, "norm", x, self.layer_norm_epsilon)
     }
 
-    /// `x` and what a block makes of it, with the norm before the block or after the sum.
+    /// `x` plus a block of it, with the norm before the block or after the sum.
     fn residual<'g>(
         &self,
         cx: Context<'g>,
@@ -183,13 +182,13 @@ impl Config {
         let (heads, init) = ([("heads", self.n_head), ("kv", self.d_head)], self.init_std);
         let linear = |name| Linear::new(name, init).biased(false);
         builder.scope("attention", || {
-            // The memory is of the residual stream, and is normed with it.
+            // The memory is of the residual stream and is normed with it.
             let memory = match self.pre_lnorm {
                 true => memory.map(|memory| self.norm(cx, memory)),
                 false => memory,
             };
             self.residual(cx, x, |x| {
-                // Gathered once for all three, so that their gradients are summed before they are summed over devices.
+                // Gathered once for all three, so that their gradients are added before they are summed over devices.
                 let x = x.pin();
                 let kernel = builder.scope("qkv", || {
                     let axes = [("embed", self.d_model), ("qkv", 3), heads[0], heads[1]];
@@ -245,8 +244,7 @@ impl Config {
         })
     }
 
-    /// The logarithms of the probabilities of every word to come after `hidden`: `[batch, length, vocab]` in the exact
-    /// type.
+    /// The log-probabilities of every next word after `hidden`: `[batch, length, vocab]` in the exact type.
     pub fn log_probabilities<'g>(&self, cx: Context<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
         self.tying(|vocabulary| vocabulary.log_probabilities(cx, hidden))
     }
@@ -292,8 +290,8 @@ impl Family for Config {
 }
 
 impl CausalLanguageModel for Config {
-    /// Without a memory it is zeros, `mem_len` of them, which are attended to like any
-    /// other, as in the original.
+    /// Without a given memory, it is `mem_len` positions of zeros. They are attended to like
+    /// any other, as in the original.
     fn read<'g>(
         &self,
         cx: Context<'g>,

@@ -1,6 +1,6 @@
 //! XLNet (Yang et al. 2019), as ProtXLNet uses it (Elnaggar et al. 2021): post-norm blocks that attend to a memory of the
-//! segment before with relative positions, and, to learn by permutation, a second stream of queries that know where they
-//! are but not which token is there.
+//! segment before by relative position. To learn by permutation, a second stream holds queries that see their position but
+//! not its token.
 //!
 //! Reference: `XLNetLMHeadModel` of Hugging Face transformers. Config keys are its `config.json`'s.
 //!
@@ -26,13 +26,13 @@ use crate::graph::{Axis, DType, Init, LoopOptions, Shape, Tensor};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AttentionType {
-    /// All.
+    /// All keys.
     Bi,
-    /// None after itself.
+    /// No key after itself.
     Uni,
 }
 
-/// The sizes and switches of an XLNet model. What is not given is as in Hugging Face's `XLNetConfig`.
+/// The sizes and switches of an XLNet model. Defaults are those of Hugging Face's `XLNetConfig`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -48,32 +48,32 @@ pub struct Config {
     pub d_inner: usize,
     /// The function of the feed-forward layers.
     pub ff_activation: Activation,
-    /// Kept, without effect: each layer has biases of its own, as in transformers whatever this says.
+    /// Without effect: each layer has its own biases, as in transformers with either value.
     pub untie_r: bool,
     /// Which keys a position may see, before masks.
     pub attn_type: AttentionType,
-    /// The deviation of first values.
+    /// The standard deviation of initial weights.
     pub initializer_range: f64,
-    /// What norms add to the variance.
+    /// The epsilon that norms add to the variance.
     pub layer_norm_eps: f64,
-    /// How often an element is dropped in training.
+    /// The dropout rate in training.
     pub dropout: f64,
-    /// Positions of the memory; 0 (null in a `config.json`) keeps all there ever were.
+    /// Positions of the memory; 0 (null in a `config.json`) keeps all that were ever read.
     pub mem_len: usize,
-    /// How many of a segment's first positions go into the memory; 0 (or null) takes all. In training a row is so many tokens
-    /// further in the next step, and the rest is read again.
+    /// The number of a segment's first positions that go into the memory; 0 (or null) takes all. In training a row moves on by
+    /// this many tokens per step, and the rest is read again.
     pub reuse_len: usize,
-    /// Whether callers hand memories on outside of training. [`Config::forward`] gives them either way.
+    /// Whether callers pass memories on outside of training. [`Config::forward`] returns them either way.
     pub use_mems_eval: bool,
-    /// Whether callers hand memories on in training. [`Config::forward`] gives them either way.
+    /// Whether callers pass memories on in training. [`Config::forward`] returns them either way.
     pub use_mems_train: bool,
-    /// Whether the second half of a batch's rows is written back to front, in training too, so that distances change their sign.
+    /// Whether the second half of a batch's rows is reversed, also in training, so that their distances change sign.
     pub bi_data: bool,
-    /// Distances beyond this, on either side, count as this; 0 and less clamp nothing.
+    /// Distances beyond this, on either side, are clamped to it; 0 or less clamps none.
     pub clamp_len: i64,
     /// With [`AttentionType::Uni`], whether every position sees equally many keys.
     pub same_length: bool,
-    /// Whether the output layer is the embedding or has weights of its own; it has a bias either way.
+    /// Whether the output layer uses the embedding or has its own weights. It has a bias either way.
     pub tie_word_embeddings: bool,
     /// The id that pads rows, on the left.
     pub pad_token_id: i32,
@@ -111,13 +111,13 @@ impl Default for Config {
 pub struct Input<'g> {
     /// The tokens, `s32[batch, length]`.
     pub ids: Tensor<'g>,
-    /// Which part of the text each belongs to, `s32[batch, length]`; memories belong to part 0.
+    /// The part of the text that each belongs to, `s32[batch, length]`; memories belong to part 0.
     pub types: Option<Tensor<'g>>,
     /// Which tokens are real, `pred[batch, length]`.
     pub mask: Option<Tensor<'g>>,
-    /// Which tokens of the segment cannot see which, `pred[batch, length, keys]`.
+    /// Which tokens `keys` of the segment each token cannot see, `pred[batch, length, keys]`.
     pub permutation: Option<Tensor<'g>>,
-    /// For each prediction a one at its position, `[batch, predictions, length]` of floats. With it there are two
+    /// For each prediction a one at its position, floats `[batch, predictions, length]`. If it is given, there are two
     /// streams.
     pub targets: Option<Tensor<'g>>,
     /// The memory of the segments before, `[layers, batch, memory, embed]` in the policy's compute type.
@@ -181,7 +181,7 @@ impl Config {
             }
             body.close()
         });
-        // The query stream's result stands second where there is one; the memory is last.
+        // The query stream's result is second if there is one; the memory is last.
         let streams = 1 + usize::from(query.is_some());
         let hidden = cx.dropout(results[streams - 1], self.dropout, "final");
         Segment {
@@ -190,7 +190,7 @@ impl Config {
         }
     }
 
-    /// How many of the first tokens of a row of `length` go into the memory.
+    /// The number of first tokens of a row of `length` that go into the memory.
     pub fn reused(&self, length: usize) -> usize {
         match self.reuse_len {
             0 => length,

@@ -1,4 +1,4 @@
-//! XLNet's layers: two streams that share all weights, and what they may see.
+//! XLNet's layers: two streams that share all weights, and the masks of what they see.
 
 use super::context::Context;
 use super::layers::{FeedForward, Linear, Sight, feed_forward, layer_norm};
@@ -6,16 +6,16 @@ use super::relative_attention::{Compared, Reach, SCORES, keys, mix, relative_sco
 use super::xlnet::{AttentionType, Config, Input};
 use crate::graph::{Axis, DType, Shape, Tensor};
 
-/// What all layers share.
+/// Inputs that all layers share.
 #[derive(Clone, Copy)]
 pub(super) struct SharedSight<'g> {
     /// The sinusoids of distances, `[distance, embed]`, or `[directions, distance, embed]`.
     sinusoids: Tensor<'g>,
-    /// For each row its direction as a one, `[batch, directions]`.
+    /// Each row's direction as a one, `[batch, directions]`.
     directions: Option<Tensor<'g>>,
     /// Which keys the content stream cannot see, `pred[batch, length, keys]`.
     content_blocked: Option<Tensor<'g>>,
-    /// The same of the query stream.
+    /// The same for the query stream.
     query_blocked: Option<Tensor<'g>>,
     /// Whether a key belongs to another part of the text than the query, `pred[batch, length, keys]`.
     apart: Option<Tensor<'g>>,
@@ -23,7 +23,7 @@ pub(super) struct SharedSight<'g> {
     targets: Option<Tensor<'g>>,
 }
 
-/// What both streams of a layer are compared with.
+/// The keys and values that both streams of a layer use.
 #[derive(Clone, Copy)]
 struct Seen<'g> {
     key: Tensor<'g>,
@@ -45,7 +45,7 @@ impl Config {
             clamp: self.clamp_len,
         };
         let axes = [("batch", batch), ("length", length), ("keys", reach.keys)].map(Axis::from);
-        // Of keys, with the memory's before: `false` and part 0.
+        // Along keys, with the memory first: `false`, and part 0.
         let with_memory = |of: Tensor<'g>| of.pad("keys", before, 0, 0.0);
 
         let mut blocked = Vec::new();
@@ -79,7 +79,7 @@ impl Config {
             let both = distances.broadcast(axes);
             let turned = builder.iota("directions", both.shape()) * -2.0 + 1.0;
             distances = both * turned;
-            // Half of the rows each way; an odd row is a mistake, as its axis is too short.
+            // Half of the rows in each direction. An odd number of rows is a mistake, because the axis is then too short.
             let halves = Shape::new(DType::S32, [("halves", 2), ("batch", batch / 2)]);
             let way = builder
                 .iota("halves", halves)
@@ -88,7 +88,7 @@ impl Config {
         });
         let waves = sinusoids(cx, distances, self.d_model);
         SharedSight {
-            // The original drops each row's apart; here rows share what is dropped, as they share the sinusoids.
+            // The original drops elements per row. Here rows share the sinusoids, and so what is dropped.
             sinusoids: cx.dropout(waves, self.dropout, "positions"),
             directions,
             content_blocked,
@@ -110,7 +110,7 @@ impl Config {
         let builder = cx.builder;
         let query_cx = second(cx);
         let attended = builder.scope("attention", || {
-            // Gathered once for all three, so that their gradients are summed before they are summed over devices.
+            // Gathered once for all three, so that their gradients are added before they are summed over devices.
             let whole = content.pin();
             let project = |name: &str| keys(cx, memory, whole, |of| self.project(cx, name, of));
             let distance = self.project(cx, "r", shared.sinusoids);
@@ -127,7 +127,7 @@ impl Config {
             let mixed = self.attend(cx, queries, seen, shared.content_blocked);
             let mut streams = vec![self.output(cx, content, mixed)];
             if let Some((query, targets)) = query.zip(shared.targets) {
-                // Queries stand at the positions of their predictions, and come back from there.
+                // Queries are moved to the positions of their predictions, and their results back.
                 let targets = targets.cast(cx.policy.compute());
                 let queries = self.project(cx, "q", query);
                 let queries = targets.dot(queries, ["predictions"]).pin();
@@ -142,7 +142,7 @@ impl Config {
         streams.collect()
     }
 
-    /// `x` `[.., embed]` by the weight `name`, `[embed, heads, kv]`.
+    /// `x` `[.., embed]` times the weight `name`, `[embed, heads, kv]`.
     fn project<'g>(&self, cx: Context<'g>, name: &str, x: Tensor<'g>) -> Tensor<'g> {
         let heads = [("heads", self.n_head), ("kv", self.kv())];
         let layer = Linear::new(name, self.initializer_range)
@@ -151,7 +151,7 @@ impl Config {
         layer.of(cx, x, &["embed"], &heads)
     }
 
-    /// What the queries `[batch, length, heads, kv]` find in what they are compared with, but for the keys that are `blocked`:
+    /// The attention of the queries `[batch, length, heads, kv]` to all keys that are not `blocked`:
     /// `[batch, heads, length, kv]`.
     fn attend<'g>(
         &self,
@@ -182,7 +182,7 @@ impl Config {
             None => scores,
         };
         let sight = Sight {
-            // Subtracted, as in the original: a query that sees nothing is a mean through which gradients go.
+            // Subtracted, as in the original: a query that sees nothing yields a mean, which passes gradients on.
             bias: blocked.map(|blocked| blocked.cast(cx.policy.exact()) * -1e30),
             mask: None,
             dropout: self.dropout,
@@ -191,7 +191,7 @@ impl Config {
         mix(cx, scores, seen.value, sight)
     }
 
-    /// The stream `x` with what it found, `[batch, heads, .., kv]`.
+    /// The stream `x` plus its attention's result, `[batch, heads, .., kv]`.
     fn output<'g>(&self, cx: Context<'g>, x: Tensor<'g>, mixed: Tensor<'g>) -> Tensor<'g> {
         let builder = cx.builder;
         let update = builder.scope("o", || {
@@ -204,7 +204,7 @@ impl Config {
         self.residual(cx, x, update)
     }
 
-    /// How a query scores the keys of its own part of the text, and those of others: `[batch, heads, length]` each.
+    /// A query's scores of keys in its own part of the text and in others: `[batch, heads, length]` each.
     fn scores_by_part<'g>(&self, cx: Context<'g>, query: Tensor<'g>) -> [Tensor<'g>; 2] {
         let builder = cx.builder;
         let compute = cx.policy.compute();
@@ -224,7 +224,7 @@ impl Config {
         })
     }
 
-    /// The norm of `x` and what a block makes of it.
+    /// The norm of `x` plus a block's result.
     fn residual<'g>(&self, cx: Context<'g>, x: Tensor<'g>, update: Tensor<'g>) -> Tensor<'g> {
         let sum = x + cx.dropout(update, self.dropout, "residual");
         layer_norm(cx, "norm", sum.pin_residual(), self.layer_norm_eps)
@@ -247,7 +247,7 @@ impl Config {
     }
 }
 
-/// The same run with other randomness, for the second stream.
+/// The same context with other randomness, for the second stream.
 fn second(cx: Context<'_>) -> Context<'_> {
     cx.at(cx.builder.constant(1.0, DType::S32))
 }

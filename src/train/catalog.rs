@@ -3,16 +3,16 @@
 /// A built-in recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The recipe's name: its file's, with dashes.
+    /// The recipe's name: that of its file, with dashes.
     pub name: &'static str,
-    /// The name of the model that it trains, which is also a name of the first recipe that trains it.
+    /// The name of the model that it trains. The first recipe of a model also has the model's name.
     pub model: &'static str,
     /// The file.
     pub text: &'static str,
 }
 
 impl Entry {
-    /// Whether it is a small recipe of ours, and not a published run.
+    /// Whether it is a small recipe of this project and not a published run.
     pub fn is_tiny(&self) -> bool {
         self.name.ends_with("-tiny")
     }
@@ -57,7 +57,7 @@ pub const CATALOG: [Entry; 20] = [
     entry!("protein_lm_tiny", "protein-lm-tiny", "protein-lm-tiny"),
 ];
 
-/// The name of the recipe in the file `path`: the file's without its ending, with dashes.
+/// The name of the recipe in the file `path`: the file's name without its ending, with dashes.
 pub fn name_of(path: &std::path::Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     stem.replace('_', "-")

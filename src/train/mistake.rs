@@ -1,4 +1,4 @@
-//! What is wrong with a recipe, in words: the key, its value and what it must be, and the line of the file.
+//! The mistake in a recipe, in words: the key, its value, what it must be, and the line of the file.
 
 use toml::{Table, Value};
 
@@ -7,15 +7,15 @@ use crate::models::settings::{nearest, rule};
 /// How the message about a missing key begins.
 pub(super) const MISSING: &str = "the key ";
 
-/// The message of `error` in one line, without serde's terms. `patch` holds the settings that caused it, and `mistake`
-/// gives the error that other settings would cause in their place.
+/// The message of `error` in one line, without serde's terms. `patch` holds the settings that caused it. `mistake` returns
+/// the error that other settings would cause in their place.
 pub(super) fn explained(
     error: &toml::de::Error,
     patch: &Table,
     mistake: impl Fn(Table) -> Option<toml::de::Error>,
 ) -> String {
     let text = error.to_string();
-    // After the message comes a line with the table.
+    // A line with the table follows the message.
     let (message, table) = text.trim().split_once('\n').unwrap_or((text.trim(), ""));
     if let Some(name) = message.strip_prefix("missing field ") {
         let table = table.trim().trim_start_matches("in ");
@@ -25,7 +25,7 @@ pub(super) fn explained(
         };
     }
     // Serde loses the key inside a table whose kind depends on one of its keys. The culprit is the deepest setting whose
-    // removal changes the error; beside others, a key that selects the kind comes last, as its removal changes any error.
+    // removal changes the error. A key that selects the kind is tried last, because its removal changes any error.
     let mut all = settings(patch);
     let selects = |key: &[String]| key.last().is_some_and(|it| it == "name" || it == "family");
     all.sort_by_key(|(key, _)| (std::cmp::Reverse(key.len()), selects(key)));
@@ -42,7 +42,7 @@ pub(super) fn explained(
     }
 }
 
-/// An unknown key, with the nearest of those that are known. `names` are both as serde lists them.
+/// An unknown key, with the nearest known one. `names` holds both as serde lists them.
 fn unknown_key(names: &str, culprit: Option<(Vec<String>, Value)>) -> String {
     let (unknown, known) = names.split_once('`').unwrap_or((names, ""));
     let key = culprit.map_or(unknown.to_string(), |(key, _)| key.join("."));
@@ -52,7 +52,7 @@ fn unknown_key(names: &str, culprit: Option<(Vec<String>, Value)>) -> String {
     )
 }
 
-/// The settings in `table` with their keys, tables among them.
+/// The settings in `table` with their keys, tables included.
 fn settings(table: &Table) -> Vec<(Vec<String>, Value)> {
     let below = table.iter().flat_map(|(name, value)| {
         let inner = value.as_table().map(settings).unwrap_or_default();
@@ -82,7 +82,7 @@ fn removed(table: &Table, key: &[String]) -> Table {
     table
 }
 
-/// The first line, from 1, up to which `text` has the mistake `found`, as `mistake` finds it.
+/// The first line, from 1, with which the beginning of `text` has the mistake `found`, according to `mistake`.
 pub(super) fn line_of(
     text: &str,
     found: &str,

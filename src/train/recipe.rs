@@ -1,4 +1,4 @@
-//! A recipe: everything that decides a run. A TOML file states all of it, or what differs from another recipe (`base`), and
+//! A recipe: everything that decides a run. A TOML file states every key, or only what differs from another recipe (`base`).
 //! `--set` changes single keys.
 
 use std::path::PathBuf;
@@ -17,33 +17,33 @@ use crate::models::Model;
 use crate::models::settings::{Range, SettingError};
 use crate::sharding::RulesConfig;
 
-/// A run. Its registry knows its model, objective and vocabulary by name; until they are looked up, they are TOML (`M`
-/// and `O`) and a name (`V`).
+/// A run. Its registry holds the model, objective and vocabulary by name. Until they are looked up, they are TOML (`M` and
+/// `O`) and a name (`V`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe<M = Model, O = Objective, V = NamedVocabulary> {
-    /// Its name in reports and in the program: the one it was loaded by, or its file's with dashes. A file may set another.
+    /// Its name in reports and programs: the one it was loaded by, or its file's with dashes. A file may set another.
     pub name: String,
     /// One line about the run, for lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
-    /// The machine that it is for, as `--on` takes it.
+    /// The machine, as `--on` takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// The mesh, as `--mesh` takes it; chosen if it is not here.
+    /// The mesh, as `--mesh` takes it; `None` to have one chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mesh: Option<String>,
     /// Rows of a global batch.
     pub batch: usize,
-    /// Tokens of a row; longer proteins are cut, shorter ones padded.
+    /// Tokens of a row. Longer proteins are cut, shorter ones padded.
     pub length: usize,
-    /// The weights that a run begins with: a checkpoint, a run's folder, or a Hugging Face folder, as seen from the current
-    /// folder. Without it they are drawn from the seed.
+    /// The first weights: the path of a checkpoint, a run's folder or a Hugging Face folder, relative to the current folder.
+    /// `None` draws them from the seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<PathBuf>,
-    /// How many parts a batch is taken in.
+    /// The number of parts that a batch is split into.
     pub microbatches: usize,
-    /// How many steps a run has.
+    /// The number of steps.
     pub steps: u64,
     /// The seed of weights, noise, dropout and the order of the data.
     pub seed: u32,
@@ -53,15 +53,15 @@ pub struct Recipe<M = Model, O = Objective, V = NamedVocabulary> {
     pub remat: RematName,
     /// Whether dropout is on.
     pub dropout: bool,
-    /// The norm that all gradients together are clipped to.
+    /// The norm to which all gradients together are clipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// The data set that the published run read; a word for people.
+    /// The data set that the published run read, as a name for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// What tokens are.
+    /// The vocabulary.
     pub vocabulary: V,
-    /// The model's own `vocab.txt` or `spiece.model`, whose ids are then used.
+    /// The model's own `vocab.txt` or `spiece.model`, whose ids replace the vocabulary's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vocabulary_file: Option<PathBuf>,
     /// How tensors are split over the mesh: a set of rules by name, or a set with differences.
@@ -69,29 +69,29 @@ pub struct Recipe<M = Model, O = Objective, V = NamedVocabulary> {
     pub rules: RulesConfig,
     /// The model.
     pub model: M,
-    /// What it learns.
+    /// The objective.
     pub objective: O,
-    /// How weights are updated.
+    /// The optimizer.
     pub optimizer: Optimizer,
     /// The learning rate.
     pub schedule: Schedule,
-    /// Phases of the run, each what differs in it; a run without has one phase.
+    /// Phases of the run, each with what differs in it. A run without any has one phase.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<toml::Table>,
-    /// Which phase this is, where [`Recipe::phase`] made it one.
+    /// Which phase this is, if [`Recipe::phase`] made it.
     #[serde(skip)]
     pub phase: Phase,
-    /// What its names mean.
+    /// The registry that its names are looked up in.
     #[serde(skip)]
     pub registry: Registry,
 }
 
-/// Which phase of a recipe a recipe is. Steps and schedule are each phase's own and count from its first step.
+/// The phase that a recipe is. Each phase has its own steps and schedule, counted from its first step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Phase {
     /// From 1.
     pub number: usize,
-    /// How many phases the recipe has.
+    /// The number of phases of the recipe.
     pub count: usize,
 }
 
@@ -129,7 +129,7 @@ impl From<RematName> for Remat {
 /// What is wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
-    /// There is no recipe or model of this name.
+    /// No recipe or model has this name.
     #[error(
         "there is no recipe or model `{name}`; the nearest are {}; `ribosome recipes` lists all, and a recipe file ends in \
          .toml",
@@ -152,14 +152,14 @@ pub enum RecipeError {
     /// The file is not a vocabulary.
     #[error("vocabulary_file: {0}")]
     Vocabulary(#[from] VocabFileError),
-    /// There is no such phase.
-    #[error("{name} has {count} phase{}, from 1 on, and no phase {phase}", if *count == 1 { "" } else { "s" })]
+    /// The recipe has no such phase.
+    #[error("{name} has {count} phase{}, counted from 1, and no phase {phase}", if *count == 1 { "" } else { "s" })]
     Phase {
         /// The recipe.
         name: String,
         /// What was asked for.
         phase: usize,
-        /// How many there are.
+        /// The number of phases.
         count: usize,
     },
     /// A setting out of range.
@@ -176,23 +176,23 @@ pub enum RecipeError {
 }
 
 impl Recipe {
-    /// [`Registry::load`] of what ribosome comes with.
+    /// [`Registry::load`] on the built-in registry.
     ///
     /// # Errors
-    /// As there.
+    /// The same.
     pub fn load(what: &str) -> Result<Self, RecipeError> {
         Registry::standard().load(what)
     }
 
-    /// [`Registry::preset`] of what ribosome comes with.
+    /// [`Registry::preset`] on the built-in registry.
     ///
     /// # Errors
-    /// As there.
+    /// The same.
     pub fn preset(name: &str) -> Result<Self, RecipeError> {
         Registry::standard().preset(name)
     }
 
-    /// The recipe that the file `what` states in `text`; it is called `name` if the file does not say otherwise.
+    /// The recipe that the file `what` states in `text`. Its name is `name` unless the file sets another.
     pub(super) fn parse(
         registry: &Registry,
         what: &str,
@@ -230,7 +230,7 @@ impl Recipe {
         table.entry("name").or_insert_with(|| name.into());
         let checked = |base: toml::Value| -> Result<Self, String> {
             let recipe = Recipe::of(registry, &base, &table)?;
-            // A mistake in a later phase is found before the first one has run for weeks.
+            // Find a mistake in a later phase now, and not after the first one has run for weeks.
             for phase in 1..=recipe.phases.len() {
                 recipe.phase(phase).map_err(said)?;
             }
@@ -238,7 +238,7 @@ impl Recipe {
         };
         match base {
             None => checked(toml::Table::new().into()).map_err(|error| {
-                // Wrong settings are reported before missing ones, which another recipe's replace until then.
+                // Wrong settings are reported before missing ones. Until then another recipe's settings fill the gaps.
                 let wrong = checked(registry.example(&table).into()).err();
                 match wrong.filter(|error| !error.starts_with(MISSING)) {
                     Some(wrong) => wrong,
@@ -262,7 +262,7 @@ impl Recipe {
         }
     }
 
-    /// The recipe `base` with the settings `patch`, or what is wrong with them: the one place where TOML becomes a recipe.
+    /// The recipe `base` with the settings `patch`, or what is wrong with them. TOML becomes a recipe only here.
     fn of(registry: &Registry, base: &toml::Value, patch: &toml::Table) -> Result<Self, String> {
         let read = |patch: toml::Table| -> Result<Self, toml::de::Error> {
             let mut whole = base.clone();
@@ -274,10 +274,10 @@ impl Recipe {
         read(patch.clone()).map_err(|error| explained(&error, patch, read_error))
     }
 
-    /// The recipe of one phase, counted from 1: this one with what differs in it.
+    /// The recipe of one phase, counted from 1: this recipe with the phase's own settings.
     ///
     /// # Errors
-    /// No such phase, or one that sets what a recipe does not have.
+    /// No such phase, or a phase that sets an unknown key.
     pub fn phase(&self, phase: usize) -> Result<Self, RecipeError> {
         let count = self.phases.len().max(1);
         if phase == 0 || phase > count {
@@ -289,7 +289,7 @@ impl Recipe {
         }
         let whole = Recipe {
             phases: Vec::new(),
-            // Only the first phase starts from it. Later phases continue with the weights of the one before.
+            // Only the first phase starts from these weights. Later phases continue with those of the phase before.
             start: self.start.clone().filter(|_| phase == 1),
             ..self.clone()
         };
@@ -314,8 +314,8 @@ impl Recipe {
     /// # Errors
     /// A key that is not the recipe's, or a value of the wrong kind.
     pub fn set(&self, key: &str, value: &str) -> Result<Self, RecipeError> {
-        // A bare word is a string, and so is the value of a key whose value is one now; anything else that TOML reads as a
-        // value is that value.
+        // A bare word is a string, and so is any value of a key whose current value is a string. Everything else is read as
+        // TOML.
         let parsed = format!("v = {value}")
             .parse::<toml::Table>()
             .ok()
@@ -356,7 +356,7 @@ impl Recipe {
         })
     }
 
-    /// The vocabulary: that of the file, if one is given.
+    /// The vocabulary: that of `vocabulary_file`, if it is set.
     ///
     /// # Errors
     /// A file that is not a vocabulary.
@@ -367,7 +367,7 @@ impl Recipe {
         }
     }
 
-    /// What the step of this recipe computes.
+    /// The settings of this recipe's step.
     ///
     /// # Errors
     /// A run of no steps, or a file that is not a vocabulary.
@@ -391,27 +391,27 @@ impl Recipe {
         })
     }
 
-    /// The seed of noise, dropout and the order of the data. Steps count from 0 in each phase, so each has another seed; that of
-    /// the first is `seed` itself.
+    /// The seed of noise, dropout and the order of the data. Steps count from 0 in each phase, so each phase has another seed.
+    /// The first phase uses `seed` itself.
     pub fn phase_seed(&self) -> u32 {
-        // 2^32 by the golden ratio: odd, so that no two phases have one seed.
+        // 2^32 divided by the golden ratio. It is odd, so no two phases share a seed.
         let before = self.phase.number.saturating_sub(1) as u32;
         self.seed.wrapping_add(before.wrapping_mul(0x9e37_79b9))
     }
 
-    /// How proteins lie in the rows of a batch.
+    /// How proteins are arranged in the rows of a batch.
     pub fn rows(&self) -> Rows {
         self.objective.rows(&self.model, self.length)
     }
 
-    /// Tokens that a step reads; where there is an encoder and a decoder, those of both.
+    /// Tokens that a step reads: of encoder and decoder together, if the model has both.
     pub fn tokens_per_step(&self) -> usize {
         self.batch * self.length * self.objective.readings()
     }
 }
 
 impl Recipe<toml::Value, toml::Value, String> {
-    /// The recipe with all that it names looked up in `registry`.
+    /// The recipe with all its names looked up in `registry`.
     fn named(self, registry: &Registry) -> Result<Recipe, toml::de::Error> {
         Ok(Recipe {
             vocabulary: registry.read_vocabulary("vocabulary", &self.vocabulary)?,
@@ -443,8 +443,8 @@ impl Recipe<toml::Value, toml::Value, String> {
     }
 }
 
-/// Puts what `patch` has into `base`, table by table. Another optimizer, schedule or objective (`name`) and another
-/// `family` of models bring their own settings.
+/// Puts the settings of `patch` into `base`, table by table. A table with another `name` (optimizer, schedule, objective) or
+/// `family` (model) is replaced whole.
 fn merge(base: &mut toml::Value, patch: toml::Value) {
     match (base, patch) {
         (toml::Value::Table(base), toml::Value::Table(patch)) => {
@@ -452,7 +452,7 @@ fn merge(base: &mut toml::Value, patch: toml::Value) {
                 let (new, known) = (patch.get(key), base.get(key));
                 new.is_some() && known.is_some() && new != known
             };
-            // A recipe has a name too, and keeps its settings under another one.
+            // A recipe also has a name, but keeps its settings when the name changes.
             if !base.contains_key("model") && (other("name") || other("family")) {
                 base.clear();
             }
@@ -587,7 +587,7 @@ mod tests {
         assert_eq!(phase(2).unwrap(), (7, 128, 16));
         let message = phase(3).unwrap_err().to_string();
         assert!(
-            message.contains("has 2 phases, from 1 on, and no phase 3"),
+            message.contains("has 2 phases, counted from 1, and no phase 3"),
             "{message}"
         );
         std::fs::write(&path, text.replace("length", "lenght")).unwrap();

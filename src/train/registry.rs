@@ -14,7 +14,7 @@ use crate::data::{NamedVocabulary, PUBLISHED, Vocabulary};
 use crate::models::named::{Named, unknown};
 use crate::models::{Families, Family};
 
-/// Everything that recipes name. Cheap to clone.
+/// All names that recipes use. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Registry(Arc<Known>);
 
@@ -32,7 +32,7 @@ impl Default for Registry {
     }
 }
 
-/// Two registries are equal if they know the same names.
+/// Two registries are equal if they hold the same names.
 impl PartialEq for Registry {
     fn eq(&self, other: &Self) -> bool {
         let names = |known: &Known| {
@@ -64,17 +64,17 @@ impl Registry {
         }))
     }
 
-    /// The same with the family `F` too. Here and below, a new item replaces an old one of the same name.
+    /// Adds the family `F`. Here and below, a new item replaces an old one of the same name.
     pub fn family<F: Family + DeserializeOwned>(self) -> Self {
         self.with(|known| known.families = known.families.clone().with::<F>())
     }
 
-    /// The same with the objective `T` too.
+    /// Adds the objective `T`.
     pub fn objective<T: Task + DeserializeOwned>(self) -> Self {
         self.with(|known| known.objectives = known.objectives.clone().with::<T>(T::name()))
     }
 
-    /// The same with a vocabulary too, by its own name.
+    /// Adds a vocabulary under its own name.
     pub fn vocabulary(self, table: Vocabulary) -> Self {
         self.with(|known| {
             known.vocabularies.retain(|other| other.name != table.name);
@@ -82,7 +82,7 @@ impl Registry {
         })
     }
 
-    /// The same with a recipe too: its name, and the file's text (`include_str!`).
+    /// Adds a recipe: its name, and the file's text (`include_str!`).
     pub fn recipe(self, name: &'static str, text: &'static str) -> Self {
         self.with(|known| {
             let model = name;
@@ -111,7 +111,7 @@ impl Registry {
         &self.0.recipes
     }
 
-    /// The vocabulary called `name`, the value of the key `below` of a recipe.
+    /// The vocabulary `name`, which is the value of a recipe's key `below`.
     ///
     /// # Errors
     /// An unknown name.
@@ -137,7 +137,7 @@ impl Registry {
             .collect()
     }
 
-    /// A complete recipe, as TOML, of the same kinds of model, objective, optimizer and schedule as `table`, as far as a known
+    /// A complete recipe, as TOML, with the kinds of model, objective, optimizer and schedule that `table` has, if a known
     /// recipe has them.
     pub(super) fn example(&self, table: &toml::Table) -> toml::Table {
         let known = self.recipes().iter().map(|entry| entry.text.parse());
@@ -158,7 +158,7 @@ impl Registry {
                     let settings = same.and_then(|recipe| recipe.get(part));
                     example.extend(settings.map(|it| (part.to_string(), it.clone())));
                 }
-                // Settings of a kind that is not named.
+                // Settings whose table does not name a kind.
                 None if table.contains_key(part) => {
                     example.remove(part);
                 }
@@ -168,10 +168,10 @@ impl Registry {
         example
     }
 
-    /// The recipe called `name`, which may be a model's name.
+    /// The recipe `name`, which may be a model's name.
     ///
     /// # Errors
-    /// The three nearest names, if no recipe and no model has this one.
+    /// An unknown name: the error holds the three nearest ones.
     pub fn find(&self, name: &str) -> Result<Entry, Vec<&'static str>> {
         let recipes = self.recipes();
         let named = recipes.iter().find(|entry| entry.name == name);
@@ -201,7 +201,7 @@ impl Registry {
         Recipe::parse(self, what, &name_of(Path::new(what)), &text)
     }
 
-    /// The known recipe called `name`; a model's name is that of its first recipe.
+    /// The known recipe `name`. A model's name stands for its first recipe.
     ///
     /// # Errors
     /// An unknown name.
@@ -224,7 +224,7 @@ mod tests {
     use crate::models::{Context, Model};
     use crate::train::objective::{Given, Loss};
 
-    /// An objective of another crate: saying what every token is.
+    /// An objective of another crate: it predicts every token that it reads.
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields, default)]
     struct Echo {

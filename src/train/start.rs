@@ -1,4 +1,4 @@
-//! The weights that a run starts from if they are not drawn from its seed: those of a checkpoint, or of a Hugging Face
+//! The weights that a run starts from if they are not drawn from its seed: those of a checkpoint or of a Hugging Face
 //! folder. They pass through the host one layer at a time.
 
 use std::path::Path;
@@ -11,11 +11,11 @@ use crate::models::hugging_face::FoundModel;
 use crate::models::weights::{Folder, load};
 use crate::runtime::{self, DeviceArrays, Session};
 
-/// The place of a run's first weights.
+/// The source of a run's first weights.
 pub enum Start {
-    /// In a checkpoint; its optimizer state is not used.
+    /// A checkpoint; its optimizer state is not used.
     Checkpoint(Box<Checkpoint>),
-    /// In a Hugging Face folder.
+    /// A Hugging Face folder.
     Folder(Box<FoundModel>),
 }
 
@@ -38,10 +38,10 @@ impl Start {
         }
     }
 
-    /// Refuses weights that are not those of a model with `weights`, and damaged ones.
+    /// Refuses weights that do not belong to a model with `weights`, and damaged ones.
     ///
     /// # Errors
-    /// All that are missing or of another shape, or a damaged checkpoint.
+    /// Missing weights and weights of another shape (all of them), or a damaged checkpoint.
     pub fn check(&self, path: &Path, weights: &[Weight]) -> Result<(), ConvertError> {
         match self {
             Start::Checkpoint(checkpoint) => {
@@ -58,7 +58,7 @@ impl Start {
                     match same {
                         None => Some(format!("it has no `{}`", weight.name)),
                         Some(it) if it.shape != weight.shape => Some(format!(
-                            "`{}` is {} in it, and {} in the model",
+                            "`{}` is {} in it, but {} in the model",
                             weight.name, it.shape, weight.shape
                         )),
                         Some(_) => None,
@@ -76,10 +76,10 @@ impl Start {
         }
     }
 
-    /// The `weights` as `session` takes them.
+    /// Returns the `weights` as `session` takes them.
     ///
     /// # Errors
-    /// Files that cannot be read, a folder with tensors of no weight, and the plugin's own.
+    /// Files that cannot be read, tensors that belong to no weight, and errors of the plugin.
     pub fn load<E>(self, session: &Session, weights: &[Weight]) -> Result<DeviceArrays, E>
     where
         E: From<ConvertError> + From<runtime::Error>,

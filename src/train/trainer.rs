@@ -1,7 +1,7 @@
-//! A run on devices: the step compiled for a mesh, the weights and optimizer state that it turns into the next ones, and
-//! the data it reads. A step is a pure function of (recipe, data, step number, state), so a run that resumes from a
-//! checkpoint equals one that never stopped. Steps are counted from 0 in each phase of a recipe, and each phase has its own
-//! seed, so that it does not repeat the noise or the order of another.
+//! A run on devices: the step compiled for a mesh, the weights and optimizer state that it updates, and the data that it
+//! reads. A step is a pure function of (recipe, data, step number, state), so a run that resumes from a
+//! checkpoint equals one that never stopped. Each phase of a recipe counts its steps from 0. It has its own seed, and so
+//! does not repeat the noise or the order of another phase.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::models::weights::load;
 use crate::runtime::{self, Client, CompileConfig, DeviceArrays, HostArray, Session};
 use crate::sharding::Mesh;
 
-/// What a run consists of.
+/// The parts of a run.
 #[derive(Clone, Copy)]
 pub struct Setup<'a> {
     /// Everything that decides the run.
@@ -31,14 +31,14 @@ pub struct Setup<'a> {
     pub programs: &'a Programs,
     /// The devices.
     pub client: &'a Client,
-    /// How programs over the mesh are compiled for the devices, and which device takes which place of the mesh.
+    /// How programs are compiled for the devices, and which device takes which place of the mesh.
     pub config: &'a CompileConfig,
     /// The data set.
     pub data: &'a Dataset,
 }
 
-/// The programs of a run, lowered for one mesh. `pipeline` makes them, in the same way as for a step that is compiled but not
-/// run.
+/// The programs of a run, lowered for one mesh. `pipeline` makes them, exactly as for a step that is only
+/// compiled.
 #[derive(Clone, Debug)]
 pub struct Programs {
     /// The model's weights, in order.
@@ -56,23 +56,23 @@ impl Programs {
     }
 }
 
-/// What one step did; as JSON, a line of `train --json` and of `log.jsonl`.
+/// The result of one step; as JSON, a line of `train --json` and of `log.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepReport {
     /// The step's number, from 1.
     pub step: u64,
     /// The mean loss of the batch's tokens, in nats.
     pub loss: f64,
-    /// Parts of the loss worth watching, by name.
+    /// Parts of the loss to report, by name.
     #[serde(flatten)]
     pub parts: BTreeMap<String, f64>,
     /// The norm of all gradients before clipping.
     pub grad_norm: f64,
     /// The learning rate.
     pub learning_rate: f64,
-    /// Tokens of encoder and decoder, padding left out, by `seconds`.
+    /// Tokens of encoder and decoder without padding, divided by `seconds`.
     pub tokens_per_second: f64,
-    /// Wall-clock time from making the batch to having the loss.
+    /// Wall-clock time from making the batch to receiving the loss.
     pub seconds: f64,
 }
 
@@ -82,7 +82,7 @@ pub enum TrainError {
     /// The plugin's error.
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
-    /// The data set cannot give such batches.
+    /// The data set cannot supply such batches.
     #[error(transparent)]
     Data(#[from] DatasetError),
     /// A checkpoint cannot be read or written.
@@ -91,7 +91,7 @@ pub enum TrainError {
     /// The weights that the run starts from cannot be loaded.
     #[error(transparent)]
     Start(#[from] ConvertError),
-    /// The checkpoint is neither of this phase nor of the one before.
+    /// The checkpoint is from neither this phase nor the one before.
     #[error(
         "the checkpoint {} is in phase {before}, and phase {now} cannot follow it; continue with --phase {before}",
         path.display()
@@ -104,7 +104,7 @@ pub enum TrainError {
         /// The run's phase.
         now: usize,
     },
-    /// The phase before is not finished.
+    /// The previous phase is not finished.
     #[error(
         "phase {before} is not finished: the checkpoint {} has {done} of its {steps} steps; finish it with --phase {before} \
          --resume, or use --start and another --out to begin phase {now} with its present weights",
@@ -163,10 +163,10 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// A new run: the first weights are made on the devices, from the recipe's seed.
+    /// Starts a run. Its first weights are made on the devices, from the recipe's seed.
     ///
     /// # Errors
-    /// A recipe, a mesh or data that do not fit each other, or the plugin's own.
+    /// A recipe, a mesh or data that do not fit each other, and errors of the plugin.
     pub fn start(setup: Setup<'a>) -> Result<Self, TrainError> {
         let initial = Session::new(setup.client, &setup.programs.initial, setup.config)?;
         let seed = initial.put(names::SEED, &HostArray::scalar(setup.recipe.seed))?;
@@ -175,13 +175,13 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// A new run that begins with the weights of `start`, which is at `path`, and with fresh optimizer state.
+    /// Starts a run with the weights of `start`, which is at `path`, and fresh optimizer state.
     ///
     /// # Errors
-    /// As [`Trainer::start`], and weights of another model, or damaged ones.
+    /// Those of [`Trainer::start`], and weights that are damaged or of another model.
     pub fn start_from(setup: Setup<'a>, start: Start, path: &Path) -> Result<Self, TrainError> {
         let weights = &setup.programs.weights;
-        // Before the compiler takes its minute.
+        // Fail early: compilation takes a minute.
         start.check(path, weights)?;
         let mut trainer = Trainer::start(setup)?;
         let weights = start.load::<TrainError>(&trainer.session, weights)?;
@@ -189,12 +189,12 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// The run that wrote `checkpoint`, continued from there, or the next phase after the one that it finished. On the same mesh
-    /// its values are the same bit for bit, on another one within rounding. A checkpoint that holds only weights starts a new
-    /// run with them.
+    /// Continues the run that wrote `checkpoint`, or starts the phase after the one that it finished. The values are the same
+    /// bit for bit on the same mesh, and within rounding on another. A checkpoint that holds only weights starts a new run with
+    /// them.
     ///
     /// # Errors
-    /// As [`Trainer::start`], and a checkpoint of another model, optimizer or phase, or a damaged one.
+    /// Those of [`Trainer::start`], and a checkpoint that is damaged or of another model, optimizer or phase.
     pub fn resume(setup: Setup<'a>, checkpoint: &Checkpoint) -> Result<Self, TrainError> {
         let Programs { weights, step, .. } = setup.programs;
         if checkpoint.about().is_of_weights() {
@@ -214,7 +214,7 @@ impl<'a> Trainer<'a> {
         if checkpoint.about().phase != setup.recipe.phase.number {
             return Trainer::next_phase(setup, checkpoint, weights, &tensors);
         }
-        // Before the compiler takes its minute.
+        // Fail early: compilation takes a minute.
         checkpoint.check(&tensors)?;
         let mut trainer = Trainer::compile(setup)?;
         for (name, shape) in tensors {
@@ -226,8 +226,8 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// The start of the phase after the one that `checkpoint` ended: with its weights and its optimizer state, and with empty
-    /// memories, because the rows are different ones.
+    /// Starts the phase after the one that `checkpoint` ended, with its weights and optimizer state. Memories are empty,
+    /// because the rows are different.
     fn next_phase(
         setup: Setup<'a>,
         checkpoint: &Checkpoint,
@@ -251,7 +251,7 @@ impl<'a> Trainer<'a> {
         checkpoint.check_some(&shapes(weights))?;
         let mut trainer = Trainer::start(setup)?;
         for (name, shape) in tensors.iter().filter(|(name, _)| name != names::MEMORY) {
-            // State of another optimizer, or in another shape, starts as zeros.
+            // State of another optimizer or shape starts as zeros.
             let held = [(name.clone(), shape.clone())];
             if checkpoint.check_some(&held).is_ok() {
                 let array = checkpoint.read(name, shape)?;
@@ -262,7 +262,7 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// The run without weights.
+    /// The run, still without weights.
     fn compile(setup: Setup<'a>) -> Result<Self, TrainError> {
         let (recipe, program) = (setup.recipe, &setup.programs.step);
         let length = recipe.objective.row_tokens(recipe.length);
@@ -278,7 +278,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// How many steps are done.
+    /// The number of steps done.
     pub fn done(&self) -> u64 {
         self.done
     }
@@ -301,7 +301,7 @@ impl<'a> Trainer<'a> {
     /// Copies one weight or one piece of optimizer state to the host.
     ///
     /// # Errors
-    /// A name that no tensor of the run has, or the plugin's own.
+    /// A name that no tensor of the run has, and errors of the plugin.
     pub fn fetch(&self, name: &str) -> runtime::Result<HostArray> {
         let Some(array) = self.state.get(name) else {
             return Err(runtime::Error::Invalid(format!(
@@ -311,10 +311,10 @@ impl<'a> Trainer<'a> {
         array.fetch()
     }
 
-    /// Does the next step.
+    /// Runs the next step.
     ///
     /// # Errors
-    /// A loss that is not finite, or the plugin's own. The weights are lost then; the last checkpoint is unchanged.
+    /// A loss that is not finite, and errors of the plugin. The weights are then lost; the last checkpoint is unchanged.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
         if self.state.is_empty() {
             return Err(TrainError::NoState(self.done + 1));
@@ -323,7 +323,7 @@ impl<'a> Trainer<'a> {
         let recipe = self.setup.recipe;
         let (given, token_count) = self.given()?;
         let mut given = given;
-        // From here on the state is the program's, which updates it in place.
+        // From here on the program owns the state and updates it in place.
         given.append(&mut self.state);
         let mut outputs = self.session.run(&given)?;
         let mut metric = |name: &str| -> Result<f64, TrainError> {
@@ -372,7 +372,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// The next step's counter, seed and batch on the devices, and how many tokens the batch has.
+    /// The next step's counter, seed and batch on the devices, and the number of tokens in the batch.
     fn given(&self) -> Result<(DeviceArrays, usize), TrainError> {
         let recipe = self.setup.recipe;
         let batch = self.batches.batch(self.done, recipe.batch)?;
@@ -408,7 +408,7 @@ impl<'a> Trainer<'a> {
     /// Writes the run's checkpoint, for [`Trainer::resume`].
     ///
     /// # Errors
-    /// As [`checkpoint::save`]; the file that was at `path` before stays, and the run can continue.
+    /// Those of [`checkpoint::save`]. The previous file at `path` is then unchanged, and the run can continue.
     pub fn save(&self, path: &Path) -> Result<(), TrainError> {
         if self.state.is_empty() {
             return Err(TrainError::NoState(self.done + 1));
@@ -433,13 +433,13 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// The differences between this run, resumed from `checkpoint`, and the one that wrote it, a line each; empty if it is the
-    /// same bit for bit.
+    /// The differences between this run, resumed from `checkpoint`, and the one that wrote it, one per line; empty if the runs
+    /// are the same bit for bit.
     pub fn differences(&self, checkpoint: &Checkpoint) -> Vec<String> {
         let (before, now) = (checkpoint.about(), self.about());
         let mut lines = recipe_differences(&before.recipe, &now.recipe);
         if before.is_of_weights() {
-            // No run wrote the weights, so only the model can be compared.
+            // The weights are from no run, so only the model can be compared.
             lines.retain(|line| line.starts_with("model."));
             return lines;
         }
@@ -459,15 +459,15 @@ impl<'a> Trainer<'a> {
         }
         if before.data != now.data {
             lines.push(format!(
-                "the data set differs: {} before, {} now; to repeat the run, give the files it had",
+                "the data set differs: {} before, {} now; to repeat the run, use the same files",
                 before.data, now.data
             ));
         }
         lines
     }
 
-    /// The loss, in nats, of guessing every token by how often it comes, as the data set has it: what a model reaches
-    /// that does not look at its input.
+    /// The loss, in nats, of guessing every token by its frequency in the data set. A model that ignores its input reaches
+    /// this loss.
     ///
     /// # Errors
     /// Rows too short for a protein.
@@ -488,18 +488,18 @@ fn kept(signature: &Signature) -> Vec<(String, Shape)> {
         .collect()
 }
 
-/// `recipe` as a checkpoint records it: with the schedule's last step written out, because a schedule that follows `steps`
-/// changes with them.
+/// `recipe` as a checkpoint records it. The schedule's last step is written out, because a schedule without one changes with
+/// `steps`.
 fn written(recipe: &Recipe) -> String {
     let recipe = Recipe {
         schedule: recipe.schedule.of_run(recipe.steps),
         ..recipe.clone()
     };
-    // A recipe consists of numbers and words, which TOML can always express.
+    // A recipe consists of numbers and words, so TOML can express it.
     toml::to_string(&recipe).unwrap_or_default()
 }
 
-/// The recipe's keys that have other values now, except those that change no number.
+/// The recipe's keys whose values have changed, except those that affect no number.
 fn recipe_differences(before: &str, now: &str) -> Vec<String> {
     const FREE: [&str; 6] = ["name", "about", "target", "mesh", "start", "steps"];
     let flat = |text: &str| {
@@ -545,7 +545,7 @@ fn flatten(
 mod tests {
     use super::*;
 
-    /// A longer run is the same run as far as it went, unless its learning rate falls until the last step.
+    /// A longer run begins like the shorter one, unless its learning rate falls until the last step.
     #[test]
     fn more_steps_are_another_run_where_the_schedule_follows_them() {
         let differences = |name: &str, key: &str, value: &str| {

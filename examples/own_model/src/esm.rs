@@ -27,13 +27,13 @@ pub struct Config {
     num_hidden_layers: usize,
     num_attention_heads: usize,
     intermediate_size: usize,
-    /// The function of the feed-forward layers; a gated one (`gated-gelu`, `gated-silu`) multiplies two projections.
+    /// The activation of the feed-forward layers; a gated one (`gated-gelu`, `gated-silu`) multiplies two projections.
     #[serde(default)]
     hidden_act: Activation,
     layer_norm_eps: f64,
     pad_token_id: i32,
     mask_token_id: i32,
-    /// Whether masks are zeros and all else is scaled up for it.
+    /// Whether masks are zeros and the rest is scaled up in return.
     token_dropout: bool,
 }
 
@@ -56,8 +56,8 @@ impl Config {
         }
     }
 
-    /// The embeddings `[batch, length, embed]` of `tokens`: zeros where there is padding and, with token dropout, a mask; the
-    /// rest is then scaled by how many masks a row of the training has and how many this one.
+    /// The embeddings `[batch, length, embed]` of `tokens`. Padding is zeros. With token dropout, masks are zeros too, and the
+    /// rest is scaled by the unmasked share of a row in training over that of this row.
     fn embed<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
         let (ids, exact) = (tokens.ids, cx.policy.exact());
         let count = |which: Tensor<'g>| which.cast(exact).sum(["length"]);
@@ -92,7 +92,7 @@ impl Family for Config {
             ("is_folding_model", json!(false)),
         ];
         config::take_only(&mut config, &only)?;
-        // What positions would be without rotary ones, and what is around the model.
+        // Settings of other kinds of positions, and of what surrounds the model.
         for key in ["max_position_embeddings", "esmfold_config", "vocab_list"] {
             config.remove(key);
         }
@@ -155,8 +155,8 @@ impl MaskedLanguageModel for Config {
     }
 }
 
-/// ESM-2's 33 tokens: `<cls>` protein `<eos>`. Its `<null_1>` and `<mask>`, which stand last, are called `<extra_id_1>` and
-/// `<extra_id_0>` here; `.` and `-` never come out of a protein.
+/// ESM-2's 33 tokens: `<cls>` protein `<eos>`. Its last two, `<null_1>` and `<mask>`, are called `<extra_id_1>` and
+/// `<extra_id_0>` here. No residue becomes `.` or `-`.
 pub fn vocabulary() -> Vocabulary {
     Vocabulary {
         name: B("esm2"),

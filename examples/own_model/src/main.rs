@@ -1,4 +1,4 @@
-//! Ribosome's command line with one family of models more, ESM-2 ([`esm`]), its vocabulary and two recipes.
+//! Ribosome's command line with another family of models, ESM-2 ([`esm`]), its vocabulary and two recipes.
 //!
 //! ```text
 //! cargo run -- verify --all cases

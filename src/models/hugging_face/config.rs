@@ -1,6 +1,6 @@
-//! Reading a model's configuration from a Hugging Face `config.json`: keys that shape the model must be the family's,
-//! keys that only concern other uses (generation, labels, file formats) are passed over, and anything else is an error
-//! that names the nearest key.
+//! Reading a model's configuration from a Hugging Face `config.json`: keys that shape the model must be the family's.
+//! Keys for other uses (generation, labels, file formats) are ignored. Any other key is an error that names the nearest
+//! known one.
 
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde::{Serialize, forward_to_deserialize_any};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::models::settings::{self, Range, SettingError};
 
-/// Keys that say nothing of the training graph: how the file was written, how text is generated, what labels are called.
+/// Keys that do not affect the training graph: how the file was written, how text is generated, names of labels.
 const PASSED_OVER: &[&str] = &[
     "_attn_implementation_autoset",
     "_name_or_path",
@@ -87,17 +87,17 @@ const PASSED_OVER: &[&str] = &[
     "typical_p",
     "use_bfloat16",
     "use_cache",
-    // Derived by transformers from `feed_forward_proj`, and written beside it.
+    // Derived by transformers from `feed_forward_proj`, and written next to it.
     "dense_act_fn",
     "is_gated_act",
 ];
 
-/// What is wrong with a `config.json`.
+/// The mistake in a `config.json`.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A key that neither the family nor anything else has.
+    /// A key that is neither the family's nor ignored.
     #[error(
-        "the config has a key `{key}` that this model does not know; the nearest that it knows is `{nearest}`"
+        "the config has the key `{key}`, which this model does not have; the nearest that it has is `{nearest}`"
     )]
     UnknownKey {
         /// The key.
@@ -105,30 +105,30 @@ pub enum ConfigError {
         /// The nearest known one.
         nearest: String,
     },
-    /// A kind of model of no known family.
-    #[error("the config is of a model of type `{kind}`; ribosome has {known}")]
+    /// A kind of model that no family has.
+    #[error("the config describes a model of type `{kind}`; ribosome has {known}")]
     UnknownModel {
         /// Its `model_type`.
         kind: String,
-        /// Those that are known.
+        /// The known types.
         known: String,
     },
-    /// Not the JSON it should be.
+    /// JSON of another structure.
     #[error("the config does not fit the model: {0}")]
     Invalid(#[from] serde_json::Error),
-    /// Values that no model of the family has, or that ribosome does not support.
+    /// Values that the family does not have or ribosome does not support.
     #[error("the config does not fit the model: {0}")]
     Unfit(String),
-    /// Settings out of range, or that do not fit together.
+    /// Settings that are out of range or do not fit together.
     #[error(transparent)]
     Setting(#[from] SettingError),
 }
 
 impl ConfigError {
-    /// Says `problem` unless `holds`.
+    /// Returns `problem` as an error unless `holds`.
     ///
     /// # Errors
-    /// It does not hold.
+    /// `holds` is false.
     pub fn require(holds: bool, problem: impl FnOnce() -> String) -> Result<(), Self> {
         match holds {
             true => Ok(()),
@@ -137,8 +137,8 @@ impl ConfigError {
     }
 }
 
-/// The configuration of a family, from the JSON object `config`. Its keys are the fields of `C`, and its numbers have these
-/// `ranges`, as [`settings::check_ranges`] reads them.
+/// The configuration of a family, from the JSON object `config`. Its keys are the fields of `C`, and its numbers must be in
+/// `ranges`, as in [`settings::check_ranges`].
 ///
 /// # Errors
 /// An unknown key, a missing one, a value of the wrong kind, or a number out of its range.
@@ -168,9 +168,9 @@ pub fn read<C: DeserializeOwned + Serialize>(
     Ok(config)
 }
 
-/// The names of the fields that `C` is read from, as serde knows them; an empty list if it is not a struct.
+/// The names of `C`'s fields, as serde has them; empty if it is not a struct.
 fn fields<C: DeserializeOwned>() -> &'static [&'static str] {
-    /// Asked to read a struct, it keeps the names of the fields and reads nothing.
+    /// A deserializer that keeps the names of a struct's fields and reads nothing.
     struct Fields<'f>(&'f mut &'static [&'static str]);
 
     impl<'de> Deserializer<'de> for Fields<'_> {
@@ -199,15 +199,15 @@ fn fields<C: DeserializeOwned>() -> &'static [&'static str] {
     }
 
     let mut names: &'static [&'static str] = &[];
-    // It fails by design, once it has the names.
+    // It fails by design after it has the names.
     C::deserialize(Fields(&mut names)).err();
     names
 }
 
-/// Takes keys from `config` of which a family has only one value, such as `"position_embedding_type": "absolute"`.
+/// Removes keys from `config` for which a family has only one value, such as `"position_embedding_type": "absolute"`.
 ///
 /// # Errors
-/// Another value of one of them.
+/// Another value of such a key.
 pub fn take_only(
     config: &mut Map<String, Value>,
     only: &[(&str, Value)],
@@ -223,7 +223,7 @@ pub fn take_only(
     Ok(())
 }
 
-/// `error` with the key of `config` that causes it: the one without which there is another error, by `mistake`, or none.
+/// `error` with the key of `config` that causes it: without that key, `mistake` returns another error or none.
 fn named(
     error: serde_json::Error,
     config: &Map<String, Value>,
@@ -244,10 +244,10 @@ fn named(
     }
 }
 
-/// The JSON object that [`read`] reads `config` from, for the class `architecture` of the family `model_type`.
+/// The JSON object from which [`read`] restores `config`, for the class `architecture` of the family `model_type`.
 ///
 /// # Errors
-/// A configuration that is not a JSON object. Those of families always are.
+/// A configuration that is not a JSON object; those of families always are.
 pub fn write(
     config: &impl Serialize,
     model_type: &str,

@@ -1,4 +1,4 @@
-//! ELECTRA as Hugging Face keeps it: two models, one folder each, within the folder of the pair.
+//! ELECTRA in Hugging Face's format: two models, each in its own folder within the folder of the pair.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ impl Config {
     /// The two networks' files.
     ///
     /// # Errors
-    /// A configuration that JSON does not hold.
+    /// A configuration that JSON cannot express.
     pub(in crate::models) fn files(
         &self,
         model_type: &str,
@@ -36,14 +36,14 @@ impl Config {
     }
 }
 
-/// The pair in the folder `path`, if it holds one and no model of its own.
+/// The pair in the folder `path`; `None` if the folder holds no pair or is itself a model.
 pub(super) fn pair(path: &Path) -> Option<Result<FoundModel, FolderError>> {
     let pair = [GENERATOR, DISCRIMINATOR].map(|name| path.join(name));
     let is_pair = !Folder::has_config(path) && pair.iter().all(|path| Folder::has_config(path));
     is_pair.then(|| open(&pair[0], &pair[1]))
 }
 
-/// ELECTRA's two networks. They share embeddings where these are equal in both.
+/// ELECTRA's two networks. They share embeddings if these are equal in both.
 fn open(generator: &Path, discriminator: &Path) -> Result<FoundModel, FolderError> {
     let (first_network, first) = network(generator)?;
     let (second_network, second) = network(discriminator)?;

@@ -1,4 +1,4 @@
-//! What the BERT families have in common in Hugging Face's files: keys of `config.json`, and names of weights.
+//! What the BERT families share in Hugging Face's files: keys of `config.json`, and names of weights.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -8,7 +8,7 @@ use super::config::{self, ConfigError};
 use crate::models::settings::MODEL;
 use crate::models::weights::{Entry, Kept};
 
-/// The configuration in a `config.json`; what it lacks is as in the family's defaults.
+/// The configuration in a `config.json`; missing keys have the family's defaults.
 ///
 /// # Errors
 /// An unknown key, a value of the wrong kind, or a switch that these families do not have (relative positions, decoders,
@@ -25,33 +25,33 @@ pub(in crate::models) fn config<C: DeserializeOwned + Serialize>(
     ];
     config::take_only(&mut config, &only)?;
     ConfigError::require(config.get("pad_token_id") != Some(&Value::Null), || {
-        "pad_token_id is null; a padding id is needed".into()
+        "pad_token_id is null; it must be a token id".into()
     })?;
     config::read(&config, MODEL)
 }
 
-/// The file's names within one encoder layer.
+/// A file's names within one encoder layer.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerNames {
     /// The linear layer of queries.
     pub query: &'static str,
-    /// That of keys.
+    /// The linear layer of keys.
     pub key: &'static str,
-    /// That of values.
+    /// The linear layer of values.
     pub value: &'static str,
-    /// That which leads from the heads back.
+    /// The linear layer from the heads back.
     pub attention_output: &'static str,
     /// The norm of the attention block.
     pub attention_norm: &'static str,
     /// The linear layer to the hidden units.
     pub mlp_input: &'static str,
-    /// That which leads back.
+    /// The linear layer from the hidden units back.
     pub mlp_output: &'static str,
     /// The norm of the feed-forward block.
     pub mlp_norm: &'static str,
 }
 
-/// BERT's, which ELECTRA has too.
+/// BERT's names, which ELECTRA shares.
 pub const BERT_LAYER: LayerNames = LayerNames {
     query: "attention.self.query",
     key: "attention.self.key",
@@ -63,7 +63,7 @@ pub const BERT_LAYER: LayerNames = LayerNames {
     mlp_norm: "output.LayerNorm",
 };
 
-/// One encoder layer's weights: ours below `ours`, the file's below `theirs`.
+/// One encoder layer's weights: ribosome's names are below `ours`, the file's below `theirs`.
 pub fn layer(ours: &str, theirs: &str, names: &LayerNames) -> Vec<Entry> {
     let own = |name: &str| format!("{ours}/{name}");
     let file = |name: &str| format!("{theirs}.{name}");
@@ -101,21 +101,21 @@ pub fn embeddings(ours: &str, theirs: &str, decoder: &str) -> Vec<Entry> {
     entries
 }
 
-/// The masked-LM head in the scope `ours`: the file's names of the transform's linear layer and norm, of the output's
-/// kernel where it is not tied, and of the output's bias.
+/// The masked-LM head in the scope `ours`. The file's names are those of the transform's linear layer and norm, the output's
+/// kernel (if it is not tied) and the output's bias.
 pub fn masked_head(ours: &str, [dense, normed, kernel, bias]: [&str; 4]) -> Vec<Entry> {
     let mut entries = linear(&format!("{ours}/transform"), dense, 1);
     entries.extend(norm(&format!("{ours}/norm"), normed));
     let output = Kept::Linear { inputs: 1 };
     entries.push(Entry::new(format!("{ours}/kernel"), kernel, output));
-    // Older files have the bias with the output layer too.
+    // Older files also have the bias with the output layer.
     let with_kernel = kernel.replace(".weight", ".bias");
     let bias = Entry::new(format!("{ours}/bias"), bias, Kept::Same).also([with_kernel]);
     entries.push(bias);
     entries
 }
 
-/// BERT's output layer, where it has a kernel of its own.
+/// BERT's output layer, if it has its own kernel.
 pub(in crate::models) const BERT_DECODER: &str = "cls.predictions.decoder.weight";
 
 /// BERT's masked-LM head.
@@ -129,7 +129,7 @@ pub(in crate::models) fn bert_head(ours: &str) -> Vec<Entry> {
     masked_head(ours, names)
 }
 
-/// A linear layer's kernel, into which `inputs` of our axes come, and its bias.
+/// A linear layer's kernel, of which `inputs` axes are inputs, and its bias.
 pub fn linear(ours: &str, theirs: &str, inputs: usize) -> Vec<Entry> {
     let entry = |own: &str, file: &str, kept| {
         Entry::new(format!("{ours}/{own}"), format!("{theirs}.{file}"), kept)

@@ -1,5 +1,5 @@
-//! A model as Hugging Face keeps it: a folder with `config.json` and weights. ELECTRA is two of them, `generator` and
-//! `discriminator`, in one folder: transformers has each network as a model of its own, and they are trained together.
+//! A model in Hugging Face's format: a folder with `config.json` and weights. ELECTRA is one folder with two of them,
+//! `generator` and `discriminator`: transformers has each network as a separate model, but they are trained together.
 
 use std::path::Path;
 
@@ -12,22 +12,22 @@ use crate::models::family::HasTensor;
 use crate::models::weights::{Folder, FolderError};
 use crate::models::{Families, Model};
 
-/// One of the folders that a model is kept in, with all that goes into it.
+/// One of a model's folders, with all its contents.
 #[derive(Clone, Debug)]
 pub struct ModelFolder {
     /// Its files.
     pub files: NetworkFiles,
     /// The weights in it.
     pub weights: Vec<Weight>,
-    /// Tensors in it that the model lacks, with their sizes: zeros.
+    /// Tensors of zeros in it that the model lacks, with their sizes.
     pub zeros: Vec<(String, Vec<usize>)>,
 }
 
 impl Model {
-    /// The folders that the model is kept in.
+    /// The model's folders.
     ///
     /// # Errors
-    /// A configuration that JSON does not hold.
+    /// A configuration that JSON cannot express.
     pub fn folders(&self) -> Result<Vec<ModelFolder>, ConfigError> {
         let weights = self.weights();
         let networks = self.networks(self.model_type())?;
@@ -46,7 +46,7 @@ impl Model {
 }
 
 impl FoundModel {
-    /// The model in the folder `path`: `config.json` says which of the `families` it is of.
+    /// The model in the folder `path`; `config.json` names which of the `families` it is of.
     ///
     /// # Errors
     /// A configuration of no known family, or files that cannot be read.

@@ -1,11 +1,11 @@
-//! A model that was found in a folder, and token types, of which a model may have none and transformers needs one.
+//! A model found in a folder; and token types, of which transformers needs one even if the model has none.
 
 use serde_json::{Map, Value};
 
 use crate::models::Model;
 use crate::models::weights::{Entry, Folder, FolderError};
 
-/// A model that was found in a folder, and the files it is in, one for each of [`Model::folders`].
+/// A model found in a folder, and its files, one for each of [`Model::folders`].
 pub struct FoundModel {
     /// The model.
     pub model: Model,
@@ -13,11 +13,11 @@ pub struct FoundModel {
     pub folders: Vec<Folder>,
 }
 
-/// transformers cannot run a BERT without token types; one type whose embedding is 0 is the same. The key of their number in
-/// `config.json`.
+/// The key of the number of token types in `config.json`. transformers cannot run a BERT without types, and one type whose
+/// embedding is 0 computes the same.
 const TYPES: &str = "type_vocab_size";
 
-/// The tensor of token types that files have by `table` under a `config` of one type, and its sizes.
+/// The tensor of token types that files have according to `table` if `config` has one type, and its sizes.
 fn type_table(config: &Map<String, Value>, table: &[Entry]) -> Option<(String, Vec<usize>)> {
     let entry = (table.iter()).find(|entry| entry.ours.ends_with("type/embedding"))?;
     let width = config.get("embedding_size");
@@ -25,7 +25,7 @@ fn type_table(config: &Map<String, Value>, table: &[Entry]) -> Option<(String, V
     Some((entry.theirs.clone(), vec![1, usize::try_from(width).ok()?]))
 }
 
-/// Gives the `config` of a model without token types one type; the tensor that it then has.
+/// Sets one type in the `config` of a model without token types. Returns the tensor that it then has.
 pub(super) fn without_types(
     config: &mut Map<String, Value>,
     table: &[Entry],
@@ -40,7 +40,7 @@ pub(super) fn without_types(
     table.into_iter().collect()
 }
 
-/// Takes the one type from a `config` if its embedding in `folder` is 0.
+/// Removes the one type from a `config` if its embedding in `folder` is 0.
 pub(super) fn take_types(
     config: &mut Map<String, Value>,
     table: &[Entry],

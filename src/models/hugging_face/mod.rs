@@ -1,5 +1,5 @@
-//! Hugging Face's side of the models: what `config.json` says ([`config`]), which folders are read and written
-//! ([`folder`]), and where each family's files keep its weights (a file each).
+//! Models in Hugging Face's format: `config.json` ([`config`]), the folders that are read and written ([`folder`]), and the
+//! names of weights (one file per family).
 
 pub mod config;
 mod electra;

@@ -4,13 +4,13 @@ use serde_json::{Map, Value};
 
 use crate::models::weights::Entry;
 
-/// One network as Hugging Face keeps it.
+/// One network in Hugging Face's format.
 #[derive(Clone, Debug)]
 pub struct NetworkFiles {
-    /// The name of its folder within the model's; empty where it is that folder.
+    /// The name of its folder within the model's; empty if it is the model's folder.
     pub folder: &'static str,
     /// Its `config.json`.
     pub config: Map<String, Value>,
-    /// Where it keeps each weight.
+    /// The name and layout of each weight.
     pub table: Vec<Entry>,
 }

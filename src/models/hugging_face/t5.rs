@@ -1,4 +1,4 @@
-//! T5's weights and configuration as Hugging Face keeps them.
+//! T5's weights and configuration in Hugging Face's format.
 
 use serde_json::{Map, Value};
 
@@ -22,7 +22,8 @@ pub(in crate::models) fn read(config: &Map<String, Value>) -> Result<Config, Con
     config::read(&config, MODEL)
 }
 
-/// Where Hugging Face keeps each weight. An encoder alone has those that start with `encoder` and the embedding.
+/// The name and layout of each weight in Hugging Face's files. An encoder alone has the embedding and those that start with
+/// `encoder`.
 pub(in crate::models) fn entries(config: &Config) -> Vec<Entry> {
     let shared = Entry::new("shared/embedding", "shared.weight", Kept::Same);
     let mut table = vec![shared.also([

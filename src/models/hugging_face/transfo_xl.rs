@@ -1,4 +1,4 @@
-//! Transformer-XL's weights and configuration as Hugging Face keeps them.
+//! Transformer-XL's weights and configuration in Hugging Face's format.
 
 use serde_json::{Map, Value};
 
@@ -8,8 +8,8 @@ use crate::models::settings::MODEL;
 use crate::models::transfo_xl::Config;
 use crate::models::weights::{Entry, Kept};
 
-/// Keys that change nothing: `adaptive` is always so (without cutoffs it is a plain softmax), `tie_weight` is the older
-/// files' word for a default, first values are normal, and outputs have one form.
+/// Keys without effect: the softmax is always `adaptive` (and plain without cutoffs), `tie_weight` is a default's name in
+/// older files, initial values are normal, and outputs have one form.
 const WITHOUT_EFFECT: &[&str] = &[
     "adaptive",
     "tie_weight",
@@ -34,7 +34,7 @@ pub(in crate::models) fn read(config: &Map<String, Value>) -> Result<Config, Con
         let value = config.remove(key).and_then(|value| value.as_i64());
         if let Some(value) = value.filter(|value| *value > only) {
             return Err(ConfigError::Unfit(format!(
-                "{key} {value} asks for {what}; as in transformers, there is none"
+                "{key} {value} means {what}, which neither transformers nor ribosome has"
             )));
         }
     }
@@ -47,7 +47,7 @@ pub(in crate::models) fn read(config: &Map<String, Value>) -> Result<Config, Con
     Ok(config)
 }
 
-/// Where Hugging Face keeps each weight.
+/// The name and layout of each weight in Hugging Face's files.
 pub(in crate::models) fn entries(config: &Config) -> Vec<Entry> {
     let mut table = config.tying(|vocabulary| vocabulary.hugging_face());
     let mut layer = |ours: &str, theirs: &str, kept| {
@@ -102,11 +102,11 @@ mod tests {
         for (config, expected) in [
             (
                 serde_json::json!({ "d_heads": 8 }),
-                "nearest that it knows is `d_head`",
+                "nearest that it has is `d_head`",
             ),
             (
                 serde_json::json!({ "attn_type": 1 }),
-                "attn_type 1 asks for another kind of attention",
+                "attn_type 1 means another kind of attention",
             ),
             (serde_json::json!({ "d_model": 33 }), "d_model is 33"),
             (
@@ -119,7 +119,7 @@ mod tests {
             ),
             (
                 serde_json::json!({ "cutoffs": [10], "tie_projs": [false, true, true] }),
-                "1 cutoffs make 2 clusters, and tie_projs can list no more",
+                "1 cutoffs make 2 clusters, and tie_projs must not list more",
             ),
         ] {
             let error = read(config).unwrap_err().to_string();
@@ -127,8 +127,8 @@ mod tests {
         }
     }
 
-    /// The paper's 409 M and 562 M (Elnaggar et al. 2021, table 2); a vocabulary of 30 and shared biases are what makes
-    /// them so.
+    /// The paper's 409 M and 562 M (Elnaggar et al. 2021, table 2); they follow from a vocabulary of 30 and
+    /// shared biases.
     #[test]
     fn parameter_counts_are_the_published_ones() {
         let prot_txl = Config {

@@ -1,4 +1,4 @@
-//! XLNet's weights and configuration as Hugging Face keeps them.
+//! XLNet's weights and configuration in Hugging Face's format.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,7 @@ use crate::models::settings::MODEL;
 use crate::models::weights::{Entry, Kept};
 use crate::models::xlnet::Config;
 
-/// Keys of other heads than the language model's.
+/// Keys of heads other than the language model's.
 const OTHER_HEADS: &[&str] = &[
     "summary_type",
     "summary_use_proj",
@@ -22,13 +22,13 @@ const OTHER_HEADS: &[&str] = &[
 /// The configuration in a Hugging Face `config.json`.
 ///
 /// # Errors
-/// An unknown key, a value of the wrong kind, or sizes that do not go together.
+/// An unknown key, a value of the wrong kind, or sizes that do not fit together.
 pub(in crate::models) fn read(config: &Map<String, Value>) -> Result<Config, ConfigError> {
     let mut config = config.clone();
     for key in OTHER_HEADS {
         config.remove(*key);
     }
-    // Not given is 512, and null is none.
+    // A missing key means 512, and null means no limit.
     if config.get("mem_len") == Some(&Value::Null) {
         config.insert("mem_len".into(), 0.into());
     }
@@ -46,7 +46,7 @@ pub(in crate::models) fn read(config: &Map<String, Value>) -> Result<Config, Con
     }
 }
 
-/// Where Hugging Face keeps each weight.
+/// The name and layout of each weight in Hugging Face's files.
 pub(in crate::models) fn entries() -> Vec<Entry> {
     let whole = |ours: &str, theirs: &str, kept| Entry::new(ours, theirs, kept);
     let mut table = vec![
@@ -117,7 +117,7 @@ mod tests {
         for (config, expected) in [
             (
                 serde_json::json!({ "n_heads": 8 }),
-                "nearest that it knows is `n_head`",
+                "nearest that it has is `n_head`",
             ),
             (
                 serde_json::json!({ "n_head": 3 }),
@@ -138,7 +138,7 @@ mod tests {
         }
     }
 
-    /// The count behind the published file's size, 1,637,757,076 bytes of f32 and names.
+    /// The count follows from the published file's size, 1,637,757,076 bytes of f32 and names.
     #[test]
     fn the_parameter_count_is_the_published_one() {
         let prot_xlnet = Config {

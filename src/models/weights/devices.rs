@@ -1,5 +1,5 @@
-//! Weights onto devices, layer by layer: a stacked weight is zeros on the devices from the start, and each of its layers is
-//! put there and written into its place. So the host holds one layer, whatever the number of devices.
+//! Weights onto devices, layer by layer. A stacked weight starts as zeros on the devices, and each layer is copied there and
+//! written into its place. The host therefore holds only one layer, whatever the number of devices.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,17 @@ use crate::hlo::{Layout, Port, lower};
 use crate::runtime::{self, DeviceArray, DeviceArrays, HostArray, Session};
 use crate::sharding::Rules;
 
-/// The `weights` as `session` takes them; `read` gives one layer of a weight, or all of it (layer 0) if it stacks none.
+/// Returns the `weights` as `session` takes them. `read` returns one layer of a weight, or all of it (layer 0) if it stacks
+/// none.
 ///
 /// # Errors
-/// A weight that the session does not take, what `read` gives, and the plugin's own.
+/// A weight that the session does not take, and errors of `read` and the plugin.
 pub fn load<E: From<runtime::Error>>(
     session: &Session,
     weights: &[Weight],
     mut read: impl FnMut(&Weight, usize) -> Result<HostArray, E>,
 ) -> Result<DeviceArrays, E> {
-    // Weights of one shape share the programs that put them together.
+    // Weights of one shape share the programs that assemble them.
     let mut stacks: BTreeMap<String, Stack> = BTreeMap::new();
     let mut loaded = DeviceArrays::new();
     for weight in weights {
@@ -58,7 +59,7 @@ impl Stack {
         let zeros = compiled(session, weight, builder)?;
         let builder = Builder::new();
         let stack = builder.input(STACK, Role::Weight, shape.clone());
-        // Not placed as the weight is, which may be split by layers.
+        // Not sharded as the weight is, which may be sharded by layers.
         let layer = builder.input(LAYER, Role::Batch, one_layer(weight));
         let index = builder.input(INDEX, Role::Step, Shape::scalar(DType::S32));
         let axis = shape.axes[0].name.as_str();
@@ -78,7 +79,7 @@ impl Stack {
             if *array.shape() != layer_shape(weight) {
                 let (found, expected) = (array.shape(), layer_shape(weight));
                 let message = format!(
-                    "a layer of `{}` is {expected}, and {found} was given",
+                    "a layer of `{}` is {expected}, but {found} was read",
                     weight.name
                 );
                 return Err(runtime::Error::Invalid(message).into());
@@ -91,7 +92,12 @@ impl Stack {
             arrays = self.write.run(&arrays)?;
         }
         let filled = arrays.remove(STACK);
-        let none = || runtime::Error::Invalid(format!("nothing came of `{}`", weight.name));
+        let none = || {
+            runtime::Error::Invalid(format!(
+                "the program returned nothing for `{}`",
+                weight.name
+            ))
+        };
         Ok(filled.ok_or_else(none)?)
     }
 }
@@ -102,7 +108,7 @@ fn one_layer(weight: &Weight) -> Shape {
     layer_shape(weight).stacked(axis)
 }
 
-/// The graph compiled for the devices of `session`, on which its stack must be placed as `weight` is there.
+/// The graph, compiled for the devices of `session`. Its stack must be sharded as `weight` is there.
 fn compiled(session: &Session, weight: &Weight, builder: Builder) -> runtime::Result<Session> {
     let name = weight.name.as_str();
     let invalid = |error: String| runtime::Error::Invalid(format!("`{name}`: {error}"));
@@ -133,7 +139,7 @@ fn compiled(session: &Session, weight: &Weight, builder: Builder) -> runtime::Re
     let here = sharding(&program.signature.outputs, STACK);
     if here.as_ref() != Some(&own) {
         return Err(invalid(format!(
-            "it is placed as {own:?} and made as {here:?}"
+            "it is sharded as {own:?}, but made as {here:?}"
         )));
     }
     session.beside(&program)

@@ -150,7 +150,7 @@ fn a_changed_byte_anywhere_is_found() {
 fn files_of_other_kinds_are_refused() {
     let (folder, path) = saved();
     fs::write(&path, b"PK\x03\x04 this is a zip archive, is it not").unwrap();
-    assert!(refusal(&path, &[]).contains("does not begin as a safetensors file does"));
+    assert!(refusal(&path, &[]).contains("does not begin like a safetensors file"));
     fs::write(&path, [&9u64.to_le_bytes()[..], b"not json!"].concat()).unwrap();
     assert!(refusal(&path, &[]).contains("its header is damaged: "));
     let empty: [(String, safetensors::tensor::TensorView); 0] = [];

@@ -1,5 +1,5 @@
-//! Causal language modelling with memories (Dai et al. 2019): every token is predicted from those before it, in the row and
-//! in what the model remembers of the row's past. Rows go on from step to step.
+//! Causal language modelling with memories (Dai et al. 2019): every token is predicted from the tokens before it in the row,
+//! and from what the model remembers of the row's past. A row continues in the next step.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use super::{Given, Loss, Task};
 use crate::data::{Dataset, DatasetError, Rows, entropy};
 use crate::models::{Context, Model};
 
-/// The settings: there are none.
+/// The objective, which has no settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CausalLm {}
@@ -21,7 +21,7 @@ impl Task for CausalLm {
         "a model that predicts the next token, such as model.family = transfo-xl"
     }
 
-    /// The loss of predicting every token of a row but its first; a row has one more than the model reads.
+    /// The loss of predicting every token of a row but the first. A row has one token more than the model reads.
     fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>> {
         let model = model.causal_language_model()?;
         let tokens = given.tokens;
@@ -48,7 +48,7 @@ impl Task for CausalLm {
         }
     }
 
-    /// The last one is predicted and not read.
+    /// The last token is predicted and not read.
     fn row_tokens(&self, length: usize) -> usize {
         length + 1
     }

@@ -10,18 +10,18 @@ use crate::graph::{DType, Key, Tensor};
 use crate::models::settings::SettingError;
 use crate::models::{Context, Model};
 
-/// ProtT5's denoising (Elnaggar et al. 2021; T5's `iid_15_r10s90_f`): single tokens are corrupted independently, most
-/// by one sentinel and some by a random token, and the whole original sequence is the target.
+/// ProtT5's denoising (Elnaggar et al. 2021; T5's `iid_15_r10s90_f`): single tokens are corrupted independently.
+/// Most become one sentinel, some a random token, and the target is the whole original sequence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Denoise {
-    /// How likely a token is corrupted.
+    /// The probability that a token is corrupted.
     pub noise_density: f64,
-    /// How likely a corrupted token becomes a random one and not the sentinel.
+    /// The probability that a corrupted token becomes a random one and not the sentinel.
     pub random_probability: f64,
-    /// The id that stands for corrupted tokens: `<extra_id_0>`, the last of the vocabulary.
+    /// The id that replaces corrupted tokens: `<extra_id_0>`, the last of the vocabulary.
     pub sentinel: i32,
-    /// Random tokens are drawn from this id up to the vocabulary's end, sentinels among them, as T5's code does.
+    /// Random tokens are drawn from this id up to the vocabulary's end, sentinels included, as in T5's code.
     pub first_random: i32,
 }
 
@@ -63,10 +63,10 @@ impl Task for Denoise {
     }
 
     fn trains(&self) -> &'static str {
-        "a model of sequences to sequences, such as model.family = t5"
+        "a sequence-to-sequence model, such as model.family = t5"
     }
 
-    /// The loss of restoring the given tokens: over all that is no padding.
+    /// The loss of restoring the given tokens, over all but padding.
     fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>> {
         let network = model.sequence_to_sequence()?;
         let tokens = given.tokens;
@@ -76,7 +76,7 @@ impl Task for Denoise {
     }
 
     fn check(&self, around: &Surroundings) -> Result<(), SettingError> {
-        // The corruption finds padding and the end of a sequence by these ids.
+        // Corruption recognises padding and the end of a sequence by these ids.
         let vocabulary = &around.vocabulary;
         let fits = vocabulary.pad == 0 && vocabulary.suffix.iter().eq(&[1]);
         let settings: [(_, &dyn Display); 2] = [
@@ -84,7 +84,7 @@ impl Task for Denoise {
             ("objective.name", &"denoise"),
         ];
         SettingError::require(fits, settings, || {
-            "denoise needs T5's vocabulary, with padding as id 0 and `</s>` as id 1 at the end"
+            "denoise needs T5's vocabulary: padding is id 0, and `</s>` at the end of each sequence is id 1"
                 .into()
         })
     }
@@ -93,7 +93,7 @@ impl Task for Denoise {
         2
     }
 
-    /// Of random ids the first.
+    /// The first of the random ids.
     fn noise_ids(&self, _: &Vocabulary) -> Vec<(&'static str, i32)> {
         vec![
             ("objective.sentinel", self.sentinel),

@@ -1,8 +1,8 @@
-//! Masked language modelling (Devlin et al. 2019): some residues are chosen; of those most become the mask token, some
-//! another residue, and some stay, and the model has to say what they were.
+//! Masked language modelling (Devlin et al. 2019): some residues are chosen. Most of them become the mask token, some
+//! another residue, and some stay. The model predicts what they were.
 //!
-//! Each residue is chosen by itself, where the originals choose a fixed number a row: the fractions are the same, and a
-//! choice needs to know of no other position.
+//! Each residue is chosen independently, while the originals choose a fixed number per row. The fractions are the same, and
+//! a choice depends on no other position.
 
 use std::fmt::Display;
 
@@ -17,13 +17,13 @@ use crate::models::settings::SettingError;
 use crate::models::tokens::Tokens;
 use crate::models::{Context, Model};
 
-/// What a chosen residue that is to become another is drawn from.
+/// Where the replacement of a chosen residue is drawn from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Draw {
     /// The other residues (ProtBert's card).
     OtherResidues,
-    /// All ids of the vocabulary, special tokens and the residue itself among them (ProteinLM).
+    /// All ids of the vocabulary, special tokens and the residue itself included (ProteinLM).
     Vocabulary,
 }
 
@@ -31,18 +31,18 @@ pub enum Draw {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaskedLm {
-    /// How likely a residue is chosen.
+    /// The probability that a residue is chosen.
     pub probability: f64,
-    /// How likely a chosen one becomes the mask token.
+    /// The probability that a chosen residue becomes the mask token.
     pub masked: f64,
-    /// How likely it becomes another token; else it stays.
+    /// The probability that it becomes another token; otherwise it stays.
     pub random: f64,
-    /// Which other token.
+    /// Where the other token is drawn from.
     pub draw: Draw,
-    /// Whether rows hold several proteins, each seeing itself alone, with positions that start anew (ProteinLM).
+    /// Whether rows hold several proteins, each of which sees only itself and counts its own positions (ProteinLM).
     pub packed: bool,
-    /// Whether rows are a protein's two halves, in either order, and the model's sentence head learns which (ALBERT's objective;
-    /// whether ProtAlbert was trained with it is not known).
+    /// Whether a row is a protein's two halves in either order, and the model's sentence head learns the order. This is
+    /// ALBERT's objective; it is not known whether ProtAlbert was trained with it.
     pub sentence_order: bool,
 }
 
@@ -91,7 +91,7 @@ impl MaskedLm {
             Draw::OtherResidues => {
                 let residues = vocabulary.written_ids();
                 let others = key.below(residues.len() - 1, &axes) + f64::from(residues.start);
-                // The residue itself is left out: what would be it or stand behind it moves up by one.
+                // The residue itself is skipped: ids from its own on move up by one.
                 others + others.ge(tokens).cast(DType::S32)
             }
         }
@@ -117,7 +117,7 @@ impl Task for MaskedLm {
         let (masked, random) = (self.masked, self.random);
         let both: [(_, &dyn Display); 2] =
             [("objective.masked", &masked), ("objective.random", &random)];
-        // Decimal fractions that add up to 1 may be a last place above it in f64.
+        // Decimal fractions that add up to 1 may exceed it by one unit in the last place of f64.
         SettingError::require(masked + random <= 1.0 + 1e-9, both, || {
             "their sum must be at most 1".into()
         })?;
@@ -126,12 +126,12 @@ impl Task for MaskedLm {
             ("objective.sentence_order", &self.sentence_order),
         ];
         SettingError::require(!(self.packed && self.sentence_order), both, || {
-            "a row of two halves has no room for other proteins, so one of the two must be false"
+            "one of the two must be false, because a row of two halves has no room for other proteins"
                 .into()
         })
     }
 
-    /// The loss of saying what the chosen tokens were.
+    /// The loss of predicting the chosen tokens.
     fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>> {
         let model = model.masked_language_model()?;
         let Given {
@@ -164,7 +164,7 @@ impl Task for MaskedLm {
             let all = pairs.swapped.ge(pairs.swapped.constant(0.0));
             let (order, rows) = cross_entropy(order, pairs.swapped, all);
             Some(Loss {
-                // As a sum over masked places, so that dividing by their number gives the sum of both means.
+                // Scaled to a sum over masked places: divided by their number, it is the sum of both means.
                 sum: masked + order * (places / rows),
                 count: places,
                 parts: vec![("masked", masked, places), ("order", order, rows)],
@@ -180,7 +180,7 @@ impl Task for MaskedLm {
         }
     }
 
-    /// Which of two orders a row has is a guess of one in two.
+    /// A guess of a row's order is right half of the time.
     fn constant_guess(
         &self,
         _: &Model,
@@ -197,7 +197,7 @@ impl Task for MaskedLm {
 }
 
 /// Rows of several proteins, each starting with the vocabulary's first prefix token in the clean `tokens`: a position sees
-/// those of its own protein, and positions count from its start.
+/// only its own protein, and positions count from the protein's start.
 fn packed<'g>(
     cx: Context<'g>,
     ids: Tensor<'g>,
@@ -211,7 +211,7 @@ fn packed<'g>(
             .eq(tokens.constant(f64::from(start)))
             .cast(DType::F32);
         let before = causal(cx, tokens.size("length"));
-        // The how many-th protein a position belongs to: a running sum, exact in f32, as a product with a triangle.
+        // The number of the protein that a position belongs to: a running sum, as a product with a triangle; exact in f32.
         let number = starts
             .rename("length", "keys")
             .dot(before.cast(DType::F32), ["keys"]);
@@ -244,7 +244,7 @@ mod tests {
     use crate::runtime::{Client, CompileConfig, HostArray, Platform, Purpose, Session, open};
     use crate::sharding::{Mesh, Rules};
 
-    /// Mask and positions of packed rows, against what one reads off the rows.
+    /// Mask and positions of packed rows, compared with values read off the rows by hand.
     #[test]
     fn proteins_of_a_row_see_themselves_and_count_from_their_start() {
         let rows = [
@@ -255,7 +255,7 @@ mod tests {
         let shape = Shape::new(DType::S32, [("batch", 3), ("length", 8)]);
         let builder = Builder::new();
         let tokens = builder.input("tokens", Role::Batch, shape.clone());
-        // What the model reads is masked through and through; who sees whom is a matter of the clean tokens.
+        // Everything that the model reads is masked; the clean tokens alone decide which position sees which.
         let masked = tokens.constant(f64::from(PROTEIN_LM.mask)) + tokens * 0.0;
         let cx = Context::new(&builder, Policy::F32);
         let found = packed(cx, masked, tokens, &PROTEIN_LM);
@@ -280,7 +280,7 @@ mod tests {
             [0, 1, 2, 3, 4, 5, 6, 7],
         ];
         assert_eq!(values("positions"), positions.as_flattened());
-        // A line for each position, a column for each one that it sees. Padding, which no position sees, is not predicted.
+        // One string per position, one column per key; 1 if it is seen. No position sees padding, and it is not predicted.
         let mask = [
             "11100000", "11100000", "11100000", "00011000", "00011000", "00000111", "00000111",
             "00000111", //

@@ -1,5 +1,5 @@
 //! What a model is trained to do, as a graph from clean tokens to a loss. Noise is a pure function of (seed, step,
-//! position), made on the devices: the batch carries clean tokens alone (XLNet's also which are predicted).
+//! position), made on the devices. The batch holds only clean tokens (XLNet's also holds which are predicted).
 
 mod causal_lm;
 mod denoise;
@@ -27,7 +27,7 @@ use serde::{Serialize, Serializer};
 use crate::models::named::Named;
 use crate::models::{Context, Model};
 
-/// An objective with its settings, cheap to clone. As TOML and JSON it is the settings with the objective's name as `name`;
+/// An objective with its settings, cheap to clone. In TOML and JSON it is its settings and its name as `name`;
 /// [`objectives`] reads it.
 #[derive(Clone)]
 pub struct Objective {
@@ -35,19 +35,19 @@ pub struct Objective {
     task: Arc<dyn Task>,
 }
 
-/// An objective that does not train the model.
+/// The objective does not train the model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("objective.name = {objective} needs {trains}; model.family is {family}")]
 pub struct WrongModel {
     /// The objective's name.
     pub objective: &'static str,
-    /// The models it trains, as settings.
+    /// The models that it trains, as settings.
     pub trains: &'static str,
     /// The model's family.
     pub family: &'static str,
 }
 
-/// The five objectives of ribosome's own, by name.
+/// The five built-in objectives, by name.
 pub fn objectives() -> Named<Objective> {
     Named::new("name")
         .with::<Denoise>(Denoise::name())
@@ -66,13 +66,13 @@ impl Objective {
         }
     }
 
-    /// The settings, if the objective is a `T`.
+    /// The settings if the objective is a `T`, or `None`.
     pub fn settings<T: Task>(&self) -> Option<&T> {
         let settings: &dyn Any = &*self.task;
         settings.downcast_ref()
     }
 
-    /// The loss of `model` on what is given.
+    /// The loss of `model` on the inputs `given`.
     ///
     /// # Errors
     /// A model that the objective does not train.

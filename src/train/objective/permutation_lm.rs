@@ -1,8 +1,8 @@
-//! XLNet's permutation language modelling (Yang et al. 2019): the predicted tokens of a row are put into a random order, and
-//! each is predicted from the tokens that are not predicted and from those before it in that order.
+//! XLNet's permutation language modelling (Yang et al. 2019): the predicted tokens of a row are put into a random order.
+//! Each is predicted from the tokens that are not predicted and from those before it in that order.
 //!
-//! The order is a rank a position: the number of its block of `block` positions plus a random number below 1. Which tokens
-//! are predicted comes with the batch.
+//! The order is one rank per position: the number of its block of `block` positions plus a random number below 1. The batch
+//! states which tokens are predicted.
 
 use std::fmt::Display;
 
@@ -15,11 +15,11 @@ use crate::models::layers::cross_entropy;
 use crate::models::settings::SettingError;
 use crate::models::{Context, Model, xlnet};
 
-/// The settings; defaults are those of the official example command for the large model.
+/// The settings. Defaults are those of the official example command for the large model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PermutationLm {
-    /// How many tokens of a row are predicted.
+    /// The number of predicted tokens in a row.
     pub predictions: usize,
     /// A span of n predicted tokens has a context of n x `mask_alpha` / `mask_beta` tokens.
     pub mask_alpha: usize,
@@ -27,7 +27,7 @@ pub struct PermutationLm {
     pub mask_beta: usize,
     /// The longest span.
     pub longest: usize,
-    /// Positions are put into a random order in blocks of so many.
+    /// The size of the blocks in which positions are put into a random order.
     pub block: usize,
 }
 
@@ -44,12 +44,12 @@ impl Default for PermutationLm {
 }
 
 impl PermutationLm {
-    /// Which positions `keys` each position `length` cannot see: `pred[batch, length, keys]`. The first `reused` tokens of a row
-    /// are those that the next step remembers.
+    /// The positions `keys` that each position `length` cannot see: `pred[batch, length, keys]`. The next step remembers the
+    /// first `reused` tokens of a row.
     ///
-    /// Among tokens of one part of the row (the reused part, the rest): what is predicted or no residue is hidden from all
-    /// that stand before it in the order, and what is predicted also from itself. Tokens that are neither come first
-    /// and see only each other. The reused part sees nothing of the rest, and the rest all of it.
+    /// Within one part of a row (the reused part or the rest), a token that is predicted or not a residue is hidden from all
+    /// tokens before it in the order. A predicted token is also hidden from itself. All other tokens come first and see only
+    /// each other. The reused part sees nothing of the rest; the rest sees all of the reused part.
     pub fn hidden<'g>(
         &self,
         tokens: Tensor<'g>,
@@ -72,7 +72,7 @@ impl PermutationLm {
 
             let place = builder.iota("length", Shape::new(DType::S32, axes.clone()));
             let later = place.ge(place.constant(reused as f64));
-            // Blocks are counted from the start of their part.
+            // Each part counts its blocks from its start.
             let within = later.select(place - reused as f64, place);
             let block = (within.cast(DType::F32) / self.block.max(1) as f64).floor();
             let rank = block + key.stream("order").uniform(&axes);
@@ -108,7 +108,7 @@ impl Task for PermutationLm {
             ("length", &around.length),
         ];
         SettingError::require(self.predictions <= around.length, both, || {
-            "no more tokens can be predicted than a row has".into()
+            "a row cannot have more predicted tokens than tokens".into()
         })?;
         let both_ways = (around.model.config()).is_some_and(|model: &xlnet::Config| model.bi_data);
         let settings: [(_, &dyn Display); 3] = [
@@ -118,7 +118,8 @@ impl Task for PermutationLm {
         ];
         let even = (around.batch / around.microbatches).is_multiple_of(2);
         SettingError::require(even || !both_ways, settings, || {
-            "half of a microbatch's rows run backwards, so batch / microbatches must be even".into()
+            "batch / microbatches must be even, because half of a microbatch's rows run backwards"
+                .into()
         })
     }
 
@@ -127,7 +128,7 @@ impl Task for PermutationLm {
         let model: &xlnet::Config = model.config()?;
         let (tokens, targets) = (given.tokens, given.targets?);
         let length = tokens.size("length");
-        // No position is -1, so that a missing target maps to nothing.
+        // No position is -1, so a missing target matches nothing.
         let mapping = targets.one_hot("length", length, DType::F32);
         let predicted = mapping
             .sum(["predictions"])
@@ -136,7 +137,7 @@ impl Task for PermutationLm {
         let hidden = self.hidden(tokens, predicted, reused, given.key, given.vocabulary);
         let input = xlnet::Input {
             ids: tokens,
-            // One part: its weights are in the model as published, without a gradient, as a softmax takes away what all keys share.
+            // One segment. Its published weights get no gradient, because a softmax cancels what all keys share.
             types: Some(cx.builder.full(0.0, tokens.shape())),
             mask: None,
             permutation: Some(hidden),

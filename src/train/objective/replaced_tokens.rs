@@ -1,6 +1,6 @@
-//! ELECTRA's replaced-token detection (Clark et al. 2020): a small generator fills masked places with samples of its own,
-//! and the discriminator says of every token whether it is the original one. Both are trained at once; no gradient goes
-//! through the samples.
+//! ELECTRA's replaced-token detection (Clark et al. 2020): a small generator fills masked places with its samples, and the
+//! discriminator predicts for every token whether it is the original. Both are trained at once. No gradient goes through
+//! the samples.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,11 +16,11 @@ use crate::models::{Context, Model, electra};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReplacedTokens {
-    /// How likely a residue is chosen.
+    /// The probability that a residue is chosen.
     pub probability: f64,
-    /// How likely the generator sees the mask token in its place, and not the residue itself.
+    /// The probability that the generator sees the mask token in its place, and not the residue itself.
     pub masked: f64,
-    /// What the generator's logits are divided by before it is sampled.
+    /// The temperature: the generator's logits are divided by it before sampling.
     pub temperature: f64,
 }
 
@@ -55,7 +55,7 @@ impl Task for ReplacedTokens {
         "model.family = electra"
     }
 
-    /// The generator's loss and the discriminator's, by the model's weight.
+    /// The sum of the generator's loss and the discriminator's, weighted as the model states.
     fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>> {
         let model: &electra::Config = model.config()?;
         let Given {
@@ -90,7 +90,7 @@ impl Task for ReplacedTokens {
         Some(cx.builder.scope("loss", || {
             let real = tokens.ne(tokens.constant(f64::from(vocabulary.pad)));
             let (discriminator, all) = binary_cross_entropy(scores, replaced, real);
-            // As a sum over the generator's places, so that dividing by their number gives the sum of both means.
+            // Scaled to a sum over the generator's places: divided by their number, it is the sum of both means.
             let per_place = places / all.maximum(all.constant(1.0)) * model.discriminator_weight;
             Loss {
                 sum: generator + discriminator * per_place,
@@ -108,7 +108,7 @@ impl Task for ReplacedTokens {
         2
     }
 
-    /// A generator that guesses so is wrong unless two draws agree, where it guesses at all.
+    /// A generator that guesses by frequency replaces a token unless its draw happens to agree with it.
     fn constant_guess(
         &self,
         model: &Model,
@@ -129,11 +129,11 @@ impl Task for ReplacedTokens {
     }
 }
 
-/// One id a position, drawn in proportion to the exponential of its logit (`[.., vocab]`): the largest after adding Gumbel
+/// One id per position, drawn in proportion to the exponential of its logit (`[.., vocab]`): the largest after adding Gumbel
 /// noise (Gumbel 1954).
 pub fn sample<'g>(logits: Tensor<'g>, key: Key<'g>) -> Tensor<'g> {
     let axes = logits.shape().axes;
-    // A type of few bits would round some of the uniform numbers to 1, whose noise is infinite.
+    // A narrow type would round some uniform numbers to 1, whose noise is infinite.
     let logits = match logits.dtype() {
         DType::BF16 => logits.cast(DType::F32),
         _ => logits,

@@ -6,37 +6,37 @@ use crate::models::settings::{Range, SettingError};
 use crate::models::{Configuration, Context, Model};
 use crate::train::ranges::RANGES;
 
-/// What a step gives its objective.
+/// The inputs that a step passes to its objective.
 #[derive(Clone, Copy)]
 pub struct Given<'a, 'g> {
     /// Clean tokens, `s32[batch, length]`.
     pub tokens: Tensor<'g>,
-    /// Positions to predict, `s32[batch, predictions]`, -1 for none; where [`Task::spans`] asks for them.
+    /// Positions to predict, `s32[batch, predictions]`, with -1 for an unused place; only if [`Task::spans`] asks for them.
     pub targets: Option<Tensor<'g>>,
-    /// What the model remembers, as [`crate::models::Family::memory`] shapes it.
+    /// The model's memory, of the shape [`crate::models::Family::memory`].
     pub memory: Option<Tensor<'g>>,
-    /// Where noise comes from.
+    /// The key of the noise.
     pub key: Key<'g>,
-    /// What the tokens are.
+    /// The vocabulary.
     pub vocabulary: &'a Vocabulary,
 }
 
-/// A loss as a sum and the number of its terms, so that microbatches add up. A loss of two means (ELECTRA's, and that of the
-/// order of sentences) brings them together by the numbers of each microbatch, as in the originals each core does.
+/// A loss as a sum and the number of its terms, so that microbatches add up. A loss of two means (ELECTRA, the order of
+/// sentences) combines them by the numbers of each microbatch, as each core does in the originals.
 #[derive(Clone, Debug)]
 pub struct Loss<'g> {
     /// The sum.
     pub sum: Tensor<'g>,
-    /// How many terms it has.
+    /// The number of terms.
     pub count: Tensor<'g>,
-    /// What else is worth watching: name, sum and number of terms.
+    /// Parts to report: name, sum and number of terms.
     pub parts: Vec<(&'static str, Tensor<'g>, Tensor<'g>)>,
-    /// What the model remembers for the next batch.
+    /// The model's memory for the next batch.
     pub memory: Option<Tensor<'g>>,
 }
 
 impl<'g> Loss<'g> {
-    /// A loss of one part, without memory.
+    /// A loss with one part and no memory.
     pub fn plain((sum, count): (Tensor<'g>, Tensor<'g>)) -> Self {
         Loss {
             sum,
@@ -52,7 +52,7 @@ impl<'g> Loss<'g> {
 pub struct Surroundings<'a> {
     /// The model.
     pub model: &'a Model,
-    /// What the tokens are.
+    /// The vocabulary.
     pub vocabulary: &'a Vocabulary,
     /// Rows of a global batch.
     pub batch: usize,
@@ -70,24 +70,24 @@ pub trait Task: Configuration {
     where
         Self: Sized;
 
-    /// The loss of `model` on what is given; `None` for a model that the objective does not train. What it needs of a model
-    /// is one of its capabilities, such as [`crate::models::Family::masked_language_model`], or a family's own configuration
+    /// The loss of `model` on the inputs `given`; `None` for a model that the objective does not train. An objective uses a
+    /// capability of the model, such as [`crate::models::Family::masked_language_model`], or a family's own configuration
     /// ([`Model::config`]).
     fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>>;
 
-    /// The settings of a model that it trains, for the message that it does not train another: `model.family = t5`.
+    /// The settings of a model that it trains, for the error about one that it does not: `model.family = t5`.
     fn trains(&self) -> &'static str;
 
-    /// The ranges of settings that are neither sizes nor plain real numbers, by key. The default is the table of ribosome's own
+    /// The ranges of settings that are neither sizes nor plain real numbers, by key. The default is the table of the built-in
     /// objectives.
     fn ranges(&self) -> &'static [(&'static str, Range)] {
         RANGES
     }
 
-    /// Refuses settings that do not fit together, or do not fit the step `around` them. Each number is known to be in its range.
+    /// Refuses settings that do not fit together or do not fit the step `around`. Each number is already in its range.
     ///
     /// # Errors
-    /// The first of them, by the keys of a recipe.
+    /// The first such settings, by the keys of a recipe.
     fn check(&self, around: &Surroundings) -> Result<(), SettingError> {
         let _ = around;
         Ok(())
@@ -99,29 +99,29 @@ pub trait Task: Configuration {
         Rows::Padded
     }
 
-    /// How many tokens a row of the batch has where the model reads `length` of them.
+    /// The tokens in a row of the batch if the model reads `length` of them.
     fn row_tokens(&self, length: usize) -> usize {
         length
     }
 
-    /// How the tokens that are predicted are drawn, if the batch says which.
+    /// How the predicted tokens are drawn, if the batch holds them.
     fn spans(&self) -> Option<Spans> {
         None
     }
 
-    /// How often a token of a row goes through a model: twice where an encoder and a decoder, or a generator and a
+    /// How often a token of a row goes through a model: twice if an encoder and a decoder, or a generator and a
     /// discriminator, read it.
     fn readings(&self) -> usize {
         1
     }
 
-    /// The ids that the objective itself puts in, and where each comes from.
+    /// The ids that the objective itself inserts, and the source of each.
     fn noise_ids(&self, vocabulary: &Vocabulary) -> Vec<(&'static str, i32)> {
         vec![("the vocabulary's mask token", vocabulary.mask)]
     }
 
-    /// The loss, in nats, of the best guess that does not look at its input: every target by how often it comes in
-    /// `data`. The default is that of predicting residues in rows of `length` tokens.
+    /// The loss, in nats, of the best guess that ignores its input: every target by its frequency in `data`. The default is
+    /// that of predicting residues in rows of `length` tokens.
     ///
     /// # Errors
     /// Rows too short for a protein.
