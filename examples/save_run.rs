@@ -14,7 +14,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ribosome::data::{Batches, Dataset};
-use ribosome::graph::{DType, Graph, Shape};
+use ribosome::graph::{Checked, DType, Shape};
 use ribosome::hlo::{Layout, lower};
 use ribosome::runtime::{Client, CompileConfig, HostArray, Platform, Purpose, Session, open};
 use ribosome::sharding::{Mesh, Rules};
@@ -61,10 +61,7 @@ pub fn save(recipe: &Recipe, folder: &Path) -> Result<()> {
 }
 
 /// Compiles `graph` for the one device of `client`.
-fn session(client: &Client, graph: Graph) -> Result<Session> {
-    let graph = graph
-        .check()
-        .map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
+fn session(client: &Client, graph: Checked) -> Result<Session> {
     let (mesh, rules) = (&Mesh::parse("data=1,model=1")?, &Rules::standard());
     let program = lower(&graph, "step", Layout { mesh, rules })?;
     Ok(Session::new(

@@ -25,7 +25,7 @@ fn targets() -> Vec<Target> {
 }
 
 fn graph(recipe: &Recipe) -> Graph {
-    recipe.step().unwrap().build().unwrap().graph
+    recipe.step().unwrap().build().unwrap().graph.into_graph()
 }
 
 fn place(recipe: &Recipe, graph: &Graph, target: Target) -> Result<Arranged, String> {

@@ -551,7 +551,7 @@ fn noise_depends_on_seed_step_and_microbatch() {
         let (batch, parts) = (parts.to_string(), parts.to_string());
         let changes = [("batch", batch.as_str()), ("microbatches", &parts)];
         let recipe = preset("prot-bert-tiny", &changes);
-        let graph = recipe.step().unwrap().build().unwrap().graph;
+        let graph = recipe.step().unwrap().build().unwrap().graph.into_graph();
         let row = &first_batch(&recipe).row(0).to_vec();
         let outputs = evaluated(graph, &row.repeat(recipe.batch));
         outputs["loss"][0]

@@ -159,7 +159,7 @@ fn a_graph_and_a_saved_program_compile_without_a_recipe() {
     let graph = lowered(&graph_file(folder.path()), Some(&mesh("data=2,model=2"))).unwrap();
     assert_eq!((graph.name.as_str(), graph.parameters), ("one_product", 32));
     // 4 rows, 8 terms, 4 columns, a product and a sum each.
-    assert_eq!(graph.cost.unwrap().model.dots, 256.0);
+    assert_eq!(graph.cost().unwrap().model.dots, 256.0);
     let module = folder.path().join("saved.hlo.pb");
     fs::write(&module, graph.program.bytes()).unwrap();
     fs::write(
@@ -170,7 +170,7 @@ fn a_graph_and_a_saved_program_compile_without_a_recipe() {
     let saved = lowered(&module, None).unwrap();
     assert_eq!(saved.program.fingerprint(), graph.program.fingerprint());
     assert_eq!((saved.name.as_str(), saved.parameters), ("one_product", 32));
-    assert!(saved.graph.is_none() && saved.cost.is_none());
+    assert!(saved.graph.is_none() && saved.cost().is_none());
 
     let compile = |lowered: Lowered, target: &str| {
         let (target, mut stages) = (target.parse().unwrap(), Stages::default());
@@ -206,7 +206,7 @@ fn the_text_of_a_recipe_s_graph_is_its_program() {
     let read = lowered(&path, Some(&recipe.mesh)).unwrap();
     assert_eq!(read.program.fingerprint(), recipe.program.fingerprint());
     assert_eq!(read.parameters, recipe.parameters);
-    assert_eq!(read.cost, recipe.cost);
+    assert_eq!(read.cost(), recipe.cost());
 }
 
 #[test]

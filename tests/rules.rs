@@ -107,7 +107,7 @@ fn rules_name_mesh_axes_of_their_own() {
 /// The step of a small preset, with rules.
 fn step(settings: &[(&str, &str)]) -> (Graph, Rules) {
     let recipe = preset("prot-t5-tiny", settings);
-    let graph = recipe.step().unwrap().build().unwrap().graph;
+    let graph = recipe.step().unwrap().build().unwrap().graph.into_graph();
     (graph, recipe.rules.rules())
 }
 

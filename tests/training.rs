@@ -51,7 +51,7 @@ fn first_weights() -> &'static Tensors {
 
 /// What the first step gives on `mesh`: loss, norm, gradients (the velocities) and the weights after it.
 fn first_step(config: &StepConfig, mesh: &str, partitioner: Partitioner) -> Tensors {
-    let program = common::lowered(config.build().unwrap().graph, mesh);
+    let program = common::lowered(config.build().unwrap().graph.into_graph(), mesh);
     let devices = Mesh::parse(mesh).unwrap().devices();
     let compile = match devices {
         // What the others are compared with compiles as `ribosome` does.
@@ -109,7 +109,7 @@ fn a_step_over_model_is_that_of_one_device() {
 #[test]
 fn what_loops_save_changes_no_update() {
     let program = |config: &StepConfig| {
-        let graph = config.build().unwrap().graph;
+        let graph = config.build().unwrap().graph.into_graph();
         common::lowered(graph, "data=1,model=1").fingerprint()
     };
     let mut programs = BTreeSet::from([program(&step_config(&[]))]);

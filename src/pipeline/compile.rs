@@ -97,7 +97,7 @@ fn compile_on(
         }
     })?;
     let memory = MemoryReport::new(&lowered.program.signature, stats, machine.memory_bytes());
-    let flops = FlopsReport::new(lowered.cost.as_ref(), analysis.as_ref());
+    let flops = FlopsReport::new(lowered.cost().as_ref(), analysis.as_ref());
     let topology = machine.target().topology();
     let forecast = (analysis.as_ref().zip(topology)).and_then(|(analysis, topology)| {
         forecast(analysis, &lowered.mesh, topology, flops.model_per_step)

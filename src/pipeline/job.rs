@@ -28,8 +28,6 @@ pub struct Lowered {
     pub name: String,
     /// Number of weights.
     pub parameters: u64,
-    /// The arithmetic of one run, if the graph is known.
-    pub cost: Option<Cost>,
     /// The mesh.
     pub mesh: Mesh,
     /// Why this mesh was chosen; `None` if it was given.
@@ -61,7 +59,6 @@ impl Lowered {
         Lowered {
             name: module_name(&program.module().name),
             parameters: weights.map(|port| port.shape.elements() as u64).sum(),
-            cost: None,
             mesh: mesh.clone(),
             mesh_reason: None,
             warnings: whole(&program.signature),
@@ -70,11 +67,15 @@ impl Lowered {
         }
     }
 
+    /// The arithmetic of one run; `None` if the graph is not known.
+    pub fn cost(&self) -> Option<Cost> {
+        self.graph.as_ref().map(cost)
+    }
+
     /// What `program` and its graph reveal, and what is lost on the mesh.
     pub(super) fn with_graph(graph: Checked, program: Program, lost: Vec<String>) -> Self {
         let lowered = Lowered::of(program);
         Lowered {
-            cost: Some(cost(&graph)),
             warnings: lost.into_iter().chain(lowered.warnings).collect(),
             graph: Some(graph),
             ..lowered
@@ -129,7 +130,7 @@ impl Job {
     ) -> Result<Lowered, Error> {
         let weights = step.weights.iter();
         let parameters = weights.map(|weight| weight.shape.elements() as u64).sum();
-        let graph = checked(step.graph, stages)?;
+        let graph = step.graph;
         let placed = stages.time("place", || self.place(devices, &graph))?;
         let layout = Layout {
             mesh: &placed.mesh,

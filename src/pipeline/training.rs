@@ -2,7 +2,7 @@
 //! forecast is the program that runs.
 
 use super::error::Error;
-use super::job::{Job, checked, lower_for};
+use super::job::{Job, lower_for};
 use super::machine::Machine;
 use super::stages::Stages;
 use crate::data::Dataset;
@@ -39,7 +39,6 @@ impl Training {
         let initial = step::initial(&step).map_err(StepError::from)?;
         let weights = step.weights.clone();
         let lowered = job.lower_step(step, machine.devices().len(), stages)?;
-        let initial = checked(initial, stages)?;
         let layout = Layout {
             mesh: &lowered.mesh,
             rules: &job.recipe.rules.rules(),

@@ -96,7 +96,7 @@ mod tests {
     }
 
     fn step(recipe: &Recipe) -> Graph {
-        recipe.step().unwrap().build().unwrap().graph
+        recipe.step().unwrap().build().unwrap().graph.into_graph()
     }
 
     #[test]

@@ -6,7 +6,8 @@ use super::optimizer::Update;
 use super::settings::{self, in_recipe};
 pub use super::step_config::StepConfig;
 use crate::graph::{
-    Axis, Builder, DType, Graph, GraphError, Init, Key, LoopOptions, Role, Shape, Tensor, Weight,
+    Axis, Builder, Checked, DType, Graph, GraphError, Init, Key, LoopOptions, Role, Shape, Tensor,
+    Weight,
 };
 use crate::models::Context;
 use crate::models::settings::SettingError;
@@ -15,7 +16,7 @@ use crate::models::settings::SettingError;
 #[derive(Clone, Debug)]
 pub struct Step {
     /// The graph.
-    pub graph: Graph,
+    pub graph: Checked,
     /// The weights, in order.
     pub weights: Vec<Weight>,
 }
@@ -103,7 +104,7 @@ impl StepConfig {
         builder.set_unroll(self.unroll);
         self.record(&builder)?;
         let weights = builder.weights();
-        let graph = builder.compact()?.into_graph();
+        let graph = builder.compact()?;
         let weights = renumbered(&graph, weights);
         Ok(Step { graph, weights })
     }
@@ -351,7 +352,7 @@ fn renumbered(graph: &Graph, weights: Vec<Weight>) -> Vec<Weight> {
 ///
 /// # Errors
 /// A mistake in the graph.
-pub fn initial(step: &Step) -> Result<Graph, GraphError> {
+pub fn initial(step: &Step) -> Result<Checked, GraphError> {
     let builder = Builder::new();
     let seed = builder.input(names::SEED, Role::Seed, Shape::scalar(DType::U32));
     let key = Key::of_seed(seed);
@@ -380,5 +381,5 @@ pub fn initial(step: &Step) -> Result<Graph, GraphError> {
         };
         builder.output(name, placed);
     }
-    Ok(builder.compact()?.into_graph())
+    builder.compact()
 }
