@@ -202,7 +202,7 @@ fn the_text_of_a_recipe_s_graph_is_its_program() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = job("cpu:8").lower(8, &mut Stages::default()).unwrap();
     let path = folder.path().join("prot-t5-tiny.graph");
-    fs::write(&path, recipe.graph.unwrap().to_text()).unwrap();
+    fs::write(&path, recipe.graph.as_ref().unwrap().to_text()).unwrap();
     let read = lowered(&path, Some(&recipe.mesh)).unwrap();
     assert_eq!(read.program.fingerprint(), recipe.program.fingerprint());
     assert_eq!(read.parameters, recipe.parameters);

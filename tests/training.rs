@@ -35,7 +35,7 @@ fn first_weights() -> &'static Tensors {
     static WEIGHTS: OnceLock<Tensors> = OnceLock::new();
     WEIGHTS.get_or_init(|| {
         let step = step_config(&[]).build().unwrap();
-        let program = common::lowered(step::initial(&step).unwrap(), "data=1,model=1");
+        let program = common::lowered(step::initial(&step).unwrap().into_graph(), "data=1,model=1");
         let session = Session::new(
             &common::cpu(1),
             &program,
