@@ -399,6 +399,10 @@ fn rules_are_sets_by_name_with_differences() {
     assert_snapshot!(usage(
         "lower prot-t5-tiny --on cpu:8 --set rules.weigths=[]"
     ));
+    assert_eq!(
+        usage("lower prot-t5-tiny --on cpu:8 --set rules.weights=[\"embd->data\"]").trim_end(),
+        "error: rules.weights: no tensor of this program has the axis of `embd->data`; did you mean `embed`?"
+    );
 }
 
 #[test]

@@ -90,6 +90,7 @@ impl Job {
     /// The given mesh does not multiply to the devices, has an axis over which nothing is split, or cannot place a tensor; or
     /// no mesh divides the model and the batch.
     pub fn place(&self, devices: usize, graph: &Graph) -> Result<Arranged, ShardingError> {
+        self.recipe.rules.check(graph)?;
         let rules = self.recipe.rules.rules();
         let (mesh, reason) = match &self.mesh {
             Some(mesh) => {

@@ -10,14 +10,18 @@
 //! activations = ["experts->expert", "batch->data+expert"]
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::error::ShardingError;
+use super::kind::Kind;
 use super::rules::{Rule, Rules};
 use super::sets::RuleSet;
+use crate::graph::{AxisName, Graph};
 
 /// A recipe's `rules`: a set, and for each list the rules that replace the set's for their axes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
@@ -53,6 +57,43 @@ impl RulesConfig {
             activations: changed(set.activations, &self.activations),
             residual: changed(set.residual, &self.residual),
         }
+    }
+}
+
+impl RulesConfig {
+    /// Refuses a difference for an axis that no tensor of `graph` has. A set's own rules serve all models, so they are not
+    /// checked.
+    ///
+    /// # Errors
+    /// The first such rule.
+    pub fn check(&self, graph: &Graph) -> Result<(), ShardingError> {
+        let nodes = graph.regions.iter().flat_map(|region| &region.nodes);
+        let axes: BTreeSet<&str> = nodes
+            .flat_map(|node| node.shape.names().map(AxisName::as_str))
+            .collect();
+        let lists = [
+            (Kind::Weight, &self.weights),
+            (Kind::State, &self.state),
+            (Kind::Activation, &self.activations),
+            (Kind::Residual, &self.residual),
+        ];
+        let rules = lists
+            .into_iter()
+            .flat_map(|(kind, list)| list.iter().map(move |rule| (kind, rule)));
+        for (kind, rule) in rules {
+            if axes.contains(rule.axis.as_str()) {
+                continue;
+            }
+            let distance = |axis: &str| strsim::damerau_levenshtein(axis, &rule.axis);
+            let near = axes.iter().min_by_key(|axis| distance(axis));
+            let near = near.filter(|axis| distance(axis) <= 2);
+            return Err(ShardingError::UnusedRule {
+                key: kind.key(),
+                rule: rule.to_string(),
+                near: near.map(ToString::to_string),
+            });
+        }
+        Ok(())
     }
 }
 

@@ -90,6 +90,17 @@ pub enum ShardingError {
         fix: String,
     },
 
+    /// A rule of the recipe's own is about an axis that no tensor of the program has.
+    #[error("{key}: no tensor of this program has the axis of `{rule}`{}", near.as_ref().map_or(String::new(), |axis| format!("; did you mean `{axis}`?")))]
+    UnusedRule {
+        /// The list's key in the recipe.
+        key: &'static str,
+        /// The rule.
+        rule: String,
+        /// The program's axis with the nearest name, if one is near.
+        near: Option<String>,
+    },
+
     /// Nothing is split over a mesh axis.
     #[error(
         "mesh {mesh}: devices along `{mesh_axis}` would all do the same work, {size} times; {reason}"
