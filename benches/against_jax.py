@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Three comparisons with a ProtT5 step written in JAX (t5_jax.py): time to lower, time to compile, memory.
+"""Compares with a ProtT5 step written in JAX (t5_jax.py): time to lower, time to compile, memory.
 
     cargo build --release && python3 benches/against_jax.py [--sizes xl xxl] [--rounds 1] [--target v3:16x32]
 
 Both sides build the same step (dropout off, a momentum update, batch 2048, mesh data=64 x model=16), in turn on the same
-machine, with the same libtpu. JAX and libtpu are installed with pip into a virtual environment that is kept in --venv.
+machine, with the same libtpu. pip installs JAX and libtpu into a virtual environment, which is kept in --venv.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import venv
 
 HERE = pathlib.Path(__file__).resolve().parent
 PINNED = ["jax==0.10.2", "jaxlib==0.10.2", "libtpu==0.0.51", "numpy"]
-# What lets libtpu compile where there is no TPU.
+# Lets libtpu compile without a TPU.
 OFF_CLOUD = {
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",

@@ -1,4 +1,4 @@
-//! The DSL in one page: a small network, its gradients, its HLO, and a run on two virtual devices.
+//! The DSL on one page: a small network, its gradients, its HLO, and a run on two virtual devices.
 //!
 //! ```text
 //! cargo run --example dsl
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use ribosome::graph::{Builder, DType, Init, Remat, Role, Shape};
 use ribosome::hlo::{Layout, lower, text};
-use ribosome::runtime::{Client, HostArray, Platform, Purpose, Session, open};
+use ribosome::runtime::{Client, CompileConfig, HostArray, Platform, Purpose, Session, open};
 use ribosome::sharding::{Mesh, Rules};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shape = Shape::new(DType::F32, [("batch", 4), ("embed", 8)]);
     let x = builder.input("x", Role::Batch, shape);
 
-    // Four layers with weights of their own, as one loop. Axes go by name; no line speaks of devices.
+    // A loop of four layers, each with its own weights. Axes have names, and no line mentions devices.
     let y = builder.layers(4, Remat::Full, x, |_, x| {
         let wi = builder.weight("wi", [("embed", 8), ("mlp", 16)], Init::Normal(0.3));
         let wo = builder.weight("wo", [("mlp", 16), ("embed", 8)], Init::Normal(0.2));
@@ -31,15 +31,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let gradient = builder.gradients(loss, &[value])[0];
         builder.update(&weight.name, value - gradient * 0.1);
     }
-    let graph = builder.finish()?.compact().check().expect("a graph");
+    let graph = builder.compact()?;
 
-    // Rules place axes on the mesh, and the module says where every tensor lies.
+    // Rules map axes to the mesh, and the module states the sharding of every tensor.
     let (mesh, rules) = (&Mesh::parse("data=2,model=1")?, &Rules::standard());
     let program = lower(&graph, "example", Layout { mesh, rules })?;
-    println!("{}", text::print(&program.module));
+    println!("{}", text::print(program.module()));
 
     let client = Client::cpu(open(Platform::Cpu, Purpose::Run)?, 2)?;
-    let session = Session::new(&client, &program, true)?;
+    let session = Session::new(&client, &program, &CompileConfig::for_virtual_devices(2))?;
     let mut state = BTreeMap::new();
     for port in &session.signature().inputs {
         let values: Vec<_> = (0..port.shape.elements())

@@ -14,11 +14,15 @@
     )
 )]
 
+pub mod cli;
 pub mod data;
+pub mod forecast;
 pub mod graph;
 pub mod hlo;
 pub mod models;
+pub mod pipeline;
 pub mod report;
 pub mod runtime;
 pub mod sharding;
 pub mod train;
+pub mod verify;

@@ -1,22 +1,11 @@
 //! The `ribosome` command: arguments in, results on stdout, everything else on stderr, and an exit status.
 
-// A user's mistake is an error with a way out; tests alone may panic.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::expect_used,
-        clippy::panic,
-        clippy::todo,
-        clippy::unimplemented,
-        clippy::unreachable,
-        clippy::unwrap_used
-    )
-)]
-
-mod cli;
-
 use std::process::ExitCode;
 
+/// A step is tens of thousands of small allocations; the system's allocator takes a fifth longer to lower one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
-    cli::main()
+    ribosome::cli::main()
 }

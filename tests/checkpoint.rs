@@ -1,4 +1,4 @@
-//! A run that stops and goes on is the run that never stopped; what goes wrong on the way costs no checkpoint.
+//! A run that stops and resumes equals the run that never stopped, and no failure on the way loses a checkpoint.
 
 mod common;
 
@@ -6,11 +6,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use common::run::{Tensors, preset, state};
+use common::run::{Tensors, preset, state, training};
 use ribosome::data::{Dataset, PROT_T5};
+use ribosome::sharding::Partitioner;
 use ribosome::train::checkpoint::Checkpoint;
 use ribosome::train::recipe::Recipe;
-use ribosome::train::run::{Event, Flow, Plan, run};
+use ribosome::train::run::{Event, Flow, RunOptions, run};
 use ribosome::train::trainer::{Setup, TrainError, Trainer};
 
 const MESH: &str = "data=4,model=2";
@@ -33,10 +34,10 @@ fn recipe(settings: &[(&str, &str)]) -> Recipe {
 
 /// Calls `test` with the setup of `recipe` on `mesh`.
 fn on<T>(recipe: &Recipe, mesh: &str, data: &Dataset, test: impl FnOnce(Setup) -> T) -> T {
-    common::run::on(recipe, mesh, true, data, test)
+    common::run::on(recipe, mesh, Partitioner::Shardy, data, test)
 }
 
-/// The run that never stopped.
+/// The uninterrupted run.
 struct Whole {
     _folder: tempfile::TempDir,
     /// Its checkpoint after 3 steps.
@@ -74,7 +75,7 @@ fn whole() -> &'static Whole {
     })
 }
 
-/// The losses from the checkpoint in the middle on.
+/// The losses after the checkpoint in the middle.
 fn finish(trainer: &mut Trainer) -> Vec<f64> {
     (4..=6).map(|_| trainer.step().unwrap().loss).collect()
 }
@@ -146,7 +147,7 @@ fn what_differs_from_the_checkpoint_is_said() {
             "{differences:?}"
         );
         assert_eq!(differences[1], "seed: 0 before, 4 now");
-        assert!(differences[2].starts_with("the data set is another: sha256:"));
+        assert!(differences[2].starts_with("the data set differs: sha256:"));
     });
 }
 
@@ -163,31 +164,39 @@ fn a_checkpoint_of_another_model_is_refused_before_compiling() {
     };
     let message = refusal(&[("model.d_ff", "128")]);
     assert!(
-        message.contains("is of another model or optimizer"),
+        message.contains("belongs to another model or optimizer"),
         "{message}"
     );
-    assert!(message.contains("256] in it, and f32["), "{message}");
+    assert!(
+        message.contains("256] in the checkpoint and f32["),
+        "{message}"
+    );
     let message = refusal(&[("optimizer.name", "momentum")]);
     assert!(
-        message.contains("`momentum.velocity/shared/embedding` is not in it"),
+        message.contains("the checkpoint has no `momentum.velocity/shared/embedding`"),
         "{message}"
     );
 }
 
 #[test]
 fn ids_without_an_embedding_are_refused() {
-    let refusal = |settings: &[(&str, &str)]| {
-        on(&recipe(settings), MESH, data(), |setup| {
-            Trainer::start(setup).err().unwrap().to_string()
-        })
-    };
-    let message = refusal(&[("model.vocab_size", "64")]);
+    let few = recipe(&[("model.vocab_size", "64")]);
+    let refusal = training(&few, MESH, Partitioner::Shardy).err().unwrap();
+    let message = refusal.to_string();
     assert!(
         message.contains("goes up to id 127, and the model has 64"),
         "{message}"
     );
-    let message = refusal(&[("steps", "3000000000")]);
-    assert!(message.contains("at most 2147483647 steps"), "{message}");
+}
+
+#[test]
+fn more_steps_than_the_counter_holds_are_refused() {
+    let long = recipe(&[("steps", "3000000000")]);
+    let message = long.step().unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "steps is 3000000000; it must be from 1 to 2147483647"
+    );
 }
 
 #[test]
@@ -198,7 +207,7 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint() {
     let recipe = recipe(&[("optimizer.name", "momentum"), ("schedule.rate", "1e30")]);
     on(&recipe, MESH, data(), |setup| {
         let mut trainer = Trainer::start(setup).unwrap();
-        let plan = Plan {
+        let plan = RunOptions {
             steps: 6,
             save_every: 1,
             checkpoint: Some(path.clone()),
@@ -232,7 +241,8 @@ fn a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint() {
             trainer.save(&path).unwrap_err(),
             trainer.step().unwrap_err(),
         ] {
-            let expected = format!("step {step} failed, and what it worked on is gone");
+            let expected =
+                format!("step {step} failed, and the weights that it was updating are lost");
             assert!(error.to_string().contains(&expected), "{error}");
         }
         assert_eq!(
@@ -249,7 +259,7 @@ fn saves_that_fail_cost_the_run_nothing() {
     on(&recipe(&[]), MESH, data(), |setup| {
         let mut trainer = Trainer::resume(setup, &checkpoint).unwrap();
         let gone = whole.middle.with_file_name("gone").join("checkpoint");
-        let plan = Plan {
+        let plan = RunOptions {
             steps: 5,
             save_every: 1,
             checkpoint: Some(gone),
@@ -266,7 +276,7 @@ fn saves_that_fail_cost_the_run_nothing() {
         assert_eq!(failed.len(), 2, "{failed:?}");
         assert!(failed[0].contains("gone/checkpoint: "), "{failed:?}");
         assert!(error.unwrap_err().to_string().contains("gone/checkpoint: "));
-        // Nothing is lost: the run goes on and ends where it would have.
+        // Nothing is lost: the run continues and ends where it would have.
         assert_eq!(trainer.step().unwrap().loss, whole.losses[5]);
         let end = whole.middle.with_file_name("late");
         trainer.save(&end).unwrap();

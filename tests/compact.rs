@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{INPUT, evaluate_program, f64_shape, lowered_whole, next, numbers};
+use common::{INPUT, evaluate_program, f64_shape, lowered, lowered_whole, next, numbers};
 use proptest::prelude::*;
 use ribosome::graph::op::Loop;
 use ribosome::graph::{Axis, Builder, DType, Graph, LoopOptions, Op, Shape, Tensor};
@@ -129,11 +129,11 @@ proptest! {
     #[test]
     fn dead_nodes_leave_no_trace(seed in any::<u64>(), size in 1usize..8) {
         let (with, without) = (program(seed, size, true), program(seed, size, false));
-        let compact = with.compact();
+        let compact = with.clone().check().unwrap().compact();
         prop_assert!(compact.nodes() < with.nodes());
-        prop_assert_eq!(compact.to_text(), without.compact().to_text());
+        prop_assert_eq!(compact.to_text(), without.check().unwrap().compact().to_text());
         prop_assert_eq!(compact.compact().to_text(), compact.to_text(), "twice is once");
-        prop_assert!(compact.check().is_ok());
+        prop_assert!(compact.into_graph().check().is_ok(), "it stays well formed");
     }
 }
 
@@ -142,7 +142,7 @@ fn results_stay() {
     for seed in 0..6 {
         let whole = program(seed, 5, true);
         let inputs = numbers(&whole, seed);
-        let compact = lowered_whole(whole.compact(), MESH);
+        let compact = lowered(whole.clone(), MESH);
         let whole = lowered_whole(whole, MESH);
         assert!(compact.bytes().len() < whole.bytes().len());
         let [compact, whole] = [compact, whole].map(|program| evaluate_program(&program, &inputs));
@@ -170,7 +170,7 @@ fn loops_lose_what_nothing_reads() {
     let results = body.close();
     builder.output("carry", results[1]);
     builder.output("stack", results[4]);
-    let graph = builder.finish().unwrap().compact();
+    let graph = builder.compact().unwrap();
     let [spec] = loops(&graph)[..] else {
         panic!("one loop")
     };
@@ -188,5 +188,28 @@ fn loops_lose_what_nothing_reads() {
         ["x", "unused", "w"],
         "parameters are the program's signature"
     );
-    assert!(graph.check().is_ok());
+    assert!(graph.into_graph().check().is_ok());
+}
+
+/// As many loops within each other as a text may have: the work grows with their number, and does not double with each.
+#[test]
+fn deep_loops_take_no_time() {
+    fn nest<'g>(builder: &'g Builder, x: Tensor<'g>, depth: usize) -> Tensor<'g> {
+        if depth == 0 {
+            return x.sin();
+        }
+        let body = builder.open_loop(Axis::new("layers", 2), LoopOptions::default());
+        let carry = body.carry(x);
+        // The stack alone is read outside, and needs the carry, which is seen only after all within.
+        let inside = nest(builder, carry, depth - 1);
+        body.set_next(0, inside);
+        body.emit(inside);
+        body.close()[1].sum(["layers"])
+    }
+    let builder = Builder::new();
+    let x = builder.input("x", INPUT, f64_shape(&[("embed", 3)]));
+    builder.output("y", nest(&builder, x, 64));
+    let text = builder.finish().unwrap().to_text();
+    let graph = Graph::from_text(&text).unwrap().check().unwrap().compact();
+    assert_eq!(loops(&graph).len(), 64);
 }

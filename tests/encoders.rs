@@ -3,33 +3,34 @@
 mod common;
 
 use ndarray::ArrayD;
-use prost::Message;
 use ribosome::graph::{Builder, DType, Graph, Key, Policy, Role, Shape, Tensor, Weight};
-use ribosome::hlo::proto::HloModuleProtoWithConfig;
+use ribosome::hlo::proto::decode_with_config;
 use ribosome::hlo::{Collective, analyse};
 use ribosome::models::tokens::Tokens;
 use ribosome::models::weights::{self, Entry};
-use ribosome::models::{Run, albert, bert, electra, layers, megatron};
-use ribosome::report::Machine;
+use ribosome::models::{
+    Context, Family, MaskedLanguageModel, albert, bert, electra, layers, megatron,
+};
+use ribosome::pipeline::Machine;
 use ribosome::runtime::Settings;
-use ribosome::sharding::Mesh;
+use ribosome::sharding::{Mesh, Partitioner};
 
 /// A loss of the model's logits and its gradient by every weight, for `batch` rows of `length` tokens. In `bf16`, the type of
 /// training, with dropout.
 fn gradients(
     policy: Policy,
     (batch, length): (usize, usize),
-    loss: impl for<'g> FnOnce(Run<'g>, Tensor<'g>) -> Tensor<'g>,
+    loss: impl for<'g> FnOnce(Context<'g>, Tensor<'g>) -> Tensor<'g>,
 ) -> Graph {
     let builder = Builder::new();
     let shape = Shape::new(DType::S32, [("batch", batch), ("length", length)]);
     let ids = builder.input("ids", Role::Batch, shape);
-    let mut run = Run::new(&builder, policy);
+    let mut cx = Context::new(&builder, policy);
     if policy == Policy::Bf16 {
         let seed = builder.input("seed", Role::Seed, Shape::scalar(DType::U32));
-        run.key = Some(Key::of_seed(seed));
+        cx.key = Some(Key::of_seed(seed));
     }
-    let loss = loss(run, ids);
+    let loss = loss(cx, ids);
     let weights = builder.weights();
     let values: Vec<_> = weights.iter().map(|weight| builder.whole(weight)).collect();
     builder.output("loss", loss);
@@ -114,34 +115,34 @@ fn families(layers: usize) -> [(&'static str, Graph); 4] {
     [
         (
             "bert",
-            gradients(bf16, rows, |run, ids| {
-                restore(bert(layers).logits(run, Tokens::padded(ids, 0)), ids)
+            gradients(bf16, rows, |cx, ids| {
+                restore(bert(layers).logits(cx, Tokens::padded(ids, 0)), ids)
             }),
         ),
         (
             "albert",
-            gradients(bf16, rows, |run, ids| {
-                restore(albert(layers).logits(run, Tokens::padded(ids, 0)), ids)
+            gradients(bf16, rows, |cx, ids| {
+                restore(albert(layers).logits(cx, Tokens::padded(ids, 0)), ids)
             }),
         ),
         (
             "electra",
-            gradients(bf16, rows, |run, ids| {
+            gradients(bf16, rows, |cx, ids| {
                 let model = electra(layers);
-                let found = model.discriminator_logits(run, Tokens::padded(ids, 0));
+                let found = model.discriminator_logits(cx, Tokens::padded(ids, 0));
                 let labels = ids.gt(ids.constant(3.0));
                 let (sum, _) = layers::binary_cross_entropy(found, labels, labels);
-                restore(model.generator_logits(run, Tokens::padded(ids, 0)), ids) + sum
+                restore(model.generator_logits(cx, Tokens::padded(ids, 0)), ids) + sum
             }),
         ),
         (
             "megatron",
-            gradients(bf16, rows, |run, ids| {
+            gradients(bf16, rows, |cx, ids| {
                 let tokens = Tokens {
                     positions: Some(ids),
                     ..Tokens::padded(ids, 0)
                 };
-                restore(megatron(layers).logits(run, tokens), ids)
+                restore(megatron(layers).logits(cx, tokens), ids)
             }),
         ),
     ]
@@ -150,11 +151,11 @@ fn families(layers: usize) -> [(&'static str, Graph); 4] {
 /// The heads for pairs of sentences have no reference: their weights are where the published checkpoints have them.
 #[test]
 fn sentence_heads_have_their_names() {
-    let exported = |table: &[Entry], logits: &dyn for<'g> Fn(Run<'g>, Tokens<'g>)| {
+    let exported = |table: &[Entry], logits: &dyn for<'g> Fn(Context<'g>, Tokens<'g>)| {
         let builder = Builder::new();
         let shape = Shape::new(DType::S32, [("batch", 1), ("length", 2)]);
         let ids = builder.input("ids", Role::Batch, shape);
-        logits(Run::new(&builder, Policy::F32), Tokens::new(ids));
+        logits(Context::new(&builder, Policy::F32), Tokens::new(ids));
         let weights = builder.weights();
         let zeros = |weight: &Weight| {
             let dims = weight.shape.dims();
@@ -163,16 +164,16 @@ fn sentence_heads_have_their_names() {
         weights::export(table, &weights, &weights.iter().map(zeros).collect()).unwrap()
     };
     let bert = bert(1);
-    let tensors = exported(&bert.hugging_face(), &|run, tokens| {
-        bert.logits(run, tokens);
+    let tensors = exported(&bert.hugging_face(), &|cx, tokens| {
+        bert.logits(cx, tokens);
     });
     assert_eq!(tensors["bert.pooler.dense.weight"].shape(), [16, 16]);
     assert_eq!(tensors["bert.pooler.dense.bias"].shape(), [16]);
     assert_eq!(tensors["cls.seq_relationship.weight"].shape(), [2, 16]);
     assert_eq!(tensors["cls.seq_relationship.bias"].shape(), [2]);
     let albert = albert(1);
-    let tensors = exported(&albert.hugging_face(), &|run, tokens| {
-        albert.logits(run, tokens);
+    let tensors = exported(&albert.hugging_face(), &|cx, tokens| {
+        albert.logits(cx, tokens);
     });
     assert_eq!(tensors["albert.pooler.weight"].shape(), [16, 16]);
     assert_eq!(tensors["sop_classifier.classifier.weight"].shape(), [2, 16]);
@@ -207,8 +208,8 @@ fn packed_proteins_are_as_in_rows_of_their_own() {
         .collect();
     let apart = [first.as_slice(), &[0, 0], &second].concat();
 
-    let together = gradients(Policy::F32, (1, 12), |run, ids| {
-        let table = |values: &[i64]| run.builder.table("length", values.to_vec());
+    let together = gradients(Policy::F32, (1, 12), |cx, ids| {
+        let table = |values: &[i64]| cx.builder.table("length", values.to_vec());
         let protein = table(&protein);
         let keys = protein.rename("length", "keys");
         let square = [protein.shape().axes, keys.shape().axes].concat();
@@ -218,10 +219,10 @@ fn packed_proteins_are_as_in_rows_of_their_own() {
             positions: Some(table(&counted).broadcast(ids.shape().axes)),
             ..Tokens::new(ids)
         };
-        restore(megatron(2).logits(run, tokens), ids)
+        restore(megatron(2).logits(cx, tokens), ids)
     });
-    let separate = gradients(Policy::F32, (2, 7), |run, ids| {
-        let logits = megatron(2).logits(run, Tokens::padded(ids, 0));
+    let separate = gradients(Policy::F32, (2, 7), |cx, ids| {
+        let logits = megatron(2).logits(cx, Tokens::padded(ids, 0));
         let (sum, count) = layers::cross_entropy(logits, ids, ids.ne(ids.constant(0.0)));
         sum / count
     });
@@ -251,8 +252,8 @@ fn albert_moves_its_weights_once_a_step() {
             intermediate_size: 1024,
             ..albert(passes)
         };
-        let graph = gradients(Policy::Bf16, (8, 16), |run, ids| {
-            restore(model.logits(run, Tokens::padded(ids, 0)), ids)
+        let graph = gradients(Policy::Bf16, (8, 16), |cx, ids| {
+            restore(model.logits(cx, Tokens::padded(ids, 0)), ids)
         });
         let rows = collectives(graph).into_iter();
         let over_data = rows.filter(|row| row.axes.iter().any(|axis| axis == "data"));
@@ -270,11 +271,11 @@ fn collectives(graph: Graph) -> Vec<Collective> {
     let program = common::lowered(graph, mesh);
     let settings = Settings::from_environment().unwrap();
     let machine = Machine::open(&"v3-8".parse().unwrap(), &settings).unwrap();
-    let built = machine.compile(&program, true).unwrap();
+    let built = machine.compile(&program, Partitioner::Shardy).unwrap();
     let bytes = built.executable().optimized_program().unwrap();
-    let module = HloModuleProtoWithConfig::decode(bytes.as_slice()).unwrap();
+    let module = decode_with_config(&bytes).unwrap();
     let axes: Vec<_> = (Mesh::parse(mesh).unwrap().axes().iter())
         .map(|axis| (axis.name.to_string(), axis.size))
         .collect();
-    analyse(&module.hlo_module.unwrap(), &axes).collectives
+    analyse(&module, &axes).collectives
 }

@@ -7,6 +7,7 @@ use std::fs;
 
 use common::run::{Tensors, assert_same, on, preset, proteins, state};
 use ribosome::runtime::HostArray;
+use ribosome::sharding::Partitioner;
 use ribosome::train::checkpoint::Checkpoint;
 use ribosome::train::recipe::Recipe;
 use ribosome::train::trainer::Trainer;
@@ -101,7 +102,6 @@ const XLNET: Family = Family {
         ("model.dropout", "0.1"),
         ("model.mem_len", "16"),
         ("model.reuse_len", "16"),
-        ("objective.reuse", "16"),
         ("objective.block", "8"),
         ("objective.predictions", "6"),
     ],
@@ -157,9 +157,9 @@ impl Family {
 }
 
 /// What `family`'s steps of `recipe` give on `mesh`: weights, velocities and memory after them, and what each reported.
-fn trained(family: &Family, recipe: &Recipe, mesh: &str, shardy: bool) -> Tensors {
+fn trained(family: &Family, recipe: &Recipe, mesh: &str, partitioner: Partitioner) -> Tensors {
     let data = proteins(&recipe.tokens().unwrap());
-    on(recipe, mesh, shardy, &data, |setup| {
+    on(recipe, mesh, partitioner, &data, |setup| {
         let mut trainer = Trainer::start(setup).unwrap();
         let mut found = Tensors::new();
         for step in 0..family.steps {
@@ -184,17 +184,17 @@ fn assert_sharded_is_whole(family: &Family) {
     let recipe = family.recipe(&[("dropout", "true")]);
     let graph = |recipe: &Recipe| recipe.step().unwrap().build().unwrap().graph.to_text();
     assert_ne!(graph(&recipe), graph(&family.recipe(&[])), "dropout is on");
-    let train = |mesh, shardy| trained(family, &recipe, mesh, shardy);
-    let one = train("data=1,model=1", true);
-    for (mesh, shardy) in [
-        ("data=8,model=1", true),
-        ("data=4,model=2", true),
-        ("data=4,model=2", false),
-        ("data=2,model=4", true),
-        ("data=1,model=8", true),
+    let train = |mesh, partitioner| trained(family, &recipe, mesh, partitioner);
+    let one = train("data=1,model=1", Partitioner::Shardy);
+    for (mesh, partitioner) in [
+        ("data=8,model=1", Partitioner::Shardy),
+        ("data=4,model=2", Partitioner::Shardy),
+        ("data=4,model=2", Partitioner::Gspmd),
+        ("data=2,model=4", Partitioner::Shardy),
+        ("data=1,model=8", Partitioner::Shardy),
     ] {
-        let what = format!("{} on {mesh}, shardy: {shardy}", family.preset);
-        assert_same(&what, &train(mesh, shardy), &one);
+        let what = format!("{} on {mesh} by {partitioner}", family.preset);
+        assert_same(&what, &train(mesh, partitioner), &one);
     }
 }
 
@@ -234,7 +234,12 @@ fn microbatches_give_the_update_of_the_whole_batch() {
     for family in [&BERT, &ALBERT, &ELECTRA, &MEGATRON, &XLNET, &TRANSFO_XL] {
         let train = |parts: &str| {
             let more = [family.quiet, &[("microbatches", parts)]].concat();
-            trained(family, &family.recipe(&more), "data=2,model=1", true)
+            trained(
+                family,
+                &family.recipe(&more),
+                "data=2,model=1",
+                Partitioner::Shardy,
+            )
         };
         let what = format!("{} in 2 microbatches", family.preset);
         assert_same(&what, &train("2"), &train("1"));
@@ -260,27 +265,33 @@ fn runs_with_a_memory_go_on_bit_for_bit() {
             trainer.save(&path(name)).unwrap();
             losses
         };
-        on(&recipe, "data=4,model=2", true, &data, |setup| {
-            let mut trainer = Trainer::start(setup).unwrap();
-            run(&mut trainer, "middle");
-            let middle = state(&trainer);
-            let losses = run(&mut trainer, "end");
-            let end = state(&trainer);
-            let memory = |state: &Tensors| state["memory"].to_f64();
-            assert!(memory(&middle).iter().any(|value| *value != 0.0));
-            assert_ne!(memory(&middle), memory(&end));
+        on(
+            &recipe,
+            "data=4,model=2",
+            Partitioner::Shardy,
+            &data,
+            |setup| {
+                let mut trainer = Trainer::start(setup).unwrap();
+                run(&mut trainer, "middle");
+                let middle = state(&trainer);
+                let losses = run(&mut trainer, "end");
+                let end = state(&trainer);
+                let memory = |state: &Tensors| state["memory"].to_f64();
+                assert!(memory(&middle).iter().any(|value| *value != 0.0));
+                assert_ne!(memory(&middle), memory(&end));
 
-            let checkpoint = Checkpoint::open(&path("middle")).unwrap();
-            let mut again = Trainer::resume(setup, &checkpoint).unwrap();
-            assert_eq!(again.differences(&checkpoint), [""; 0]);
-            assert_eq!(run(&mut again, "again"), losses);
-            let found = state(&again);
-            assert!(found.keys().eq(end.keys()));
-            for (name, array) in &found {
-                assert_eq!(array.bytes(), end[name].bytes(), "{name}");
-            }
-            let file = |name: &str| fs::read(path(name)).unwrap();
-            assert_eq!(file("again"), file("end"));
-        });
+                let checkpoint = Checkpoint::open(&path("middle")).unwrap();
+                let mut again = Trainer::resume(setup, &checkpoint).unwrap();
+                assert_eq!(again.differences(&checkpoint), [""; 0]);
+                assert_eq!(run(&mut again, "again"), losses);
+                let found = state(&again);
+                assert!(found.keys().eq(end.keys()));
+                for (name, array) in &found {
+                    assert_eq!(array.bytes(), end[name].bytes(), "{name}");
+                }
+                let file = |name: &str| fs::read(path(name)).unwrap();
+                assert_eq!(file("again"), file("end"));
+            },
+        );
     }
 }

@@ -1,13 +1,12 @@
-//! Modules of another frontend and of XLA's own compiler, through ribosome's messages and text.
+//! Modules of another frontend and of XLA's own compiler, through ribosome's modules and text.
 //!
 //! `tests/data/hlo/make.py` made the modules. Their texts are ribosome's; that XLA's parser takes each for the very
 //! module it was printed from is shown by `python tests/hlo_parser.py tests/data/hlo/*.hlo.pb`.
 
 use std::path::{Path, PathBuf};
 
-use prost::Message;
-use ribosome::hlo::proto::HloModuleProto;
-use ribosome::hlo::{analyse, text};
+use ribosome::hlo::proto;
+use ribosome::hlo::{Module, analyse, text};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hlo")
@@ -29,15 +28,15 @@ fn modules() -> Vec<(PathBuf, Vec<u8>)> {
     paths.into_iter().map(read).collect()
 }
 
-fn decode(bytes: &[u8]) -> HloModuleProto {
-    HloModuleProto::decode(bytes).expect("a module's bytes")
+fn decode(bytes: &[u8]) -> Module {
+    proto::decode(bytes).expect("a module's bytes")
 }
 
-/// Byte for byte: no field of XLA's is lost on the way through ribosome's messages.
+/// Byte for byte: no field of XLA's is lost on the way through ribosome's modules.
 #[test]
-fn messages_lose_nothing() {
+fn modules_lose_nothing() {
     for (path, bytes) in modules() {
-        let again = decode(&bytes).encode_to_vec();
+        let again = proto::encode(&decode(&bytes));
         assert!(again == bytes, "{} changed", path.display());
     }
 }
@@ -61,6 +60,47 @@ fn texts_are_as_blessed() {
             path.display()
         );
     }
+}
+
+/// A module whose bytes were damaged is refused or read as another one; nothing ends the process.
+#[test]
+fn a_damaged_module_is_an_error_or_another_module() {
+    let mesh = [("data".to_string(), 4), ("model".to_string(), 2)];
+    let mut state: u64 = 1;
+    let mut next = |below: usize| {
+        // Knuth's MMIX generator; its high bits are the good ones.
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    let (mut refused, mut read) = (0, 0);
+    for (_, bytes) in modules() {
+        for _ in 0..150 {
+            let mut damaged = bytes.clone();
+            for _ in 0..1 + next(4) {
+                let at = next(damaged.len());
+                match next(3) {
+                    0 => damaged[at] = next(256) as u8,
+                    1 => damaged[at] ^= 1 << next(8),
+                    _ => damaged.truncate(at.max(1)),
+                }
+            }
+            match proto::decode(&damaged) {
+                Err(_) => refused += 1,
+                Ok(module) => {
+                    read += 1;
+                    analyse(&module, &mesh);
+                    text::print(&module);
+                    proto::encode(&module);
+                }
+            }
+        }
+    }
+    assert!(
+        refused > 100 && read > 100,
+        "{refused} refused, {read} read"
+    );
 }
 
 /// XLA's CPU compiler writes groups in forms of its own; each must still name the axes.

@@ -387,7 +387,7 @@ fn saved(remat: Remat) -> usize {
     {
         builder.output(&at.to_string(), gradient);
     }
-    let graph = builder.finish().unwrap().compact();
+    let graph = builder.compact().unwrap();
     let forward = graph.root().nodes.iter().find_map(|node| match &node.op {
         Op::Loop(spec) => Some(spec),
         _ => None,
@@ -434,10 +434,7 @@ fn stack_of(count: usize) -> Graph {
 fn a_program_does_not_grow_with_its_depth() {
     let size = |count| {
         let program = common::lowered(stack_of(count), "data=1,model=1");
-        let computations = program.module.computations.iter();
-        computations
-            .map(|computation| computation.instructions.len())
-            .sum::<usize>()
+        program.instructions()
     };
     assert_eq!(size(2), size(24));
 }

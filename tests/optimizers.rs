@@ -186,7 +186,7 @@ fn a_first_moment_in_bf16_is_state_in_bf16() {
 }
 
 #[test]
-fn polynomials_rise_and_fall() {
+fn rates_rise_and_fall() {
     let rates = |schedule: Schedule, steps: &[f64]| -> Vec<f64> {
         let builder = Builder::new();
         let step = builder.input(
@@ -194,7 +194,7 @@ fn polynomials_rise_and_fall() {
             Role::Batch,
             Shape::new(DType::F32, [("batch", steps.len())]),
         );
-        let rate: Tensor = schedule.rate(step);
+        let rate: Tensor = schedule.rate(step, 12);
         builder.output("rate", rate);
         let given = [("step".to_string(), steps.to_vec())];
         common::evaluate(builder.finish().unwrap(), &given)["rate"].clone()
@@ -202,7 +202,7 @@ fn polynomials_rise_and_fall() {
     let schedule = |decay_from, end, power| Schedule::Polynomial {
         rate: 1.0,
         warmup: 4.0,
-        total: 12.0,
+        total: None,
         end,
         power,
         decay_from,
@@ -220,4 +220,22 @@ fn polynomials_rise_and_fall() {
     );
     let found = rates(schedule(DecayFrom::Warmup, 0.2, 2.0), &steps);
     common::assert_close("square", &found, &[0.0, 0.5, 1.0, 0.4, 0.2, 0.2], 1e-6);
+    // A total of its own does not follow the run's 12 steps.
+    let own = Schedule::Cosine {
+        rate: 1.0,
+        warmup: 0.0,
+        total: Some(8.0),
+    };
+    let found = rates(own, &[1.0, 5.0, 9.0, 12.0]);
+    common::assert_close("cosine", &found, &[1.0, 0.5, 0.0, 0.0], 1e-6);
+    // ProtT5-XL-UniRef50's, which goes on with the counter of the run before; and one that starts.
+    let inverse = |first_step| Schedule::InverseSqrt {
+        rate: 1.0,
+        warmup: 10_000.0,
+        ramp: None,
+        first_step,
+    };
+    let found = rates(inverse(1_200_000), &[1.0, 240_000.0]);
+    common::assert_close("going on", &found, &[9.12871e-4, 8.33333e-4], 1e-8);
+    common::assert_close("starting", &rates(inverse(0), &[1.0]), &[0.01], 1e-8);
 }

@@ -1,4 +1,4 @@
-//! The example proteins are what examples/data/README.md says they are, and they encode and batch.
+//! The example proteins match their description in examples/data/README.md, and they can be encoded and batched.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

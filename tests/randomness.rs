@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{cpu, lowered};
+use common::{config, cpu, lowered};
 use ribosome::graph::{Axis, Builder, DType, Graph, Key, Role, Shape, Tensor};
 use ribosome::runtime::{HostArray, Session};
 
@@ -24,7 +24,7 @@ fn key(builder: &Builder) -> Key<'_> {
 /// Runs `graph` at seed 3 and step 5 on a mesh.
 fn run(graph: Graph, mesh: &str, devices: usize) -> BTreeMap<String, Vec<f64>> {
     let program = lowered(graph, mesh);
-    let session = Session::new(&cpu(devices), &program, true).expect("it compiles");
+    let session = Session::new(&cpu(devices), &program, &config(devices)).expect("it compiles");
     let inputs = [
         ("seed", HostArray::scalar(3u32)),
         ("step", HostArray::scalar(5i32)),

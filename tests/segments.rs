@@ -9,8 +9,9 @@ use common::{INPUT, assert_close};
 use ribosome::graph::{Builder, DType, Graph, Key, Policy, Remat, Role, Shape, Tensor};
 use ribosome::hlo::Program;
 use ribosome::models::relative_attention::relative_shift;
-use ribosome::models::{Run, transfo_xl, xlnet};
+use ribosome::models::{CausalLanguageModel, Context, transfo_xl, xlnet};
 use ribosome::runtime::{HostArray, Session};
+use ribosome::sharding::Partitioner;
 
 #[test]
 fn the_shift_gives_each_key_its_distance() {
@@ -59,7 +60,7 @@ fn an_odd_batch_has_no_second_half() {
         targets: None,
         memory: None,
     };
-    config.forward(Run::new(&builder, Policy::F32), input);
+    config.forward(Context::new(&builder, Policy::F32), input);
     let error = builder.finish().unwrap_err().to_string();
     assert!(
         error.contains("batch=2") && error.contains("batch=3"),
@@ -83,14 +84,14 @@ type Read<'g> = (Option<Tensor<'g>>, (Tensor<'g>, Tensor<'g>));
 fn record(
     policy: Policy,
     remat: Remat,
-    model: impl for<'g> Fn(Run<'g>, Tensor<'g>) -> Read<'g>,
+    model: impl for<'g> Fn(Context<'g>, Tensor<'g>) -> Read<'g>,
 ) -> Graph {
     let builder = Builder::new();
     let seed = builder.input("seed", Role::Seed, Shape::scalar(DType::U32));
-    let run = Run {
+    let cx = Context {
         remat,
         key: Some(Key::of_seed(seed)),
-        ..Run::new(&builder, policy)
+        ..Context::new(&builder, policy)
     };
     let axes = [
         ("layers", 3),
@@ -99,7 +100,7 @@ fn record(
         ("embed", 16),
     ];
     let memory = builder.input("memory", INPUT, Shape::new(policy.compute(), axes));
-    let (next, (sum, count)) = model(run, memory);
+    let (next, (sum, count)) = model(cx, memory);
     let loss = sum / count;
     let weights = builder.weights();
     let values: Vec<_> = weights.iter().map(|it| builder.whole(it)).collect();
@@ -111,7 +112,7 @@ fn record(
     builder.finish().unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn transformer_xl<'g>(run: Run<'g>, memory: Tensor<'g>) -> Read<'g> {
+fn transformer_xl<'g>(cx: Context<'g>, memory: Tensor<'g>) -> Read<'g> {
     let config = transfo_xl::Config {
         vocab_size: 12,
         cutoffs: vec![5, 9],
@@ -126,17 +127,17 @@ fn transformer_xl<'g>(run: Run<'g>, memory: Tensor<'g>) -> Read<'g> {
         untie_r: false,
         ..transfo_xl::Config::default()
     };
-    let builder = run.builder;
+    let builder = cx.builder;
     let (ids, labels) = (tokens(builder, "ids"), tokens(builder, "labels"));
-    let output = config.forward(run, ids, Some(memory));
+    let output = config.read(cx, ids, Some(memory));
     let counted = labels.gt(labels.constant(0.0));
     (
         output.memory,
-        config.losses(run, output.hidden, labels, counted),
+        config.losses(cx, output.hidden, labels, counted),
     )
 }
 
-fn two_streams<'g>(run: Run<'g>, memory: Tensor<'g>) -> Read<'g> {
+fn two_streams<'g>(cx: Context<'g>, memory: Tensor<'g>) -> Read<'g> {
     let config = xlnet::Config {
         vocab_size: 12,
         d_model: 16,
@@ -147,7 +148,7 @@ fn two_streams<'g>(run: Run<'g>, memory: Tensor<'g>) -> Read<'g> {
         bi_data: true,
         ..xlnet::Config::default()
     };
-    let builder = run.builder;
+    let builder = cx.builder;
     let ids = tokens(builder, "ids");
     let axes = [("batch", BATCH), ("length", LENGTH), ("keys", LENGTH)];
     let key = |axis: &str| builder.iota(axis, Shape::new(DType::S32, axes));
@@ -156,7 +157,7 @@ fn two_streams<'g>(run: Run<'g>, memory: Tensor<'g>) -> Read<'g> {
     let axes = [("batch", BATCH).into(), ("predictions", 3).into()];
     let targets = at.broadcast(axes).one_hot("length", LENGTH, DType::F32);
     let output = config.forward(
-        run,
+        cx,
         xlnet::Input {
             ids,
             types: Some(ids.gt(ids.constant(1.0)).cast(DType::S32)),
@@ -168,13 +169,17 @@ fn two_streams<'g>(run: Run<'g>, memory: Tensor<'g>) -> Read<'g> {
     );
     let labels = ids.slice("length", 0, 3).rename("length", "predictions");
     let counted = labels.ge(labels.constant(0.0));
-    let logits = config.logits(run, output.hidden);
+    let logits = config.logits(cx, output.hidden);
     let loss = ribosome::models::layers::cross_entropy(logits, labels, counted);
     (output.memory, loss)
 }
 
 /// Runs `program` on its mesh's devices with weights and tokens from a fixed seed.
-fn outputs(program: &Program, devices: usize, shardy: bool) -> BTreeMap<String, Vec<f64>> {
+fn outputs(
+    program: &Program,
+    devices: usize,
+    partitioner: Partitioner,
+) -> BTreeMap<String, Vec<f64>> {
     let mut state = 11;
     let inputs = program.signature.inputs.iter().map(|port| {
         let floats = port.shape.dtype.is_float();
@@ -186,7 +191,8 @@ fn outputs(program: &Program, devices: usize, shardy: bool) -> BTreeMap<String, 
         let array = HostArray::from_f64(port.shape.clone(), &values).unwrap();
         (port.name.clone(), array)
     });
-    let session = Session::new(&common::cpu(devices), program, shardy).unwrap();
+    let config = common::config(devices).with_partitioner(partitioner);
+    let session = Session::new(&common::cpu(devices), program, &config).unwrap();
     let outputs = session.evaluate(&inputs.collect()).unwrap();
     let outputs = outputs.into_iter();
     outputs
@@ -194,13 +200,13 @@ fn outputs(program: &Program, devices: usize, shardy: bool) -> BTreeMap<String, 
         .collect()
 }
 
-fn agrees(model: impl for<'g> Fn(Run<'g>, Tensor<'g>) -> Read<'g> + Copy) {
+fn agrees(model: impl for<'g> Fn(Context<'g>, Tensor<'g>) -> Read<'g> + Copy) {
     let graph = |remat| record(Policy::F32, remat, model);
     let one = common::lowered(graph(Remat::Full), "data=1,model=1");
-    let expected = outputs(&one, 1, true);
+    let expected = outputs(&one, 1, Partitioner::Shardy);
     let four = common::lowered(graph(Remat::Names), "data=2,model=2");
-    for shardy in [true, false] {
-        for (name, values) in outputs(&four, 4, shardy) {
+    for partitioner in Partitioner::ALL {
+        for (name, values) in outputs(&four, 4, partitioner) {
             assert_close(&name, &values, &expected[&name], 2e-5);
         }
     }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use ribosome::data::VocabularyName;
+use ribosome::data::PROT_ALBERT;
 use ribosome::graph::{Builder, DType, Key, Role, Shape};
 use ribosome::train::objective::pairs;
 use ribosome::train::recipe::Recipe;
@@ -13,7 +13,7 @@ fn made(rows: &[Vec<i32>], length: usize) -> Vec<(Vec<i32>, Vec<i32>, bool)> {
     let axes = [("batch", rows.len()), ("length", length)];
     let tokens = builder.input("tokens", Role::Batch, Shape::new(DType::S32, axes));
     let key = Key::of_seed(builder.constant(3.0, DType::U32));
-    let pairs = pairs(tokens, key, VocabularyName::ProtAlbert.table());
+    let pairs = pairs(tokens, key, &PROT_ALBERT);
     builder.output("ids", pairs.ids);
     builder.output("types", pairs.types);
     builder.output("swapped", pairs.swapped);

@@ -1,8 +1,7 @@
 //! Our table of machines against the TPU compiler's own descriptions: every device's id, slice, place on the torus, core
 //! and memory.
 
-use ribosome::runtime::{Platform, Purpose, Settings, Topology, Value};
-use ribosome::sharding::topology::PluginOption;
+use ribosome::runtime::{Platform, Purpose, Settings, TopologyDescription, topology_options};
 use ribosome::sharding::{Target, known_targets};
 
 #[test]
@@ -25,18 +24,9 @@ fn every_known_target_is_as_the_compiler_describes_it() {
         let Some(ours) = target.topology() else {
             continue;
         };
-        let options: Vec<_> = (ours.plugin_options().into_iter())
-            .map(|(name, option)| match option {
-                PluginOption::Text(text) => (name, Value::String(text.to_string())),
-                PluginOption::Int(number) => (name, Value::Int(number)),
-            })
-            .collect();
-        let options: Vec<_> = options
-            .iter()
-            .map(|(name, value)| (*name, value.clone()))
-            .collect();
-        let theirs = Topology::create(plugin, &ours.plugin_name(), &options)
-            .unwrap_or_else(|error| panic!("{target}: {error}"));
+        let theirs =
+            TopologyDescription::create(plugin, &ours.plugin_name(), &topology_options(ours))
+                .unwrap_or_else(|error| panic!("{target}: {error}"));
         let mut devices: Vec<_> = theirs.devices().iter().collect();
         devices.sort_by_key(|device| device.id);
         let expected = ours.expected_devices();

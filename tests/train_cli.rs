@@ -1,4 +1,4 @@
-//! `ribosome train` as people type it: a line of JSON a step, a folder that a run goes on from, and refusals.
+//! `ribosome train` as users run it: one line of JSON per step, a folder to resume from, and errors.
 
 mod common;
 
@@ -64,13 +64,13 @@ fn a_run_is_saved_and_goes_on() {
     let again = with(&["--steps", "3"]).code(2);
     let message = text(&again.get_output().stderr);
     assert!(
-        message.contains("exists already; go on from it with --resume"),
+        message.contains("exists already; continue from it with --resume"),
         "{message}"
     );
     let ended = with(&["--steps", "3", "--resume"]).code(2);
     let message = text(&ended.get_output().stderr);
     assert!(
-        message.contains("has 3 steps done, and the run has 3; go on with --steps 4"),
+        message.contains("has done 3 of the run's 3 steps; continue with --steps 4"),
         "{message}"
     );
 
@@ -126,7 +126,7 @@ fn ctrl_c_saves_and_stops() {
     assert_eq!(run.wait().unwrap().code(), Some(1));
     let mut errors = String::new();
     run.stderr.unwrap().read_to_string(&mut errors).unwrap();
-    let expected = format!("stopped after {last} of 1000000 steps; go on with --resume");
+    let expected = format!("stopped after {last} of 1000000 steps; continue with --resume");
     assert!(errors.contains(&expected), "{errors}");
     let checkpoint = folder.path().join("checkpoint.safetensors");
     assert_eq!(
@@ -148,7 +148,7 @@ fn wrong_usage_is_refused_at_once() {
         "prot-t5-tiny",
         &["--on", "v3-1024"],
         2,
-        "is a description, on which nothing runs",
+        "is only described, so nothing can run on it",
     );
     refused("prot-t5-tin", &[], 2, "the nearest are prot-t5-tiny");
     refused("prot-t5-tiny", &["--resume"], 2, "--out <DIR>");
@@ -156,10 +156,16 @@ fn wrong_usage_is_refused_at_once() {
         "prot-t5-tiny",
         &["--out", out, "--resume"],
         1,
-        "starts without --resume",
+        "leave out --resume",
     );
     refused("prot-t5-tiny", &["--mesh", "data=3,model=1"], 2, "8");
-    refused("prot-t5-tiny", &["--microbatches", "5"], 2, "leaves 2");
+    refused("prot-t5-tiny", &["--steps", "0"], 2, "steps is 0; ");
+    refused(
+        "prot-t5-tiny",
+        &["--microbatches", "5"],
+        2,
+        "batch is 32 and microbatches is 5; ",
+    );
     let empty = folder.path().join("empty.fasta");
     fs::write(&empty, "").unwrap();
     refused(

@@ -6,16 +6,16 @@ mod common;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
-use common::run::{Tensors, assert_same, preset, proteins};
+use common::run::{Tensors, assert_same, preset, proteins, training};
 use ribosome::data::PROT_T5;
 use ribosome::graph::{DType, Remat, Shape};
-use ribosome::runtime::{HostArray, Session};
-use ribosome::sharding::Mesh;
+use ribosome::runtime::{CompileConfig, HostArray, Session};
+use ribosome::sharding::{Mesh, Partitioner};
 use ribosome::train::optimizer::{Momentum, Optimizer};
-use ribosome::train::run::{Event, Flow, Plan, run};
+use ribosome::train::run::{Event, Flow, RunOptions, run};
 use ribosome::train::schedule::Schedule;
 use ribosome::train::step::{self, StepConfig, names};
-use ribosome::train::trainer::{Setup, Trainer};
+use ribosome::train::trainer::Trainer;
 
 /// Small, and with dropout, whose masks must not depend on the mesh.
 const SMALL: [(&str, &str); 3] = [("batch", "8"), ("length", "32"), ("dropout", "true")];
@@ -35,8 +35,13 @@ fn first_weights() -> &'static Tensors {
     static WEIGHTS: OnceLock<Tensors> = OnceLock::new();
     WEIGHTS.get_or_init(|| {
         let step = step_config(&[]).build().unwrap();
-        let program = common::lowered(step::initial(&step).unwrap(), "data=1,model=1");
-        let session = Session::new(&common::cpu(1), &program, true).unwrap();
+        let program = common::lowered(step::initial(&step).unwrap().into_graph(), "data=1,model=1");
+        let session = Session::new(
+            &common::cpu(1),
+            &program,
+            &CompileConfig::for_virtual_devices(1),
+        )
+        .unwrap();
         let seed = HostArray::scalar(5u32);
         session
             .evaluate(&Tensors::from([(names::SEED.into(), seed)]))
@@ -45,10 +50,16 @@ fn first_weights() -> &'static Tensors {
 }
 
 /// What the first step gives on `mesh`: loss, norm, gradients (the velocities) and the weights after it.
-fn first_step(config: &StepConfig, mesh: &str, shardy: bool) -> Tensors {
-    let program = common::lowered(config.build().unwrap().graph, mesh);
-    let client = common::cpu(Mesh::parse(mesh).unwrap().devices());
-    let session = Session::new(&client, &program, shardy).unwrap();
+fn first_step(config: &StepConfig, mesh: &str, partitioner: Partitioner) -> Tensors {
+    let program = common::lowered(config.build().unwrap().graph.into_graph(), mesh);
+    let devices = Mesh::parse(mesh).unwrap().devices();
+    let compile = match devices {
+        // What the others are compared with compiles as `ribosome` does.
+        1 => CompileConfig::for_virtual_devices(1),
+        _ => common::config(devices),
+    };
+    let compile = compile.with_partitioner(partitioner);
+    let session = Session::new(&common::cpu(devices), &program, &compile).unwrap();
     let batch = proteins(&PROT_T5)
         .batch(5, 0, config.batch, config.length)
         .unwrap();
@@ -65,12 +76,12 @@ fn first_step(config: &StepConfig, mesh: &str, shardy: bool) -> Tensors {
 /// The step with dropout on one device, which the others are compared with.
 fn reference() -> &'static Tensors {
     static REFERENCE: OnceLock<Tensors> = OnceLock::new();
-    REFERENCE.get_or_init(|| first_step(&step_config(&[]), "data=1,model=1", true))
+    REFERENCE.get_or_init(|| first_step(&step_config(&[]), "data=1,model=1", Partitioner::Shardy))
 }
 
 fn assert_sharded_is_whole(mesh: &str) {
-    for (partitioner, shardy) in [("shardy", true), ("gspmd", false)] {
-        let found = first_step(&step_config(&[]), mesh, shardy);
+    for partitioner in Partitioner::ALL {
+        let found = first_step(&step_config(&[]), mesh, partitioner);
         assert_same(&format!("{mesh} by {partitioner}"), &found, reference());
     }
 }
@@ -98,7 +109,7 @@ fn a_step_over_model_is_that_of_one_device() {
 #[test]
 fn what_loops_save_changes_no_update() {
     let program = |config: &StepConfig| {
-        let graph = config.build().unwrap().graph;
+        let graph = config.build().unwrap().graph.into_graph();
         common::lowered(graph, "data=1,model=1").fingerprint()
     };
     let mut programs = BTreeSet::from([program(&step_config(&[]))]);
@@ -115,7 +126,7 @@ fn what_loops_save_changes_no_update() {
             programs.insert(program(&config)),
             "{name} lowers to a program of its own"
         );
-        let found = first_step(&config, "data=1,model=1", true);
+        let found = first_step(&config, "data=1,model=1", Partitioner::Shardy);
         assert_same(name, &found, reference());
     }
 }
@@ -128,7 +139,7 @@ fn unrolled_loops_give_the_same_update() {
     };
     assert_same(
         "unrolled",
-        &first_step(&config, "data=1,model=1", true),
+        &first_step(&config, "data=1,model=1", Partitioner::Shardy),
         reference(),
     );
 }
@@ -142,7 +153,7 @@ fn microbatches_give_the_update_of_the_whole_batch() {
             microbatches: parts,
             ..step_config(&quiet)
         };
-        first_step(&config, "data=2,model=1", true)
+        first_step(&config, "data=2,model=1", Partitioner::Shardy)
     };
     assert_same("2 microbatches", &step(2), &step(1));
 }
@@ -150,19 +161,12 @@ fn microbatches_give_the_update_of_the_whole_batch() {
 #[test]
 fn the_loss_falls_on_real_proteins() {
     let recipe = preset("prot-t5-tiny", &[("steps", "45")]);
-    let mesh = Mesh::parse("data=4,model=2").unwrap();
-    let (client, data) = (common::cpu(8), proteins(&PROT_T5));
-    let setup = Setup {
-        recipe: &recipe,
-        mesh: &mesh,
-        client: &client,
-        shardy: true,
-        data: &data,
-    };
-    let mut trainer = Trainer::start(setup).unwrap();
-    let plan = Plan {
+    let data = proteins(&PROT_T5);
+    let ready = training(&recipe, "data=4,model=2", Partitioner::Shardy).unwrap();
+    let mut trainer = Trainer::start(ready.setup(&data)).unwrap();
+    let plan = RunOptions {
         steps: recipe.steps,
-        ..Plan::default()
+        ..RunOptions::default()
     };
     let mut losses = Vec::new();
     let summary = run(&mut trainer, &plan, |event| {

@@ -4,7 +4,8 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use ribosome::report::verify::verify;
+use ribosome::models::Families;
+use ribosome::verify::{Device, verify};
 
 /// The cases in a folder below golden/.
 fn cases(folder: &str) -> Vec<PathBuf> {
@@ -21,11 +22,20 @@ fn cases(folder: &str) -> Vec<PathBuf> {
     files
 }
 
+/// A device for which programs compile quickly; `.ci/run` verifies the same cases as `ribosome` compiles them.
+fn device() -> Device {
+    let device = Device::of(common::cpu(1)).unwrap();
+    Device {
+        config: common::quick(device.config),
+        ..device
+    }
+}
+
 fn are_met(cases: &[PathBuf]) {
-    let client = common::cpu(1);
+    let device = device();
     for case in cases {
-        let verified =
-            verify(case, &client).unwrap_or_else(|error| panic!("{}: {error}", case.display()));
+        let verified = verify(case, &device, &Families::standard())
+            .unwrap_or_else(|error| panic!("{}: {error}", case.display()));
         let far: Vec<_> = verified
             .tensors
             .iter()
@@ -64,7 +74,7 @@ fn is_met_with_a_wrong(tensor: &str, name: &str) -> bool {
     bytes[start..start + 4].copy_from_slice(&(value + 1e-3).to_le_bytes());
     let path = folder.path().join("moved.safetensors");
     std::fs::write(&path, bytes).unwrap();
-    verify(&path, &common::cpu(1)).unwrap().ok
+    verify(&path, &device(), &Families::standard()).unwrap().ok
 }
 
 /// What is wrong must be seen, or the comparison shows nothing.

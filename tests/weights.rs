@@ -7,23 +7,36 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::run::training;
 use ribosome::data::{Dataset, PROT_T5};
 use ribosome::graph::Weight;
-use ribosome::models::Model;
-use ribosome::models::hf_folder::Found;
-use ribosome::models::presets::presets;
+use ribosome::models::hugging_face::FoundModel;
 use ribosome::models::weights::{Export, FolderError, layer_shape};
+use ribosome::models::{Families, Model, electra, t5};
 use ribosome::runtime::HostArray;
-use ribosome::sharding::Mesh;
+use ribosome::sharding::Partitioner;
+use ribosome::train::catalog::CATALOG;
 use ribosome::train::checkpoint::Checkpoint;
-use ribosome::train::convert::{ConvertError, export, import};
+use ribosome::train::convert::{self, ConvertError};
 use ribosome::train::recipe::Recipe;
-use ribosome::train::trainer::{Setup, Trainer};
+use ribosome::train::trainer::Trainer;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 /// Larger than any of the tests' files.
 const ONE_FILE: u64 = 1 << 40;
+
+fn import(folder: &Path, dropped: &[String], path: &Path) -> Result<Model, ConvertError> {
+    convert::import(folder, &Families::standard(), dropped, path)
+}
+
+fn export(
+    checkpoint: &Checkpoint,
+    folder: &Path,
+    shard_size: u64,
+) -> Result<(Model, Vec<PathBuf>), ConvertError> {
+    convert::export(checkpoint, &Families::standard(), folder, shard_size)
+}
 
 fn tiny() -> Model {
     Recipe::preset("prot-t5-tiny").unwrap().model
@@ -45,15 +58,15 @@ fn numbers(weight: &Weight, layer: usize) -> HostArray {
 /// The model with those numbers, as Hugging Face would keep it, in `folder`.
 fn write(model: &Model, folder: &Path, shard_size: u64) -> Result<Vec<PathBuf>, FolderError> {
     let mut files = Vec::new();
-    for part in model.parts().unwrap() {
+    for part in model.folders().unwrap() {
         let export = Export {
-            table: &part.table,
+            table: &part.files.table,
             weights: &part.weights,
             zeros: &part.zeros,
-            config: &part.config,
+            config: &part.files.config,
             shard_size,
         };
-        let folder = folder.join(part.folder);
+        let folder = folder.join(part.files.folder);
         files.extend(export.write(&folder, |weight, layer| {
             Ok::<_, FolderError>(numbers(weight, layer))
         })?);
@@ -130,11 +143,9 @@ const NORM: &str = "encoder.block.1.layer.0.layer_norm.weight";
 
 #[test]
 fn every_model_is_the_same_after_a_round_trip() {
-    for preset in presets()
-        .into_iter()
-        .filter(|preset| preset.name.ends_with("-tiny"))
-    {
-        let name = preset.name;
+    for entry in CATALOG.iter().filter(|entry| entry.is_tiny()) {
+        let name = entry.name;
+        let preset = Recipe::preset(name).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         write(&preset.model, &path("model"), ONE_FILE).unwrap();
@@ -146,7 +157,11 @@ fn every_model_is_the_same_after_a_round_trip() {
         );
         let checkpoint = Checkpoint::open(&path("checkpoint")).unwrap();
         assert!(checkpoint.about().is_of_weights());
-        assert_eq!(checkpoint.about().model(), Some(model), "{name}");
+        assert_eq!(
+            checkpoint.about().model(&Families::standard()),
+            Some(model),
+            "{name}"
+        );
         export(&checkpoint, &path("again"), ONE_FILE).unwrap();
         let (before, after) = (files(&path("model")), files(&path("again")));
         assert_eq!(
@@ -203,15 +218,12 @@ fn models_without_token_types_have_one_of_zeros() {
 /// ProteinLM's head has another gelu than its layers, which transformers does not know: export says so.
 #[test]
 fn what_transformers_cannot_follow_is_said() {
-    for preset in presets() {
+    for entry in &CATALOG {
+        let preset = Recipe::preset(entry.name).unwrap();
         let unlike = preset.model.unlike_transformers();
-        match preset.name.starts_with("protein-lm") {
-            true => assert!(
-                unlike.unwrap().contains("model.head_act"),
-                "{}",
-                preset.name
-            ),
-            false => assert_eq!(unlike, None, "{}", preset.name),
+        match entry.name.starts_with("protein-lm") {
+            true => assert!(unlike.unwrap().contains("model.head_act"), "{}", entry.name),
+            false => assert_eq!(unlike, None, "{}", entry.name),
         }
     }
     let recipe = Recipe::preset("protein-lm-tiny").unwrap();
@@ -222,11 +234,8 @@ fn what_transformers_cannot_follow_is_said() {
 /// What a step trains is what files hold.
 #[test]
 fn every_weight_of_a_step_is_in_the_files() {
-    for preset in presets()
-        .into_iter()
-        .filter(|preset| preset.name.ends_with("-tiny"))
-    {
-        let recipe = Recipe::preset(preset.name).unwrap();
+    for entry in CATALOG.iter().filter(|entry| entry.is_tiny()) {
+        let recipe = Recipe::preset(entry.name).unwrap();
         let step = recipe.step().unwrap().build().unwrap();
         let names = |weights: &[Weight]| {
             let mut names: Vec<_> = weights
@@ -240,7 +249,7 @@ fn every_weight_of_a_step_is_in_the_files() {
             names(&step.weights),
             names(&recipe.model.weights()),
             "{}",
-            preset.name
+            entry.name
         );
     }
 }
@@ -344,15 +353,13 @@ fn tied_tensors_may_be_there_and_must_be_equal() {
 
 #[test]
 fn an_output_layer_of_its_own_is_no_tied_tensor() {
-    let Model::T5(mut config) = tiny() else {
-        panic!("a T5")
-    };
+    let mut config = tiny().config::<t5::Config>().unwrap().clone();
     config.tie_word_embeddings = false;
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    write(&Model::T5(config.clone()), &path("model"), ONE_FILE).unwrap();
+    write(&Model::new(config.clone()), &path("model"), ONE_FILE).unwrap();
     let model = import(&path("model"), &[], &path("checkpoint")).unwrap();
-    assert_eq!(model, Model::T5(config));
+    assert_eq!(model, Model::new(config));
     export(
         &Checkpoint::open(&path("checkpoint")).unwrap(),
         &path("again"),
@@ -392,14 +399,14 @@ fn tensors_that_do_not_fit_are_named() {
         |tensors| tensors.get_mut(SHARED).unwrap().1.reverse(),
         &[
             "`shared.weight` of ",
-            "model.safetensors is [64, 128], and `shared/embedding` is read from [128, 64]",
+            "model.safetensors is [64, 128], but `shared/embedding` is read from [128, 64]",
         ],
     );
     refused(
         |tensors| tensors.get_mut(NORM).unwrap().0 = Dtype::I32,
         &[
             &format!("`{NORM}` of "),
-            "model.safetensors is of type I32; F32, F16 and BF16 are read",
+            "model.safetensors has type I32; it must be F32, F16 or BF16",
         ],
     );
     // All at once, but not hundreds.
@@ -429,8 +436,8 @@ fn damaged_files_are_named() {
         fs::write(&file, &whole[..length]).unwrap();
         let message = refusal(&model);
         let expected = match length {
-            0..8 => format!("model.safetensors is no safetensors file: it has {length} bytes"),
-            _ => format!("model.safetensors has {length} bytes, and its header says "),
+            0..8 => format!("model.safetensors is not a safetensors file: it has {length} bytes"),
+            _ => format!("model.safetensors has {length} bytes, but its header says "),
         };
         assert!(message.contains(&expected), "{message}");
     }
@@ -441,11 +448,11 @@ fn damaged_files_are_named() {
     fs::write(model.join("config.json"), b"{ \"model_type\": \"gpt2\" }").unwrap();
     let message = refusal(&model);
     assert!(
-        message.contains("config.json: the config is of a model of type `gpt2`"),
+        message.contains("config.json: the config describes a model of type `gpt2`"),
         "{message}"
     );
     fs::write(model.join("config.json"), b"{ \"model_type\": ").unwrap();
-    assert!(refusal(&model).contains("config.json is not what it should be: "));
+    assert!(refusal(&model).contains("config.json cannot be used: "));
     fs::remove_file(model.join("config.json")).unwrap();
     assert!(refusal(&model).contains("cannot read "));
 }
@@ -465,17 +472,16 @@ fn an_index_must_fit_its_parts() {
     let message = changed(SHARED, "shared.other");
     assert!(
         message.contains("`shared.other` is not in ")
-            && message.contains(", where the index has it"),
+            && message.contains(", where the index places it"),
         "{message}"
     );
     assert!(
-        message.contains("`shared.weight` is in ")
-            && message.contains("the index does not have it"),
+        message.contains("`shared.weight` is in ") && message.contains("but not in the index"),
         "{message}"
     );
     let name = first.file_name().unwrap().to_str().unwrap();
     let message = changed(name, "../model.safetensors");
-    assert!(message.contains("is in no file of the folder"), "{message}");
+    assert!(message.contains("no file of the folder has"), "{message}");
     assert!(changed("weight_map", "map").contains("it has no `weight_map`"));
     fs::write(&index, &whole).unwrap();
     let bytes = fs::read(first).unwrap();
@@ -491,17 +497,17 @@ fn what_is_there_is_not_written_over() {
     let before = files(&model);
     let error = write(&tiny(), &model, 300_000).unwrap_err().to_string();
     assert!(
-        error.contains("exists already; take another folder"),
+        error.contains("exists already; choose another folder"),
         "{error}"
     );
     assert!(files(&model) == before);
     // A failure on the way leaves nothing behind.
-    let part = tiny().parts().unwrap().remove(0);
+    let part = tiny().folders().unwrap().remove(0);
     let export = Export {
-        table: &part.table,
+        table: &part.files.table,
         weights: &part.weights,
         zeros: &part.zeros,
-        config: &part.config,
+        config: &part.files.config,
         shard_size: 300_000,
     };
     let other = folder.path().join("other");
@@ -528,14 +534,25 @@ fn a_network_of_electra_alone_is_refused() {
         "{message}"
     );
     // Networks whose embeddings differ share none.
-    let share = |found: &Model| matches!(found, Model::Electra(config) if config.share_embeddings);
-    assert!(share(&Found::open(folder.path()).unwrap().model));
+    let share = |found: &Model| {
+        let config: &electra::Config = found.config().unwrap();
+        config.share_embeddings
+    };
+    assert!(share(
+        &FoundModel::open(folder.path(), &Families::standard())
+            .unwrap()
+            .model
+    ));
     let file = folder.path().join("generator").join(SINGLE);
     rewrite(&file, |tensors| {
         let name = "electra.embeddings.word_embeddings.weight";
         tensors.get_mut(name).unwrap().2[1] ^= 1;
     });
-    assert!(!share(&Found::open(folder.path()).unwrap().model));
+    assert!(!share(
+        &FoundModel::open(folder.path(), &Families::standard())
+            .unwrap()
+            .model
+    ));
 }
 
 #[test]
@@ -570,16 +587,9 @@ fn a_run_starts_from_imported_weights() {
     });
     let proteins = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/proteins.fasta");
     let data = Dataset::from_fasta(&[proteins], &PROT_T5).unwrap();
-    let mesh = Mesh::parse("data=4,model=2").unwrap();
-    let client = common::cpu(8);
-    let setup = Setup {
-        recipe: &recipe,
-        mesh: &mesh,
-        client: &client,
-        shardy: true,
-        data: &data,
-    };
-    let mut trainer = Trainer::resume(setup, &checkpoint).unwrap();
+    let ready = |recipe| training(recipe, "data=4,model=2", Partitioner::Shardy).unwrap();
+    let run = ready(&recipe);
+    let mut trainer = Trainer::resume(run.setup(&data), &checkpoint).unwrap();
     assert_eq!(trainer.done(), 0);
     assert_eq!(trainer.differences(&checkpoint), [""; 0]);
     let weights = recipe.model.weights();
@@ -598,18 +608,13 @@ fn a_run_starts_from_imported_weights() {
     assert!(files(&out)["config.json"] == files(&model)["config.json"]);
     assert!(files(&out)[SINGLE] != files(&model)[SINGLE]);
     let other = recipe.set("model.d_ff", "128").unwrap();
-    let error = Trainer::resume(
-        Setup {
-            recipe: &other,
-            ..setup
-        },
-        &Checkpoint::open(&path).unwrap(),
-    );
+    let other = ready(&other);
+    let error = Trainer::resume(other.setup(&data), &Checkpoint::open(&path).unwrap());
     assert!(
         error
             .err()
             .unwrap()
             .to_string()
-            .contains("of another model")
+            .contains("belongs to another model")
     );
 }

@@ -1,22 +1,23 @@
-//! `ribosome doctor`: what works on this machine. Fetches nothing; a plugin that is found is really tried: the CPU's runs
-//! a program, the TPU's compiles one for a described v2 slice, CUDA's opens a GPU or compiles for a described one.
+//! `ribosome doctor`: what works on this machine. It downloads nothing. It tries each plugin that it finds: the CPU plugin
+//! runs a program, the TPU plugin compiles one for a described v2 slice, and the CUDA plugin opens a GPU or compiles for a
+//! described one.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::graph::{Builder, DType, Role, Shape};
+use crate::hlo::{Layout, Program, lower};
+use crate::pipeline::Machine;
+use crate::report::table::table;
+use crate::runtime::{HostArray, Platform, Plugin, Settings};
+use crate::sharding::{Mesh, Partitioner, Rule, Rules, Target};
 use anyhow::Result;
-use ribosome::graph::{Builder, DType, Role, Shape};
-use ribosome::hlo::{Layout, Program, lower};
-use ribosome::report::Machine;
-use ribosome::report::table::table;
-use ribosome::runtime::{HostArray, Platform, Plugin, Session, Settings};
-use ribosome::sharding::{Mesh, Rules, Target};
 use serde::Serialize;
 
 use super::exit::Status;
 use super::output::{print, print_json};
 
-/// Says which plugins are on this machine, where they come from, and what works
+/// Shows which plugins are on this machine, where they come from, and what works
 #[derive(clap::Args)]
 #[command(after_help = "Example: ribosome doctor --json")]
 pub struct Args {
@@ -25,7 +26,7 @@ pub struct Args {
     json: bool,
 }
 
-/// What was found out.
+/// The findings.
 #[derive(Serialize)]
 struct Diagnosis {
     cache: String,
@@ -41,7 +42,7 @@ struct PluginDiagnosis {
     source: Option<String>,
     pjrt: Option<String>,
     works: bool,
-    /// What was tried and how it went.
+    /// What was tried, and the result.
     says: String,
 }
 
@@ -61,7 +62,7 @@ impl Args {
             true => print_json(&diagnosis)?,
             false => print(&diagnosis.text())?,
         }
-        // A plugin that is not there is fetched when it is needed; one that is there should work.
+        // A missing plugin is downloaded when it is needed; a plugin that is here should work.
         let broken = |one: &PluginDiagnosis| one.library.is_some() && !one.works;
         Ok(match diagnosis.plugins.iter().any(broken) {
             true => Status::Failed,
@@ -74,7 +75,7 @@ impl Diagnosis {
     fn text(&self) -> String {
         let or_none = |what: &Option<String>| {
             what.clone()
-                .unwrap_or("not found (needed to fetch plugins)".into())
+                .unwrap_or("not found (needed to download plugins)".into())
         };
         let rows = [
             vec!["cache".to_string(), self.cache.clone()],
@@ -104,7 +105,7 @@ impl Diagnosis {
     }
 }
 
-/// The first line that `python` answers, if it is there and answers.
+/// The first line of `python`'s answer, if there is one.
 fn asked(python: &Path, args: &[&str]) -> Option<String> {
     let output = Command::new(python)
         .args(args)
@@ -128,7 +129,8 @@ fn examine(platform: Platform, settings: &Settings) -> PluginDiagnosis {
     let found = match settings.find(platform) {
         Ok(Some(found)) => found,
         Ok(None) => {
-            diagnosis.says = format!("not on this machine; ribosome plugins install {platform}");
+            diagnosis.says =
+                format!("not on this machine; `ribosome plugins install {platform}` downloads it");
             return diagnosis;
         }
         Err(error) => {
@@ -162,8 +164,11 @@ fn tiny_program(devices: usize) -> Result<Program> {
     builder.output("y", (x + x).pin());
     let graph = builder.finish()?;
     let graph = graph.check().map_err(|mut all| all.remove(0))?;
-    let mesh = Mesh::new([("data", devices), ("model", 1)])?;
-    let rules = Rules::standard();
+    let mesh = Mesh::new([("data", devices)])?;
+    let rules = Rules {
+        activations: vec![Rule::split("batch", "data")],
+        ..Rules::default()
+    };
     let layout = Layout {
         mesh: &mesh,
         rules: &rules,
@@ -178,16 +183,13 @@ fn tiny_shape(devices: usize) -> Shape {
 fn run_on_cpu(settings: &Settings) -> Result<(Plugin, String)> {
     const DEVICES: usize = 2;
     let machine = Machine::open(&Target::Cpu { devices: DEVICES }, settings)?;
-    let Some(client) = machine.client() else {
-        anyhow::bail!("the CPU plugin gives no client");
-    };
-    let session = Session::new(client, &tiny_program(DEVICES)?, true)?;
+    let session = machine.session(&tiny_program(DEVICES)?, Partitioner::default())?;
     let x = HostArray::from_values(tiny_shape(DEVICES), &[1.0f32, 2.0, 3.0, 4.0])?;
     let outputs = session.evaluate(&[("x".to_string(), x)].into())?;
     let y = outputs["y"].to_f64();
     anyhow::ensure!(
         y == [2.0, 4.0, 6.0, 8.0],
-        "ran a program and got {y:?} instead of 2, 4, 6, 8"
+        "a program gave {y:?} instead of 2, 4, 6, 8"
     );
     let says = format!("ran a program on {DEVICES} virtual devices");
     Ok((machine.plugin(), says))
@@ -196,12 +198,18 @@ fn run_on_cpu(settings: &Settings) -> Result<(Plugin, String)> {
 fn compile_for(target: &str, settings: &Settings) -> Result<(Plugin, String)> {
     let target: Target = target.parse()?;
     let machine = Machine::open(&target, settings)?;
-    machine.compile(&tiny_program(machine.devices().len())?, true)?;
-    let says = format!("compiled a program for {} without one", target.mapping());
+    machine.compile(
+        &tiny_program(machine.devices().len())?,
+        Partitioner::default(),
+    )?;
+    let says = format!(
+        "compiled a program for {}, without the device",
+        target.mapping()
+    );
     Ok((machine.plugin(), says))
 }
 
-/// An attached GPU, else a described one. Compiling for the latter takes CUDA's own compiler beside the plugin.
+/// Tries an attached GPU, or else a described one. Compiling for a described one needs CUDA's own compiler too.
 fn try_cuda(settings: &Settings) -> Result<(Plugin, String)> {
     let attached = match Machine::open(&Target::Cuda { devices: 1 }, settings) {
         Ok(machine) => return Ok((machine.plugin(), "opened an attached GPU".to_string())),

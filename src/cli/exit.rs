@@ -1,22 +1,22 @@
-//! How the command ends: the exit statuses, and the one place where errors are printed.
+//! The end of a command: the exit statuses, and the one place that prints errors.
 
 use std::process::ExitCode;
 
-use ribosome::models::weights::FolderError;
-use ribosome::report;
-use ribosome::runtime;
-use ribosome::sharding::ShardingError;
-use ribosome::train::convert::ConvertError;
-use ribosome::train::recipe::RecipeError;
+use crate::models::weights::FolderError;
+use crate::pipeline;
+use crate::runtime;
+use crate::sharding::ShardingError;
+use crate::train::convert::ConvertError;
+use crate::train::recipe::RecipeError;
 
 /// The exit statuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// What was asked for is done.
+    /// The command succeeded.
     Done = 0,
-    /// It failed.
+    /// The command failed.
     Failed = 1,
-    /// It was asked for wrongly.
+    /// The arguments are wrong.
     Usage = 2,
     /// The program does not fit the device's memory.
     DoesNotFit = 3,
@@ -30,14 +30,14 @@ impl From<Status> for ExitCode {
     }
 }
 
-/// Arguments that cannot be, where no library error says so.
+/// Wrong arguments that no library error reports.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// Prints `error` with what caused it on stderr; the status to end with.
+/// Prints `error` and its causes on stderr, and returns the exit status.
 pub fn report(error: &anyhow::Error) -> Status {
-    // A reader that has seen enough (`ribosome models | head`) is no failure.
+    // A reader that closes the pipe (`ribosome models | head`) is not a failure.
     let broken = |cause: &&(dyn std::error::Error + 'static)| {
         cause
             .downcast_ref::<std::io::Error>()
@@ -48,7 +48,7 @@ pub fn report(error: &anyhow::Error) -> Status {
     }
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        // Some errors name their cause themselves.
+        // Some errors include the text of their cause.
         if !text.contains(&cause) {
             let gap = if text.is_empty() { "" } else { ": " };
             text = format!("{text}{gap}{cause}");
@@ -58,7 +58,7 @@ pub fn report(error: &anyhow::Error) -> Status {
     status(error)
 }
 
-/// Plugins can say a great deal in one line (every folder that was searched); what matters comes first.
+/// A plugin's line can be very long (every folder that it searched); the important part comes first.
 const LONGEST_LINE: usize = 600;
 
 fn short(text: &str) -> String {
@@ -69,7 +69,7 @@ fn short(text: &str) -> String {
     text.lines().map(cut).collect::<Vec<_>>().join("\n")
 }
 
-/// The status that `error` stands for.
+/// The exit status for `error`.
 fn status(error: &anyhow::Error) -> Status {
     let mut chain = error.chain();
     chain.find_map(status_of).unwrap_or(Status::Failed)
@@ -84,15 +84,17 @@ fn status_of(cause: &(dyn std::error::Error + 'static)) -> Option<Status> {
     }
     if let Some(error) = cause.downcast_ref::<RecipeError>() {
         return Some(match error {
-            RecipeError::UnknownModel { .. }
+            RecipeError::Unknown { .. }
             | RecipeError::Phase { .. }
+            | RecipeError::Setting(_)
             | RecipeError::Invalid { .. } => Status::Usage,
             RecipeError::Unreadable { .. } | RecipeError::Vocabulary(_) => Status::Failed,
         });
     }
-    if let Some(error) = cause.downcast_ref::<report::Error>() {
+    if let Some(error) = cause.downcast_ref::<pipeline::Error>() {
         return match error {
-            report::Error::Runtime(error) => status_of(error),
+            pipeline::Error::Runtime(error) => status_of(error),
+            pipeline::Error::Recipe(error) => status_of(error),
             error => error.is_usage().then_some(Status::Usage),
         };
     }
@@ -103,8 +105,8 @@ fn status_of(cause: &(dyn std::error::Error + 'static)) -> Option<Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sharding::Target;
     use anyhow::Context;
-    use ribosome::sharding::Target;
 
     #[test]
     fn the_status_is_that_of_the_cause() {
@@ -115,11 +117,11 @@ mod tests {
             message: "16 GB".into(),
         };
         assert_eq!(
-            status(&report::Error::from(memory).into()),
+            status(&pipeline::Error::from(memory).into()),
             Status::DoesNotFit
         );
         let other = runtime::Error::Invalid("no".into());
-        assert_eq!(status(&report::Error::from(other).into()), Status::Failed);
+        assert_eq!(status(&pipeline::Error::from(other).into()), Status::Failed);
         assert_eq!(status(&anyhow::anyhow!("disk full")), Status::Failed);
     }
 }

@@ -1,18 +1,19 @@
-//! `ribosome export`: a checkpoint's model as a Hugging Face folder.
+//! `ribosome export`: turns a checkpoint into a Hugging Face folder.
 
 use std::path::PathBuf;
 
+use crate::report::table::count;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::convert::export;
+use crate::train::registry::Registry;
 use anyhow::Result;
-use ribosome::report::table::count;
-use ribosome::train::checkpoint::Checkpoint;
-use ribosome::train::convert::export;
 use serde_json::json;
 
 use super::exit::Status;
 use super::output::{print, print_json};
 use super::train::CHECKPOINT;
 
-/// Writes the weights of a checkpoint as a Hugging Face folder
+/// Exports the weights of a checkpoint to a Hugging Face folder
 #[derive(clap::Args)]
 #[command(
     after_help = "Example: ribosome export run --out prot_t5, then, in Python, \
@@ -22,10 +23,10 @@ pub struct Args {
     /// The checkpoint, or a run's folder
     #[arg(value_name = "CHECKPOINT")]
     checkpoint: PathBuf,
-    /// The folder to make
+    /// The folder to create
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// A file holds at most so much, or one larger tensor: bytes, or with kB, MB, GB, KiB, MiB or GiB
+    /// The largest file, unless a single tensor is larger: a number of bytes, or of kB, MB, GB, KiB, MiB or GiB
     #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = size)]
     shard_size: u64,
     /// Prints one JSON object instead of text
@@ -35,12 +36,17 @@ pub struct Args {
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
+    pub fn run(self, registry: &Registry) -> Result<Status> {
         let path = match self.checkpoint.is_dir() {
             true => self.checkpoint.join(CHECKPOINT),
             false => self.checkpoint.clone(),
         };
-        let (model, files) = export(&Checkpoint::open(&path)?, &self.out, self.shard_size)?;
+        let (model, files) = export(
+            &Checkpoint::open(&path)?,
+            registry.families(),
+            &self.out,
+            self.shard_size,
+        )?;
         let parameters = model.parameters() as u64;
         let unlike = model.unlike_transformers();
         if let Some(unlike) = &unlike {
@@ -53,7 +59,7 @@ impl Args {
             false => {
                 let lines = files.iter().map(|file| format!("\n  {}", file.display()));
                 print(&format!(
-                    "{}: {} parameters, in{}",
+                    "{}: exported {} parameters to{}",
                     model.family(),
                     count(parameters),
                     lines.collect::<String>()

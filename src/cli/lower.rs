@@ -2,26 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::forecast::port_bytes;
+use crate::hlo::{Port, Signature, text};
+use crate::pipeline::{Lowered, Machine};
+use crate::report::table::{size, table};
+use crate::runtime::Settings;
+use crate::sharding::Target;
+use crate::train::registry::Registry;
 use anyhow::Result;
 use clap::ValueEnum;
-use ribosome::hlo::{Port, Signature, text};
-use ribosome::report::memory::port_bytes;
-use ribosome::report::table::{size, table};
-use ribosome::report::{Lowered, Machine};
-use ribosome::runtime::Settings;
 use serde_json::json;
 
-use super::args::{OutputArgs, WhatArgs};
-use super::exit::Status;
+use super::args::{OutputArgs, ProgramJob, What, WhatArgs};
+use super::exit::{Status, Usage};
 use super::output::{Progress, prepare, print, print_json, write, write_program};
 
-/// Lowers a model's training step to HLO, without compiling it
+/// Lowers a model's training step, or a graph's text, to HLO, without compiling it
 #[derive(clap::Args)]
 #[command(after_help = "Example: ribosome lower prot-t5-tiny --on cpu:8 --emit sharding")]
 pub struct Args {
     #[command(flatten)]
     what: WhatArgs,
-    /// What to write
+    /// The output
     #[arg(long, value_enum, default_value_t = Emit::Hlo)]
     emit: Emit,
     /// The file to write to [default: stdout; for proto NAME.hlo.pb here or in --out]
@@ -33,44 +35,57 @@ pub struct Args {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Emit {
-    /// The graph as text, a node a line
+    /// The graph as text, one node per line
     Graph,
-    /// The module as text that XLA's parser reads
+    /// The module as text for XLA's parser
     Hlo,
-    /// The module as XLA's compilers take it (NAME.hlo.pb), and its signature (NAME.json) next to it
+    /// The module for XLA's compilers (NAME.hlo.pb), with its signature (NAME.json) next to it
     Proto,
-    /// Where each input and output lies, a line each
+    /// The sharding of each input and output, one per line
     Sharding,
 }
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
-        let job = self.what.job()?;
+    pub fn run(self, registry: &Registry) -> Result<Status> {
+        let what = self.what.read(registry)?;
         if let Some(folder) = &self.report.out {
             prepare(folder)?;
         }
-        let progress = Progress::new(&job.recipe.name, self.report.quiet || self.report.json);
+        let name = what.name();
+        let progress = Progress::new(&name, self.report.quiet || self.report.json);
         let mut stages = progress.stages();
-        let devices = match job.target.devices() {
-            Some(devices) => devices,
-            // Only the plugin knows how many devices an attached TPU has.
-            None => Machine::open(&job.target, &Settings::from_environment()?)?
-                .devices()
-                .len(),
+        let lowered = match what {
+            What::Recipe(job) => job.lower(devices(&job.target)?, &mut stages)?,
+            What::Program(job) => {
+                let ProgramJob {
+                    file,
+                    target,
+                    mesh,
+                    rules,
+                    ..
+                } = *job;
+                let lowered = file.lower(mesh.as_ref(), &rules.rules(), &mut stages)?;
+                if let Some(target) = &target {
+                    lowered.mesh.check_devices(devices(target)?)?;
+                }
+                lowered
+            }
         };
-        let lowered = job.lower(devices, &mut stages)?;
         let seconds = stages.seconds();
         drop(stages);
         drop(progress);
-        let (files, text) = self.emit(&job.recipe.name, &lowered)?;
+        for warning in &lowered.warnings {
+            eprintln!("warning: {warning}");
+        }
+        let (files, text) = self.emit(&name, &lowered)?;
         let program = &lowered.program;
         if let Some(folder) = &self.report.out {
-            write_program(folder, &job.recipe.name, program)?;
+            write_program(folder, &name, program)?;
         }
         match (self.report.json, text) {
             (true, text) => print_json(&json!({
-                "model": job.recipe.name,
+                "model": name,
                 "fingerprint": program.fingerprint(),
                 "mesh": lowered.mesh.to_string(),
                 "parameters": lowered.parameters,
@@ -84,15 +99,25 @@ impl Args {
                 .iter()
                 .for_each(|file| eprintln!("wrote {}", file.display())),
         }
+        // The process ends here, and the system reclaims a graph of thousands of nodes faster than it is dropped.
+        std::mem::forget(lowered);
         Ok(Status::Done)
     }
 
-    /// Writes what is asked for: the files, or the text for stdout.
+    /// Writes the requested files, or returns the text for stdout.
     fn emit(&self, name: &str, lowered: &Lowered) -> Result<(Vec<PathBuf>, Option<String>)> {
         let program = &lowered.program;
         let text = match self.emit {
-            Emit::Graph => lowered.graph.to_text(),
-            Emit::Hlo => text::print(&program.module),
+            Emit::Graph => match &lowered.graph {
+                Some(graph) => graph.to_text(),
+                None => {
+                    let message = format!(
+                        "{name} is a lowered program, which has no graph; use --emit hlo, proto or sharding"
+                    );
+                    return Err(Usage(message).into());
+                }
+            },
+            Emit::Hlo => text::print(program.module()),
             Emit::Sharding => sharding_table(&program.signature),
             Emit::Proto => {
                 let folder = self.report.out.as_deref().unwrap_or(Path::new(""));
@@ -100,7 +125,7 @@ impl Args {
                     Some(file) => file.clone(),
                     None => folder.join(format!("{name}.hlo.pb")),
                 };
-                // The signature goes by the same name: `x.hlo.pb` and `x.json`.
+                // The signature has the same name: `x.hlo.pb` and `x.json`.
                 let stem = file
                     .file_name()
                     .unwrap_or_default()
@@ -109,7 +134,7 @@ impl Args {
                 let stem = stem.strip_suffix(".pb").unwrap_or(&stem);
                 let stem = stem.strip_suffix(".hlo").unwrap_or(stem);
                 let signature = file.with_file_name(format!("{stem}.json"));
-                write(&file, &program.bytes())?;
+                write(&file, program.bytes())?;
                 write(&signature, program.signature.json().as_bytes())?;
                 return Ok((vec![file, signature], None));
             }
@@ -124,7 +149,18 @@ impl Args {
     }
 }
 
-/// One line an input and output: name, role, axes with sizes, where it is split, bytes of a device's part.
+/// The number of devices of `target`. For an attached TPU, only the plugin can tell.
+fn devices(target: &Target) -> Result<usize> {
+    match target.devices() {
+        Some(devices) => Ok(devices),
+        None => {
+            let machine = Machine::open(target, &Settings::from_environment()?)?;
+            Ok(machine.devices().len())
+        }
+    }
+}
+
+/// One line per input and output: name, role, axes with sizes, sharding, bytes per device.
 fn sharding_table(signature: &Signature) -> String {
     let row = |way: &str, port: &Port| {
         let shape = &port.shape;
@@ -132,7 +168,7 @@ fn sharding_table(signature: &Signature) -> String {
         vec![
             way.to_string(),
             port.name.clone(),
-            port.role.clone(),
+            port.role.name().to_string(),
             shape.to_string(),
             port.sharding.describe(&signature.mesh, shape),
             bytes.to_string(),

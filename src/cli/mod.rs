@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand, each of which only reads arguments, calls the library and prints.
+//! The command line: one file per subcommand, which only reads arguments, calls the library and prints.
 
 mod args;
 mod compile;
@@ -11,6 +11,7 @@ mod models;
 mod output;
 mod plugins;
 mod recipes;
+mod rules;
 mod targets;
 mod train;
 mod verify;
@@ -18,6 +19,8 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::train::registry::Registry;
 
 /// Lowers protein language models to sharded XLA programs, compiles them with the real TPU compiler, and trains them.
 #[derive(Parser)]
@@ -30,13 +33,14 @@ struct Cli {
 const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed; 2 wrong usage; 3 compiled but does not fit the device \
                            memory, or the compiler said so; 4 a check found a difference.";
 
-/// A subcommand: its file's arguments.
+/// A subcommand, with the arguments in its file.
 #[derive(Subcommand)]
 enum Command {
     Models(models::Args),
     Targets(targets::Args),
     Compile(compile::Args),
     Recipes(recipes::Args),
+    Rules(rules::Args),
     Lower(lower::Args),
     Train(train::Args),
     Import(import::Args),
@@ -46,18 +50,25 @@ enum Command {
     Plugins(plugins::Args),
 }
 
-/// Runs the command that the process was given.
+/// Runs the process's command with the built-in registry.
 pub fn main() -> ExitCode {
+    main_with(&Registry::standard())
+}
+
+/// Runs the process's command with the families, objectives, vocabularies and recipes of `registry`. A crate adds its own to
+/// [`Registry::standard`] and gets all of ribosome's subcommands and flags by calling this from its `main`.
+pub fn main_with(registry: &Registry) -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Models(args) => args.run(),
+        Command::Models(args) => args.run(registry),
         Command::Targets(args) => args.run(),
-        Command::Compile(args) => args.run(),
-        Command::Recipes(args) => args.run(),
-        Command::Lower(args) => args.run(),
-        Command::Train(args) => args.run(),
-        Command::Import(args) => args.run(),
-        Command::Export(args) => args.run(),
-        Command::Verify(args) => args.run(),
+        Command::Compile(args) => args.run(registry),
+        Command::Recipes(args) => args.run(registry),
+        Command::Rules(args) => args.run(),
+        Command::Lower(args) => args.run(registry),
+        Command::Train(args) => args.run(registry),
+        Command::Import(args) => args.run(registry),
+        Command::Export(args) => args.run(registry),
+        Command::Verify(args) => args.run(registry),
         Command::Doctor(args) => args.run(),
         Command::Plugins(args) => args.run(),
     };

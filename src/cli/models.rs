@@ -1,23 +1,23 @@
-//! `ribosome models`: the presets, or one of them in full.
+//! `ribosome models`: lists the models, or shows one in full.
 
 use std::fmt::Write;
 
+use crate::graph::Weight;
+use crate::pipeline::Error;
+use crate::report::table::{count, table};
+use crate::train::recipe::Recipe;
+use crate::train::registry::Registry;
 use anyhow::Result;
-use ribosome::graph::Weight;
-use ribosome::models::presets::presets;
-use ribosome::report::Error;
-use ribosome::report::table::{count, table};
-use ribosome::train::recipe::Recipe;
 use serde_json::json;
 
 use super::exit::Status;
 use super::output::{print, print_json};
 
-/// Lists the models by name, or prints one's configuration and weights
+/// Lists the models by name, or prints the configuration and weights of one
 #[derive(clap::Args)]
 #[command(after_help = "Example: ribosome models prot-t5-xl")]
 pub struct Args {
-    /// The model to print in full, or a recipe file (.toml)
+    /// The model to print in full, or a recipe by name or file (.toml)
     name: Option<String>,
     /// Prints one JSON object instead of text
     #[arg(long)]
@@ -26,42 +26,45 @@ pub struct Args {
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
+    pub fn run(self, registry: &Registry) -> Result<Status> {
         match &self.name {
-            None => self.list()?,
-            Some(name) => self.one(name)?,
+            None => self.list(registry)?,
+            Some(name) => self.one(name, registry)?,
         }
         Ok(Status::Done)
     }
 
-    fn list(&self) -> Result<()> {
-        let presets = presets();
+    fn list(&self, registry: &Registry) -> Result<()> {
+        let models = registry.models();
+        let models = models.into_iter().map(|(name, _)| registry.preset(name));
+        let models = models.collect::<Result<Vec<_>, _>>()?;
+        let about = |recipe: &Recipe| recipe.about.clone().unwrap_or_default();
         if self.json {
-            let models: Vec<_> = (presets.iter())
-                .map(|preset| {
+            let models: Vec<_> = (models.iter())
+                .map(|recipe| {
                     json!({
-                        "name": preset.name,
-                        "about": preset.about,
-                        "parameters": preset.model.parameters(),
+                        "name": recipe.name,
+                        "about": about(recipe),
+                        "parameters": recipe.model.parameters(),
                     })
                 })
                 .collect();
             return print_json(&json!({ "models": models }));
         }
-        let rows: Vec<_> = (presets.iter())
-            .map(|preset| {
+        let rows: Vec<_> = (models.iter())
+            .map(|recipe| {
                 vec![
-                    preset.name.to_string(),
-                    count(preset.model.parameters() as u64),
-                    preset.about.to_string(),
+                    recipe.name.clone(),
+                    count(recipe.model.parameters() as u64),
+                    about(recipe),
                 ]
             })
             .collect();
         print(&table(&["name", "parameters", ""], &rows, &[1]))
     }
 
-    fn one(&self, name: &str) -> Result<()> {
-        let recipe = Recipe::load(name)?;
+    fn one(&self, name: &str, registry: &Registry) -> Result<()> {
+        let recipe = registry.load(name)?;
         let step = recipe.step()?.build().map_err(Error::from)?;
         let parameters: usize = (step.weights.iter())
             .map(|weight| weight.shape.elements())
@@ -99,7 +102,7 @@ impl Args {
     }
 }
 
-/// The weights by scope, indented, each scope printed once.
+/// The weights by scope, indented, with each scope printed once.
 fn tree(weights: &[Weight]) -> String {
     let mut rows = Vec::new();
     let mut open: Vec<&str> = Vec::new();

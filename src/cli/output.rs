@@ -1,15 +1,15 @@
-//! Where results go: stdout, files that appear whole or not at all, and progress on stderr.
+//! Output: results on stdout, files that appear completely or not at all, and progress on stderr.
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::hlo::Program;
+use crate::pipeline::Stages;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ribosome::hlo::Program;
-use ribosome::report::Stages;
 
-/// Prints `text` on stdout, with a line break at the end.
+/// Prints `text` on stdout, with a newline at the end.
 pub fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())
@@ -25,7 +25,8 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&serde_json::to_string_pretty(value)?)
 }
 
-/// Makes `folder` and tries to write into it, so that a long compile does not end in a folder that cannot be written.
+/// Creates `folder` and tries to write into it, so that a long compilation does not end with a folder that cannot be
+/// written.
 pub fn prepare(folder: &Path) -> Result<()> {
     let write = || -> io::Result<()> {
         std::fs::create_dir_all(folder)?;
@@ -34,7 +35,8 @@ pub fn prepare(folder: &Path) -> Result<()> {
     write().with_context(|| format!("cannot write into the folder {}", folder.display()))
 }
 
-/// Writes `bytes` to `path`, which is the old file or the new one but never a part of it; makes its folder.
+/// Writes `bytes` to `path` and creates its folder. At any time `path` is the whole old file or the whole new one. Does not
+/// wait for the disk, because a result can be made again.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -44,8 +46,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         std::fs::create_dir_all(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        // A temporary file is its owner's alone; a result is for whom the folder is for.
+        // Only its owner can read a temporary file; a result gets the usual permissions.
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -57,24 +58,25 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Writes `NAME.hlo.pb` and `NAME.json`, all that a program needs to be compiled and run, into `folder`.
+/// Writes `NAME.hlo.pb` and `NAME.json` into `folder`: all that compiling and running a program needs.
 pub fn write_program(folder: &Path, name: &str, program: &Program) -> Result<[String; 2]> {
     let files = [format!("{name}.hlo.pb"), format!("{name}.json")];
-    write(&folder.join(&files[0]), &program.bytes())?;
+    write(&folder.join(&files[0]), program.bytes())?;
     write(&folder.join(&files[1]), program.signature.json().as_bytes())?;
     Ok(files)
 }
 
-/// A line on stderr that says which stage is running and for how long; nothing where that is no terminal or `quiet`.
+/// A line on stderr with the running stage and its duration. There is none if stderr is not a terminal, or if `quiet`.
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// Progress for what is called `name`.
+    /// The progress of the job `name`.
     pub fn new(name: &str, quiet: bool) -> Self {
-        if quiet {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        // Nothing is shown where stderr is no terminal either.
+        if quiet || bar.is_hidden() {
             return Progress(ProgressBar::hidden());
         }
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}: {msg} {elapsed}") {
             bar.set_style(style);
         }
@@ -83,13 +85,21 @@ impl Progress {
         Progress(bar)
     }
 
-    /// Stages that this line follows.
+    /// Stages that update this line.
     pub fn stages(&self) -> Stages<'_> {
-        Stages::watched(|stage| {
-            // Loading may fetch a plugin, which has a bar of its own.
-            match stage {
-                "load" => self.0.disable_steady_tick(),
-                _ => self.0.enable_steady_tick(Duration::from_millis(120)),
+        // A steady tick is a thread, so it restarts only after a stage without one.
+        let mut ticking = true;
+        Stages::watched(move |stage| {
+            if self.0.is_hidden() {
+                return;
+            }
+            // Loading may download a plugin, which shows a bar of its own.
+            let tick = stage != "load";
+            if std::mem::replace(&mut ticking, tick) != tick {
+                match tick {
+                    true => self.0.enable_steady_tick(Duration::from_millis(120)),
+                    false => self.0.disable_steady_tick(),
+                }
             }
             self.0.set_message(stage);
         })
@@ -114,7 +124,7 @@ mod tests {
         write(&path, b"{\"a\": 1}").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"a\": 1}");
         let left: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().collect();
-        assert_eq!(left.len(), 1, "no temporary file stays");
+        assert_eq!(left.len(), 1, "no temporary file is left");
     }
 
     #[test]

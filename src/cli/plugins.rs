@@ -1,11 +1,11 @@
-//! `ribosome plugins`: which compilers are on this machine, and fetching the pinned ones.
+//! `ribosome plugins`: lists the compilers on this machine, and downloads the pinned ones.
 
+use crate::runtime::{Found, Platform, Settings};
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
-use ribosome::runtime::{Found, Platform, Settings};
 use serde_json::json;
 
-use ribosome::report::table::table;
+use crate::report::table::table;
 
 use super::exit::Status;
 use super::output::{print, print_json};
@@ -23,9 +23,9 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Fetches the pinned wheel of each with pip, checks its hash and unpacks it into the cache
+    /// Downloads the pinned wheel of each with pip, checks its hash and unpacks it into the cache
     Install {
-        /// Which
+        /// The plugins
         #[arg(required = true)]
         platforms: Vec<Which>,
     },
@@ -98,7 +98,7 @@ fn row(platform: Platform, found: Option<&Found>, settings: &Settings) -> Vec<St
         None => {
             let wheel = settings.wheel(platform);
             let package = format!("{} {}", wheel.name, wheel.version);
-            let how = format!("not here; ribosome plugins install {platform}");
+            let how = format!("not here; `ribosome plugins install {platform}` downloads it");
             vec![platform.to_string(), package, "-".to_string(), how]
         }
     }

@@ -1,26 +1,64 @@
-//! `ribosome recipes`: recipes compiled one after the other, as one table.
+//! `ribosome recipes`: the list of built-in recipes, one recipe with its sources, or a table of compiled recipes.
 
-use std::path::{Path, PathBuf};
-
+use crate::forecast::Forecast;
+use crate::pipeline::{self, Job};
+use crate::report::CompileReport;
+use crate::report::table::{count, size, table, time};
+use crate::runtime::Settings;
+use crate::sharding::Partitioner;
+use crate::train::recipe::{Recipe, RecipeError};
+use crate::train::registry::Registry;
 use anyhow::{Context, Result};
-use ribosome::report::table::{count, size, table, time};
-use ribosome::report::{self, CompileReport, Forecast, Job};
-use ribosome::runtime::Settings;
-use ribosome::train::recipe::Recipe;
+use clap::Subcommand;
 use serde_json::json;
 
 use super::args::job_of;
 use super::exit::{Status, report as report_error};
 use super::output::{Progress, print, print_json};
 
-/// Compiles recipes, each for its own machine, and says in one table whether they fit and how long a step takes
+/// Lists the recipes, shows one with the source of each value, or compiles them
 #[derive(clap::Args)]
-#[command(after_help = "Example: ribosome recipes recipes/prot_bert.toml recipes/prot_xlnet.toml")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a subcommand it lists, or compiles the recipes that are given.\n\nExample: ribosome recipes compile \
+                  prot-bert prot-xlnet --phases"
+)]
 pub struct Args {
-    /// Recipe files (.toml) [default: all in the folder `recipes`]
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    compile: Compile,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Lists the recipes by name
+    List(List),
+    /// Prints a recipe's file, with the source of each value
+    Show(Show),
+    /// Compiles recipes, each for its own machine, and tabulates whether they fit and how long a step takes
+    Compile(Compile),
+}
+
+#[derive(clap::Args)]
+struct List {
+    /// Prints one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct Show {
+    /// The recipe, or the model that it trains
+    name: String,
+}
+
+#[derive(clap::Args)]
+struct Compile {
+    /// Recipes by name or file (.toml) [default: all published ones]
     #[arg(value_name = "RECIPE")]
-    recipes: Vec<PathBuf>,
-    /// Compiles every phase of a recipe and not the first alone
+    recipes: Vec<String>,
+    /// Compiles every phase of a recipe and not only the first
     #[arg(long)]
     phases: bool,
     /// Prints one JSON object instead of a table
@@ -31,28 +69,97 @@ pub struct Args {
     quiet: bool,
 }
 
-/// What came of one phase of a recipe.
+impl Args {
+    /// Runs the command.
+    pub fn run(self, registry: &Registry) -> Result<Status> {
+        match self.action {
+            Some(Action::List(list)) => list.run(registry),
+            Some(Action::Show(show)) => show.run(registry),
+            Some(Action::Compile(compile)) => compile.run(registry),
+            None if self.compile.recipes.is_empty() && !self.compile.phases => List {
+                json: self.compile.json,
+            }
+            .run(registry),
+            None => self.compile.run(registry),
+        }
+    }
+}
+
+impl List {
+    fn run(self, registry: &Registry) -> Result<Status> {
+        let recipes = registry
+            .recipes()
+            .iter()
+            .map(|entry| registry.preset(entry.name));
+        let recipes = recipes.collect::<Result<Vec<_>, _>>()?;
+        let about = |recipe: &Recipe| recipe.about.clone().unwrap_or_default();
+        let phases = |recipe: &Recipe| recipe.phases.len().max(1);
+        if self.json {
+            let entries = registry.recipes().iter().zip(&recipes);
+            let recipes: Vec<_> = entries
+                .map(|(entry, recipe)| {
+                    json!({
+                        "name": recipe.name,
+                        "model": entry.model,
+                        "about": about(recipe),
+                        "data": recipe.data,
+                        "target": recipe.target,
+                        "phases": phases(recipe),
+                    })
+                })
+                .collect();
+            print_json(&json!({ "recipes": recipes }))?;
+            return Ok(Status::Done);
+        }
+        let rows: Vec<_> = (recipes.iter())
+            .map(|recipe| {
+                vec![
+                    recipe.name.clone(),
+                    recipe.target.clone().unwrap_or_default(),
+                    phases(recipe).to_string(),
+                    about(recipe),
+                ]
+            })
+            .collect();
+        print(&table(&["name", "target", "phases", ""], &rows, &[2]))?;
+        Ok(Status::Done)
+    }
+}
+
+impl Show {
+    fn run(self, registry: &Registry) -> Result<Status> {
+        let entry = registry
+            .find(&self.name)
+            .map_err(|near| RecipeError::Unknown {
+                name: self.name.clone(),
+                near,
+            })?;
+        print(entry.text)?;
+        Ok(Status::Done)
+    }
+}
+
+/// The result of one phase of a recipe.
 struct Line {
     phase: Option<usize>,
     report: CompileReport,
 }
 
-impl Args {
-    /// Runs the command.
-    pub fn run(self) -> Result<Status> {
-        // Every recipe is read before the first is compiled.
-        let jobs = self.jobs()?;
+impl Compile {
+    fn run(self, registry: &Registry) -> Result<Status> {
+        // Read every recipe before compiling the first.
+        let jobs = self.jobs(registry)?;
         let settings = Settings::from_environment()?;
         let (mut lines, mut failed) = (Vec::new(), Vec::new());
         for (phase, job) in jobs {
             let progress = Progress::new(&job.recipe.name, self.quiet || self.json);
-            let compiled = report::compile(&job, &settings, &mut progress.stages());
+            let compiled = pipeline::compile(&job, &settings, &mut progress.stages());
             drop(progress);
-            // One that fails takes nothing from the others.
+            // A failure does not stop the others.
             match compiled.with_context(|| named(&job.recipe.name, phase)) {
                 Ok(compiled) => lines.push(Line {
                     phase,
-                    report: compiled.report,
+                    report: CompileReport::new(Some(&job.recipe), &compiled),
                 }),
                 Err(error) => failed.push(error),
             }
@@ -71,44 +178,30 @@ impl Args {
         })
     }
 
-    /// What is to be compiled, with the number of the phase where a recipe has several.
-    fn jobs(&self) -> Result<Vec<(Option<usize>, Job)>> {
-        let mut files = self.recipes.clone();
-        if files.is_empty() {
-            files = all(Path::new("recipes"))?;
+    /// The recipes to compile, with the number of the phase if a recipe has several.
+    fn jobs(&self, registry: &Registry) -> Result<Vec<(Option<usize>, Job)>> {
+        let mut names = self.recipes.clone();
+        if names.is_empty() {
+            let published = registry.recipes().iter().filter(|entry| !entry.is_tiny());
+            names.extend(published.map(|entry| entry.name.to_string()));
         }
         let mut jobs = Vec::new();
-        for file in files {
-            let recipe = Recipe::load(&file.to_string_lossy())?;
+        for name in names {
+            let recipe = registry.load(&name)?;
             let count = match self.phases {
                 true => recipe.phases.len().max(1),
                 false => 1,
             };
             for phase in 1..=count {
                 let number = (recipe.phases.len() > 1).then_some(phase);
-                jobs.push((number, job_of(recipe.phase(phase)?, true)?));
+                jobs.push((
+                    number,
+                    job_of(recipe.phase(phase)?, Partitioner::default())?,
+                ));
             }
         }
         Ok(jobs)
     }
-}
-
-/// The recipes in `folder`, by name.
-fn all(folder: &Path) -> Result<Vec<PathBuf>> {
-    let read = || -> std::io::Result<Vec<PathBuf>> {
-        std::fs::read_dir(folder)?
-            .map(|entry| Ok(entry?.path()))
-            .collect()
-    };
-    let mut files = read().with_context(|| {
-        format!(
-            "cannot read the folder `{}`; name the recipes to compile",
-            folder.display()
-        )
-    })?;
-    files.retain(|file| file.extension().is_some_and(|ending| ending == "toml"));
-    files.sort();
-    Ok(files)
 }
 
 /// How long a step takes, by the compiler's own estimate.
@@ -154,7 +247,10 @@ fn text(lines: &[Line], failed: usize) -> String {
                 report.target.name.clone(),
                 report.mesh.0.to_string(),
                 count(report.parameters),
-                format!("{} x {}", count(report.global_batch as u64), report.length),
+                match (report.global_batch, report.length) {
+                    (Some(rows), Some(length)) => format!("{} x {length}", count(rows as u64)),
+                    _ => String::new(),
+                },
                 time(report.seconds.of("compile")),
                 peak,
                 report.forecast.as_ref().map_or(String::new(), step),

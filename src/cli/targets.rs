@@ -1,19 +1,19 @@
-//! `ribosome targets`: every machine that can be compiled for, by name.
+//! `ribosome targets`: the machines that ribosome can compile for, by name.
 
+use crate::report::compile::TargetReport;
+use crate::report::table::{size, table};
+use crate::sharding::{Target, known_targets};
 use anyhow::Result;
-use ribosome::report::compile::TargetReport;
-use ribosome::report::table::{size, table};
-use ribosome::sharding::{Target, known_targets};
 use serde_json::json;
 
 use super::exit::Status;
 use super::output::{print, print_json};
 
-/// Lists the machines that can be compiled for, with chips, cores, devices and memory
+/// Lists the machines that ribosome can compile for, with chips, cores, devices and memory
 #[derive(clap::Args)]
 #[command(after_help = "Example: ribosome targets v3-1024 4xv6e-256 h100:8")]
 pub struct Args {
-    /// The targets to print [default: the usual ones]
+    /// The targets to print [default: the common ones]
     names: Vec<String>,
     /// Prints one JSON object instead of text
     #[arg(long)]
@@ -40,13 +40,13 @@ impl Args {
             "chips",
             "cores",
             "devices",
-            "memory a device",
+            "memory per device",
             "mapping",
         ];
         let mut text = table(&header, &rows, &[2, 3, 4, 5]);
         if self.names.is_empty() {
             text += "\nOther sizes: v3:16x32 (chips along each dimension of the torus), 4xv6e-256 (slices), \
-                     v4-1024/cores (a device a core), cpu:N, h100:N.\n";
+                     v4-1024/cores (one device per core), cpu:N, h100:N.\n";
         }
         print(&text)?;
         Ok(Status::Done)
@@ -55,7 +55,7 @@ impl Args {
 
 fn row(target: &Target) -> Vec<String> {
     let number = |number: Option<usize>| number.map_or("-".to_string(), |it| it.to_string());
-    // What only the plugin knows of an attached machine stays open.
+    // What only the plugin knows about an attached machine is left out.
     let report = TargetReport::new(target, target.devices().unwrap_or_default());
     vec![
         report.name,

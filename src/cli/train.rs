@@ -5,16 +5,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::data::Dataset;
+use crate::pipeline::{self, Machine, Stages, Training};
+use crate::report::table::count;
+use crate::runtime::Settings;
+use crate::sharding::Target;
+use crate::train::checkpoint::{Checkpoint, FILE};
+use crate::train::progress::Progress;
+use crate::train::recipe::Recipe;
+use crate::train::registry::Registry;
+use crate::train::run::{Event, Flow, RunOptions, Summary, run};
+use crate::train::start::Start;
+use crate::train::trainer::{StepReport, TrainError, Trainer};
 use anyhow::{Context, Result, bail};
-use ribosome::data::Dataset;
-use ribosome::report::table::count;
-use ribosome::report::{self, Machine};
-use ribosome::runtime::Settings;
-use ribosome::sharding::Target;
-use ribosome::train::checkpoint::Checkpoint;
-use ribosome::train::progress::Progress;
-use ribosome::train::run::{Event, Flow, Plan, Summary, run};
-use ribosome::train::trainer::{Setup, StepReport, TrainError, Trainer};
 
 use super::args::WhatArgs;
 use super::exit::{Status, Usage};
@@ -31,19 +34,22 @@ pub struct Args {
     /// Proteins as FASTA, plain or gzip
     #[arg(long, required = true, num_args = 1.., value_name = "FASTA")]
     data: Vec<PathBuf>,
-    /// How many steps the run has, those before --resume counted [default: the recipe's]
+    /// The total number of steps, including those before --resume [default: the recipe's]
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
     /// Keeps checkpoint.safetensors and log.jsonl in this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// A checkpoint after every so many steps, beside the one at the end
+    /// Steps between checkpoints, besides the one at the end
     #[arg(long, value_name = "N", requires = "out", default_value_t = 100)]
     save_every: u64,
-    /// Goes on from the checkpoint in --out
+    /// Continues from the checkpoint in --out; with --phase N + 1, from the end of phase N
     #[arg(long, requires = "out")]
     resume: bool,
-    /// Prints one JSON object a step instead of text
+    /// Begins with these weights: a checkpoint, a run's folder, or a Hugging Face folder [default: the recipe's]
+    #[arg(long, value_name = "PATH", conflicts_with = "resume")]
+    start: Option<PathBuf>,
+    /// Prints one JSON object per step instead of text
     #[arg(long)]
     json: bool,
     /// Shows no progress
@@ -51,38 +57,57 @@ pub struct Args {
     quiet: bool,
 }
 
-/// What a run calls its checkpoint.
-pub const CHECKPOINT: &str = "checkpoint.safetensors";
-const LOG: &str = "log.jsonl";
+/// The name of a run's checkpoint.
+pub const CHECKPOINT: &str = FILE;
 
-/// A run prints about so many steps as text.
+/// The name of a run's log; each phase has its own.
+fn log_name(phase: usize) -> String {
+    match phase {
+        1 => "log.jsonl".to_string(),
+        phase => format!("log.phase{phase}.jsonl"),
+    }
+}
+
+/// The approximate number of steps that a run prints as text.
 const LINES: u64 = 20;
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
-        let mut job = self.what.job()?;
+    pub fn run(self, registry: &Registry) -> Result<Status> {
+        let mut job = self.what.job(registry)?;
         job.recipe.steps = self.steps.unwrap_or(job.recipe.steps);
         if matches!(job.target, Target::Gpu { .. } | Target::Tpu(_)) {
-            let message = format!(
-                "{} is a description, on which nothing runs; train on cpu:8, cuda or tpu, or see what `ribosome compile` \
-                 says of it",
-                job.target
-            );
-            return Err(Usage(message).into());
+            let target = job.target.to_string();
+            return Err(pipeline::Error::NothingRuns { target }.into());
         }
+        job.recipe.start = self.start.clone().or(job.recipe.start);
         let checkpoint = self.checkpoint()?;
+        let start = match (&checkpoint, &job.recipe.start) {
+            (None, Some(path)) => Some((Start::open(path, registry.families())?, path)),
+            _ => None,
+        };
+        let phase = job.recipe.phase.number;
+        if phase > 1 && checkpoint.is_none() && start.is_none() {
+            eprintln!(
+                "warning: phase {phase} begins with random weights; --resume continues from the previous phase in --out, and --start \
+                 takes the weights of another run"
+            );
+        }
         let data = Dataset::from_fasta(&self.data, &job.recipe.tokens()?)?;
         let machine = Machine::open(&job.target, &Settings::from_environment()?)?;
-        let client = (machine.client()).context("the target has no devices on this machine")?;
-        let parameters = job.recipe.model.parameters() as u64;
-        let (mesh, reason) = job.place(machine.devices().len(), parameters)?;
-        let reason = reason.unwrap_or_else(|| format!("mesh {mesh}: given"));
+        let training = Training::new(&job, &machine, &mut Stages::default())?;
+        let reason = match &training.mesh_reason {
+            Some(reason) => reason.clone(),
+            None => format!("mesh {}: given", training.mesh()),
+        };
+        for warning in &training.warnings {
+            eprintln!("warning: {warning}");
+        }
         if !self.json {
             print(&format!(
                 "{}: {} parameters, {} steps of {} rows of {} tokens\n{} proteins with {} residues\n{}; {reason}",
                 job.recipe.name,
-                count(parameters),
+                count(training.parameters),
                 job.recipe.steps,
                 job.recipe.batch,
                 job.recipe.length,
@@ -91,27 +116,25 @@ impl Args {
                 job.target.mapping(),
             ))?;
         }
-        let setup = Setup {
-            recipe: &job.recipe,
-            mesh: &mesh,
-            client,
-            shardy: job.shardy,
-            data: &data,
-        };
+        let setup = training.setup(&data);
         let done = checkpoint
             .as_ref()
-            .map_or(0, |file| file.about().steps_done);
+            .map(Checkpoint::about)
+            .filter(|about| about.phase == phase)
+            .map_or(0, |about| about.steps_done);
         let progress = Progress::new(job.recipe.steps, done, self.quiet || self.json);
         progress.waiting("compiling");
-        let trainer = match &checkpoint {
-            None => Trainer::start(setup),
-            Some(checkpoint) => Trainer::resume(setup, checkpoint),
+        let trainer = match (&checkpoint, start) {
+            (Some(checkpoint), _) => Trainer::resume(setup, checkpoint),
+            (None, Some((start, path))) => Trainer::start_from(setup, start, path),
+            (None, None) => Trainer::start(setup),
         };
         let trainer = trainer.map_err(by_kind)?;
         if let Some(checkpoint) = &checkpoint {
             for difference in trainer.differences(checkpoint) {
-                progress
-                    .suspend(|| eprintln!("warning: not the run of the checkpoint: {difference}"));
+                progress.suspend(|| {
+                    eprintln!("warning: the run differs from the checkpoint's: {difference}")
+                });
             }
         }
         let summary = self.steps(trainer, &progress)?;
@@ -121,8 +144,7 @@ impl Args {
         Ok(Status::Done)
     }
 
-    /// The checkpoint to go on from. A new run into a folder that has one is refused: its first save would be the old
-    /// run's end.
+    /// The checkpoint to resume from. A new run is refused in a folder that has one, which its first save would overwrite.
     fn checkpoint(&self) -> Result<Option<Checkpoint>> {
         let Some(folder) = &self.out else {
             return Ok(None);
@@ -133,7 +155,7 @@ impl Args {
         }
         if path.exists() {
             let message = format!(
-                "{} exists already; go on from it with --resume, or take another --out",
+                "{} exists already; continue from it with --resume, or choose another --out",
                 path.display()
             );
             return Err(Usage(message).into());
@@ -142,27 +164,31 @@ impl Args {
         Ok(None)
     }
 
-    /// All steps.
+    /// Runs all steps.
     fn steps(&self, mut trainer: Trainer, progress: &Progress) -> Result<Summary> {
-        let steps = trainer.setup().recipe.steps;
+        let Recipe { steps, phase, .. } = *trainer.setup().recipe;
         if trainer.done() >= steps {
             progress.finish();
+            let next = match phase.number < phase.count {
+                true => format!("--phase {}, or with ", phase.number + 1),
+                false => String::new(),
+            };
             let message = format!(
-                "the checkpoint has {} steps done, and the run has {steps}; go on with --steps {} or more",
+                "the checkpoint has done {} of the run's {steps} steps; continue with {next}--steps {} or more",
                 trainer.done(),
                 trainer.done() + 1
             );
             return Err(Usage(message).into());
         }
-        let file = |name| self.out.as_ref().map(|folder| folder.join(name));
-        let plan = Plan {
+        let file = |name: &str| self.out.as_ref().map(|folder| folder.join(name));
+        let plan = RunOptions {
             steps,
             checkpoint: file(CHECKPOINT),
             save_every: self.save_every,
-            log: file(LOG),
+            log: file(&log_name(phase.number)),
         };
         let (first, every) = (trainer.done() + 1, (steps / LINES).max(1));
-        // A reader of stdout that is gone stops the run as if it had been asked to: with a checkpoint.
+        // If the reader of stdout is gone, the run saves a checkpoint and stops, as after Ctrl-C.
         let unprinted = RefCell::new(None);
         let show = |line: &str| match progress.suspend(|| print(line)) {
             Ok(()) => Flow::Continue,
@@ -180,7 +206,7 @@ impl Args {
                 progress.step(report);
                 let due = report.step == first || report.step % every == 0 || report.step == steps;
                 let shown = match (self.json, due) {
-                    // Finite numbers alone: this cannot fail.
+                    // All numbers are finite, so this cannot fail.
                     (true, _) => show(&serde_json::to_string(report).unwrap_or_default()),
                     (false, true) => show(&line(report)),
                     (false, false) => Flow::Continue,
@@ -200,7 +226,7 @@ impl Args {
             }
             Event::NotSaved(error) => {
                 progress.suspend(|| {
-                    eprintln!("warning: {error}; the checkpoint before it is as it was, and the run goes on");
+                    eprintln!("warning: {error}; the checkpoint before it is unchanged, and the run continues");
                 });
                 Flow::Continue
             }
@@ -212,7 +238,7 @@ impl Args {
         let summary = result.map_err(by_kind)?;
         if summary.steps < steps {
             let way = match self.out {
-                Some(_) => "go on with --resume",
+                Some(_) => "continue with --resume",
                 None => "nothing was saved without --out",
             };
             bail!("stopped after {} of {steps} steps; {way}", summary.steps);
@@ -221,13 +247,13 @@ impl Args {
     }
 }
 
-/// Becomes true at the first Ctrl-C, after which a run saves and stops; the second one ends the process at once.
+/// Becomes true at the first Ctrl-C, and the run then saves and stops. A second Ctrl-C ends the process at once.
 fn interrupted() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let seen = flag.clone();
     ctrlc::set_handler(move || {
         if seen.swap(true, Ordering::Relaxed) {
-            // What shells report of a process that Ctrl-C ended: 128 + SIGINT.
+            // The status that shells report after Ctrl-C: 128 + SIGINT.
             std::process::exit(130);
         }
         eprintln!("stopping after this step; Ctrl-C again stops at once");
@@ -236,12 +262,13 @@ fn interrupted() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
-/// The error within, which decides the exit status.
+/// The inner error, which decides the exit status.
 fn by_kind(error: TrainError) -> anyhow::Error {
     match error {
-        TrainError::Step(error) => report::Error::from(error).into(),
-        TrainError::Sharding(error) => error.into(),
         TrainError::Runtime(error) => error.into(),
+        error @ (TrainError::Phase { .. } | TrainError::Unfinished { .. }) => {
+            Usage(error.to_string()).into()
+        }
         error => error.into(),
     }
 }

@@ -1,57 +1,63 @@
-//! `ribosome verify`: how far numeric references are.
+//! `ribosome verify`: compares ribosome's numbers with those of independent implementations.
 
 use std::path::{Path, PathBuf};
 
+use crate::report::table::table;
+use crate::runtime::{Client, Platform, Purpose, Settings};
+use crate::train::registry::Registry;
+use crate::verify::{Device, Verified, VerifyError, verify};
 use anyhow::{Context, Result};
-use ribosome::report::table::table;
-use ribosome::report::verify::{Verified, VerifyError, verify};
-use ribosome::runtime::{Client, Platform, Purpose, Settings};
 use serde_json::{Value, json};
 
 use super::exit::{Status, Usage};
 use super::output::{Progress, print, print_json};
 
-/// Runs numeric references made by independent implementations, and says how far each tensor is
+/// Runs numeric cases of independent implementations, and shows how far each tensor is from them
 #[derive(clap::Args)]
 #[command(after_help = "Example: ribosome verify --all golden/numeric")]
 pub struct Args {
-    /// The cases (.safetensors); several give one table, a row a case
+    /// The cases (.safetensors); several give one table with a row per case
     #[arg(required_unless_present = "all", value_name = "CASE")]
     cases: Vec<PathBuf>,
-    /// Every case in this folder too
+    /// Also runs every case in this folder
     #[arg(long, value_name = "DIR")]
     all: Option<PathBuf>,
     /// Prints one JSON object instead of text
     #[arg(long)]
     json: bool,
-    /// Shows no progress
+    /// Hides the progress
     #[arg(long, short)]
     quiet: bool,
 }
 
 impl Args {
     /// Runs the command.
-    pub fn run(self) -> Result<Status> {
+    pub fn run(self, registry: &Registry) -> Result<Status> {
         let mut paths = self.cases.clone();
         if let Some(folder) = &self.all {
             paths.extend(cases(folder)?);
         }
         let settings = Settings::from_environment()?;
         let plugin = settings.find_or_fetch(Platform::Cpu)?.load(Purpose::Run)?;
-        let client = Client::cpu(plugin, 1)?;
+        let device = Device::of(Client::cpu(plugin, 1)?)?;
         match paths.as_slice() {
-            [path] if self.all.is_none() => self.one(path, &client),
-            paths => self.several(paths, &client),
+            [path] if self.all.is_none() => self.one(path, &device, registry),
+            paths => self.several(paths, &device, registry),
         }
     }
 
-    fn verify(&self, path: &Path, client: &Client) -> Result<Verified, VerifyError> {
+    fn verify(
+        &self,
+        path: &Path,
+        device: &Device,
+        registry: &Registry,
+    ) -> Result<Verified, VerifyError> {
         let _progress = Progress::new(&path.display().to_string(), self.quiet || self.json);
-        verify(path, client)
+        verify(path, device, registry.families())
     }
 
-    fn one(&self, path: &Path, client: &Client) -> Result<Status> {
-        let verified = self.verify(path, client);
+    fn one(&self, path: &Path, device: &Device, registry: &Registry) -> Result<Status> {
+        let verified = self.verify(path, device, registry);
         let verified = verified.with_context(|| path.display().to_string())?;
         print(&match self.json {
             true => serde_json::to_string(&verified)?,
@@ -63,7 +69,7 @@ impl Args {
         })
     }
 
-    fn several(&self, paths: &[PathBuf], client: &Client) -> Result<Status> {
+    fn several(&self, paths: &[PathBuf], device: &Device, registry: &Registry) -> Result<Status> {
         let all: Vec<Outcome> = paths
             .iter()
             .map(|path| Outcome {
@@ -72,7 +78,7 @@ impl Args {
                     .unwrap_or_default()
                     .to_string_lossy()
                     .into(),
-                result: self.verify(path, client),
+                result: self.verify(path, device, registry),
             })
             .collect();
         let differing = all.iter().filter(|one| one.differs()).count();
@@ -125,7 +131,7 @@ fn cases(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// What came of one case among several.
+/// The result of one case of several.
 struct Outcome {
     case: String,
     result: Result<Verified, VerifyError>,
@@ -150,7 +156,7 @@ impl Outcome {
             }
             Err(error) => {
                 let none = String::new;
-                // One line, so that the table stays one.
+                // One line, so that the table keeps its rows.
                 let error = error.to_string().replace('\n', "; ");
                 (none(), none(), none(), none(), format!("failed: {error}"))
             }

@@ -1,14 +1,14 @@
 //! A data set of encoded proteins, and batches of it that are a pure function of a seed and a step.
 //!
-//! Row `r` of step `s` is draw number `s * batch + r`. The draws are dealt in epochs: each epoch is one pass over all
-//! proteins in an order of its own, so every protein comes exactly once per epoch whatever the batch size, and a batch
-//! larger than the data set simply runs into the next epochs. The order of an epoch is a keyed permutation (a Feistel
-//! network over the index, with splitmix64 as round function) evaluated one place at a time: a batch costs the same
-//! at any step of any data set, and going on from step `s` needs nothing but `s`.
+//! Row `r` of step `s` is draw number `s * batch + r`. The draws form epochs. Each epoch passes once over all proteins in
+//! its own order, so every protein occurs exactly once per epoch whatever the batch size, and a batch larger than the data
+//! set runs into the next epochs. The order of an epoch is a keyed permutation: a Feistel network over the index, with
+//! splitmix64 as its round function, evaluated one index at a time. A batch therefore costs the same at any step of any
+//! data set, and resuming from step `s` needs only `s`.
 //!
-//! Rows are cut and padded as published for ProtT5: a protein longer than the row loses its end, so that its first
-//! residues and `</s>` fill the row; a shorter one is followed by padding (XLNet: behind padding). One protein per row; what
-//! packs several into a row, or goes on from row to row, is in [`super::rows`].
+//! Rows are cut and padded as published for ProtT5. A protein longer than the row loses its end, so that its first
+//! residues and `</s>` fill the row. A shorter one is padded at the end (for XLNet at the start). Each row holds one
+//! protein; [`super::rows`] packs several into a row, or continues them from row to row.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ use super::vocab::{VocabError, Vocabulary};
 #[derive(Debug)]
 pub struct Dataset {
     vocabulary: Vocabulary,
-    /// The residues of all proteins, one id per byte, without the tokens around a protein.
+    /// The residues of all proteins, one id per byte, without special tokens.
     residues: Vec<u8>,
     /// Where each protein ends in `residues`.
     ends: Vec<usize>,
@@ -32,19 +32,19 @@ pub struct Dataset {
 /// The tokens of one training step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Ids of shape (batch, length): residues and the tokens around them, then padding.
+    /// Ids of shape (batch, length): residues with their special tokens, then padding.
     pub tokens: Array2<i32>,
-    /// How many of them are not padding.
+    /// The number of ids that are not padding.
     pub token_count: usize,
 }
 
-/// What can be wrong with a data set or with what is asked of it.
+/// Errors of a data set and of requests to it.
 #[derive(Debug, Error)]
 pub enum DatasetError {
     /// A file cannot be read.
     #[error(transparent)]
     Fasta(#[from] FastaError),
-    /// A protein has a letter that the model has no token for.
+    /// A protein has a letter without a token in the vocabulary.
     #[error("{file}, line {line}: in {id}, {source}")]
     Letter {
         /// The path as given.
@@ -56,22 +56,22 @@ pub enum DatasetError {
         /// The letter.
         source: VocabError,
     },
-    /// No proteins.
+    /// There are no proteins.
     #[error("the data set is empty; give at least one FASTA file with a protein in it")]
     Empty,
-    /// Rows too short for even one residue.
+    /// Rows are too short for even one residue.
     #[error(
-        "a length of {length} leaves no room for a protein: {around} of its tokens stand around the residues; take a \
+        "a length of {length} leaves no room for a protein: special tokens take {around}; use a \
          length of at least {}",
         around + 1
     )]
     Length {
-        /// The length asked for, in tokens.
+        /// The requested length, in tokens.
         length: usize,
-        /// How many tokens the vocabulary puts around a protein.
+        /// The number of special tokens that the vocabulary adds to a protein.
         around: usize,
     },
-    /// A batch of no rows.
+    /// The batch has no rows.
     #[error("a batch needs at least one protein, not 0")]
     Batch,
 }
@@ -110,7 +110,7 @@ impl Dataset {
         }
     }
 
-    /// Adds a protein of upper case residue letters.
+    /// Adds a protein of upper-case residue letters.
     pub fn push(&mut self, sequence: &[u8]) -> Result<(), VocabError> {
         let ids = self.vocabulary.encode_residues(sequence)?;
         // Every vocabulary has at most 256 ids, which its tests check.
@@ -134,14 +134,14 @@ impl Dataset {
         self.residues.len()
     }
 
-    /// `sha256:` and the hash of the vocabulary's name and of every protein's ids in order: equal for data sets that give
-    /// equal batches. Names of proteins and of files do not count.
+    /// `sha256:` and the hash of the vocabulary's name and of every protein's ids in order. Data sets that give equal batches
+    /// have equal fingerprints; the names of proteins and files do not matter.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(self.vocabulary.name.as_bytes());
         let mut start = 0;
         for &end in &self.ends {
-            // The length parts one protein from the next.
+            // The length separates one protein from the next.
             hash.update(((end - start) as u64).to_le_bytes());
             hash.update(&self.residues[start..end]);
             start = end;
@@ -190,11 +190,11 @@ impl Dataset {
         })
     }
 
-    /// How often each id comes among those that are `counted`, when every protein comes once in rows of `length` tokens
+    /// The frequency of each id among those that are `counted`, when every protein occurs once in rows of `length` tokens
     /// and padding is left out: one fraction per id of the vocabulary, with sum 1.
     ///
     /// # Errors
-    /// An empty data set, or rows too short for a residue.
+    /// The data set is empty, or rows are too short for a residue.
     pub fn frequencies(
         &self,
         length: usize,
@@ -219,7 +219,7 @@ impl Dataset {
         permute(key, place as u64, self.len() as u64) as usize
     }
 
-    /// How many tokens a whole protein is, with those around it.
+    /// The length of a whole protein in tokens, special tokens included.
     pub(super) fn tokens_of(&self, protein: usize) -> usize {
         let Vocabulary { prefix, suffix, .. } = &self.vocabulary;
         let start = protein.checked_sub(1).map_or(0, |before| self.ends[before]);
@@ -240,7 +240,7 @@ impl Dataset {
             .chain(suffix.iter().copied())
     }
 
-    /// Refuses an empty data set and a length without room for one residue.
+    /// Refuses an empty data set, and a length without room for one residue.
     pub(super) fn check(&self, length: usize) -> Result<(), DatasetError> {
         let around = self.vocabulary.prefix.len() + self.vocabulary.suffix.len();
         if self.is_empty() {
@@ -272,11 +272,11 @@ pub(super) fn splitmix64(x: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Where the permutation of `0..count` that `key` picks sends `index`.
+/// The image of `index` under the permutation of `0..count` that `key` selects.
 ///
-/// A balanced Feistel network permutes the smallest range of 4^k numbers that holds `count`; an image outside
-/// `0..count` is sent on until it comes back inside (cycle walking: Black and Rogaway, CT-RSA 2002), which takes fewer
-/// than four turns on average.
+/// A balanced Feistel network permutes the smallest range of 4^k numbers that holds `count`. An image outside `0..count`
+/// is permuted again until it falls inside (cycle walking: Black and Rogaway, CT-RSA 2002), which takes fewer than four
+/// rounds on average.
 pub(super) fn permute(key: u64, index: u64, count: u64) -> u64 {
     const ROUNDS: u64 = 6;
     let bits = u64::BITS - (count - 1).leading_zeros();
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn batches_are_pinned() {
-        // These numbers may never change: they would change every training run that goes on from a checkpoint.
+        // These numbers may never change, or every run that resumes from a checkpoint would see other batches.
         let order = |seed, step| -> Vec<i32> {
             let batch = numbered(10).batch(seed, step, 10, 2).unwrap();
             batch.tokens.column(0).to_vec()
@@ -367,7 +367,7 @@ mod tests {
         let order = |seed, epoch| data.batch(seed, epoch, 64, 5).unwrap().tokens;
         assert_ne!(order(0, 0), order(0, 1));
         assert_ne!(order(0, 0), order(1, 0));
-        // Over many epochs every protein comes first about equally often: 64 x 6400 draws, mean 100 and deviation 10.
+        // Over many epochs each protein is first about equally often: 64 x 6400 draws, mean 100 and deviation 10.
         let mut first = vec![0; 64];
         for epoch in 0..6400u128 {
             first[data.protein(3, epoch * 64)] += 1;
@@ -391,7 +391,7 @@ mod tests {
             (f[3], f[4], f[23], f[1], f[0]),
             (3.0 / 7.0, 1.0 / 7.0, 1.0 / 7.0, 2.0 / 7.0, 0.0)
         );
-        // Cut to two tokens, each protein is an A and its end.
+        // Cut to two tokens, each protein is one A and `</s>`.
         let cut = data.frequencies(2, |_| true).unwrap();
         assert_eq!((cut[3], cut[1]), (0.5, 0.5));
         assert!((entropy(&cut) - 2f64.ln()).abs() < 1e-15);
@@ -418,7 +418,7 @@ mod tests {
         let error = |batch, length| data.batch(0, 0, batch, length).unwrap_err().to_string();
         assert_eq!(
             error(1, 1),
-            "a length of 1 leaves no room for a protein: 1 of its tokens stand around the residues; take a length of \
+            "a length of 1 leaves no room for a protein: special tokens take 1; use a length of \
              at least 2"
         );
         assert!(error(1, 0).contains("a length of 0"));

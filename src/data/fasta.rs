@@ -1,14 +1,14 @@
-//! Reads protein FASTA files, plain or gzip (told apart by the first two bytes, not by the name).
+//! Reads protein FASTA files, plain or gzip (recognised by the first two bytes, not by the name).
 //!
-//! `needletail` finds the records; the rules for what is inside one are here:
+//! `needletail` finds the records. The rules for the content of a record are:
 //!
 //! - the id is the first word of the header; the rest of the header is not kept; two records may share an id;
-//! - lower case letters become upper case;
+//! - lower-case letters become upper case;
 //! - gaps (`-`, `.`), spaces, tabs and blank lines between residues are dropped, and so is one stop (`*`) at the end;
 //! - every other byte that is not a letter is refused with its line and column: digits, a stop in the middle,
-//!   anything outside ASCII. Which of the 26 letters have an id is for the vocabulary to say;
+//!   anything outside ASCII. The vocabulary decides which of the 26 letters have an id;
 //! - a header without an id, a record without residues and a file without records are refused;
-//! - Windows line ends and a missing last newline are fine; there is no limit on the length.
+//! - Windows line ends and a missing final newline are accepted, and sequences may have any length.
 
 use std::fmt;
 use std::fs::File;
@@ -33,7 +33,7 @@ pub struct Record {
     pub sequence: Vec<u8>,
 }
 
-/// What can be wrong with a FASTA file.
+/// Errors of a FASTA file.
 #[derive(Debug, Error)]
 pub enum FastaError {
     /// The file does not open.
@@ -41,25 +41,25 @@ pub enum FastaError {
     Open {
         /// The path as given.
         file: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The bytes stop or stop making sense in the middle: a cut-off or damaged gzip file, a failing disk.
+    /// The file ends early or is damaged: a truncated gzip file, a failing disk.
     #[error(
-        "{file} cannot be read, it breaks off in the record of line {line}: {reason}; the file is cut off or damaged, \
+        "cannot read {file} past the record of line {line}: {reason}; the file is cut off or damaged, \
          fetch it again"
     )]
     Broken {
         /// The path as given.
         file: String,
-        /// The header line of the record that is not whole, from 1; 0 if none was reached.
+        /// The header line of the incomplete record, from 1; 0 if the file ends before any.
         line: u64,
-        /// What the reader said.
+        /// The reader's error.
         reason: String,
     },
-    /// Nothing in it.
+    /// The file is empty.
     #[error(
-        "{file} holds no protein; a FASTA file has a line `>id` and lines of residue letters for each protein"
+        "{file} holds no protein; in a FASTA file each protein has a line `>id` and lines of residue letters"
     )]
     Empty {
         /// The path as given.
@@ -67,7 +67,7 @@ pub enum FastaError {
     },
     /// The first byte is not `>`.
     #[error(
-        "{file}, line 1: a FASTA file starts with `>`, but this one with {found}; remove what stands before the \
+        "{file}, line 1: a FASTA file starts with `>`, but this one starts with {found}; remove what is before the \
          first `>`, or convert the file to plain or gzip FASTA"
     )]
     Start {
@@ -76,9 +76,9 @@ pub enum FastaError {
         /// The first byte.
         found: Byte,
     },
-    /// A header line that names nothing.
+    /// A header line without an id.
     #[error(
-        "{file}, line {line}: the header has no id; write `>id` with any word that names the protein"
+        "{file}, line {line}: the header has no id; write `>id`, where id is any word that names the protein"
     )]
     NoId {
         /// The path as given.
@@ -87,16 +87,14 @@ pub enum FastaError {
         line: u64,
     },
     /// A header whose id is not UTF-8.
-    #[error(
-        "{file}, line {line}: the id of the header is not UTF-8 text; convert the file to UTF-8"
-    )]
+    #[error("{file}, line {line}: the id in the header is not UTF-8; convert the file to UTF-8")]
     IdEncoding {
         /// The path as given.
         file: String,
         /// The line of the header.
         line: u64,
     },
-    /// A header with no residue after it.
+    /// A header without residues.
     #[error("{file}, line {line}: {id} has no residues; remove the record or add its sequence")]
     NoResidues {
         /// The path as given.
@@ -106,14 +104,14 @@ pub enum FastaError {
         /// The protein.
         id: String,
     },
-    /// A byte that is no residue letter.
+    /// A byte that is not a residue letter.
     #[error("{file}, line {line}, column {column}: {found} in the sequence of {id}; {}", found.way_out())]
     Junk {
         /// The path as given.
         file: String,
         /// The line of the byte.
         line: u64,
-        /// The byte's place in that line, from 1.
+        /// The byte's column, from 1.
         column: usize,
         /// The protein.
         id: String,
@@ -122,21 +120,23 @@ pub enum FastaError {
     },
 }
 
-/// A byte of a file, printed as a character where it is one.
+/// A byte of a file, printed as a character if it is ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Byte(pub u8);
 
 impl Byte {
-    /// What to do about such a byte in a sequence.
+    /// How to fix such a byte in a sequence.
     fn way_out(self) -> &'static str {
         match self.0 {
             b'*' => {
                 "a stop may only end a protein: cut the sequence there, or write X for an unknown residue"
             }
-            b'>' => "a header has its `>` in the first column",
+            b'>' => "the `>` of a header belongs in the first column",
             b'0'..=b'9' => "remove position numbers from the sequence",
             b';' => "remove comment lines",
-            _ => "a sequence has the letters A to Z: remove it, or write X for an unknown residue",
+            _ => {
+                "a sequence consists of the letters A to Z: remove it, or write X for an unknown residue"
+            }
         }
     }
 }
@@ -151,7 +151,7 @@ impl fmt::Display for Byte {
     }
 }
 
-/// The records of a FASTA file, in order. Ends after the first error.
+/// The records of a FASTA file, in order. The iterator ends after the first error.
 pub struct FastaFile {
     file: String,
     reader: FastaReader<Box<dyn Read + Send>>,
@@ -193,7 +193,7 @@ impl FastaFile {
                 });
             }
         }
-        // Two more line ends, because needletail does not name a last header that nothing follows.
+        // needletail drops a final header with nothing after it unless two more line ends follow.
         let bytes: Box<dyn Read + Send> = Box::new(bytes.chain(&b"\n\n"[..]));
         Ok(FastaFile {
             file,
@@ -202,7 +202,7 @@ impl FastaFile {
         })
     }
 
-    /// The next record, or `None` behind the last one.
+    /// The next record, or `None` after the last one.
     fn read(&mut self) -> Result<Option<Record>, FastaError> {
         let file = self.file.clone();
         let record = match self.reader.next() {
@@ -251,7 +251,7 @@ impl Iterator for FastaFile {
     }
 }
 
-/// A byte that does not belong in a sequence: its line (from 0) in the sequence's lines and its column (from 1).
+/// A byte that does not belong in a sequence: its line within the sequence (from 0) and its column (from 1).
 struct Junk {
     line: u64,
     column: usize,
@@ -268,7 +268,7 @@ fn clean(raw: &[u8]) -> Result<Vec<u8>, Junk> {
             let here = Junk { line, column, byte };
             match byte {
                 b'-' | b'.' | b' ' | b'\t' => {}
-                // Whatever follows a stop, the stop is the mistake.
+                // If anything follows a stop, the stop is the mistake.
                 _ if stop.is_some() => return stop.map_or(Ok(residues), Err),
                 b'*' => stop = Some(here),
                 b'A'..=b'Z' | b'a'..=b'z' => residues.push(byte.to_ascii_uppercase()),
@@ -316,7 +316,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// Asserts that `bytes` are refused, with every one of `parts` in the message.
+    /// Asserts that `bytes` are refused, and that the message contains all of `parts`.
     fn refused(bytes: &[u8], parts: &[&str]) {
         let message = read(bytes).expect_err("the file should be refused");
         for part in parts {

@@ -1,13 +1,13 @@
-//! The data room: from protein files to batches of token ids.
+//! Data: from protein files to batches of token ids.
 //!
-//! The path has three steps. `fasta` reads records (plain or gzip FASTA) and cleans the letters; `vocab` turns letters
-//! into the ids a published model was trained with (`vocabularies`, or the model's own file: `vocab_file`); `batch` keeps
-//! the encoded proteins, and `rows` lays them out: one a row, several packed into a row, or rows that go on from step to
-//! step. A batch is a pure function of a seed and a step number, so training that stops at step 1000 and goes on later
-//! sees the batches it would have seen, with nothing to save but the step.
+//! There are three steps. `fasta` reads records (plain or gzip FASTA) and cleans the letters. `vocab` turns letters into
+//! the ids that a published model was trained with (from `vocabularies`, or from the model's own file: `vocab_file`).
+//! `batch` keeps the encoded proteins, and `rows` lays them out: one per row, several packed into a row, or rows that
+//! continue from step to step. A batch is a pure function of a seed and a step number, so a resumed run sees the batches
+//! that it would have seen, and saves only the step.
 //!
-//! Noising (which tokens the model has to guess) is part of the compiled step, see train/; but for XLNet's spans, which
-//! are drawn one after the other and so come from here (`spans`).
+//! Corruption (which tokens the model has to predict) is part of the compiled step, see train/. XLNet's spans are the
+//! exception: they are drawn one after the other, so `spans` draws them here.
 
 pub mod batch;
 pub mod fasta;
@@ -23,4 +23,4 @@ pub use rows::{Batches, Rows};
 pub use spans::Spans;
 pub use vocab::{VocabError, Vocabulary};
 pub use vocab_file::{VocabFileError, read_vocabulary};
-pub use vocabularies::{PROT_T5, VocabularyName};
+pub use vocabularies::{NamedVocabulary, PROT_ALBERT, PROT_T5, PUBLISHED};

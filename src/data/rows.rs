@@ -1,23 +1,22 @@
-//! How proteins lie in the rows of a batch, and the batches of a run.
+//! How the rows of a batch hold proteins, and the batches of a run.
 //!
-//! Packed and running rows are laid out once a run, from one order of the proteins that the seed picks; after that every
-//! batch is found by its step alone.
+//! Packed and running rows are laid out once per run, with the proteins in an order that the seed selects. After that the
+//! step alone determines a batch.
 
 use ndarray::Array2;
 
 use super::batch::{Batch, Dataset, DatasetError, permute, splitmix64};
 
-/// How proteins lie in the rows of a batch.
+/// How the rows of a batch hold proteins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
-    /// One protein a row, cut or padded to its length.
+    /// One protein per row, cut or padded to the row's length.
     Padded,
-    /// Whole proteins one after the other, as many as a row holds, then padding; a protein longer than a row is cut
-    /// (ProteinLM).
+    /// Several whole proteins, as many as a row holds, then padding; a protein longer than a row is cut (ProteinLM).
     Packed,
-    /// All proteins are one long text, and each row goes on in it from step to step: what memories need.
+    /// All proteins form one long text, and each row continues in it from step to step, as memories require.
     Running {
-        /// How many tokens further a row is in the next step.
+        /// How many tokens a row advances per step.
         stride: usize,
         /// Whether the second half of the rows runs through the text from its end to its beginning (XLNet's bi_data).
         both_ways: bool,
@@ -30,13 +29,13 @@ pub struct Batches<'a> {
     data: &'a Dataset,
     seed: u64,
     length: usize,
-    plan: Plan,
+    plan: Packing,
 }
 
 #[derive(Debug)]
-enum Plan {
+enum Packing {
     Padded,
-    /// The proteins in order, and where each row of them starts.
+    /// The proteins in order, and where each row starts among them.
     Packed {
         order: Vec<usize>,
         starts: Vec<usize>,
@@ -52,7 +51,7 @@ impl<'a> Batches<'a> {
     /// Batches of `data` with rows of `length` tokens laid out as `rows`.
     ///
     /// # Errors
-    /// An empty data set, or rows too short for a residue.
+    /// The data set is empty, or rows are too short for a residue.
     pub fn new(
         data: &'a Dataset,
         rows: Rows,
@@ -61,9 +60,9 @@ impl<'a> Batches<'a> {
     ) -> Result<Self, DatasetError> {
         data.check(length)?;
         let plan = match rows {
-            Rows::Padded => Plan::Padded,
+            Rows::Padded => Packing::Padded,
             Rows::Packed => packed(data, seed, length),
-            Rows::Running { stride, both_ways } => Plan::Running {
+            Rows::Running { stride, both_ways } => Packing::Running {
                 text: text(data, seed),
                 stride,
                 both_ways,
@@ -80,15 +79,15 @@ impl<'a> Batches<'a> {
     /// The batch of training step `step` (from 0). The same arguments give the same batch, on every machine.
     ///
     /// # Errors
-    /// A batch of no rows.
+    /// The batch has no rows.
     pub fn batch(&self, step: u64, batch: usize) -> Result<Batch, DatasetError> {
         if batch == 0 {
             return Err(DatasetError::Batch);
         }
         match &self.plan {
-            Plan::Padded => self.data.batch(self.seed, step, batch, self.length),
-            Plan::Packed { order, starts } => Ok(self.filled(step, batch, order, starts)),
-            Plan::Running {
+            Packing::Padded => self.data.batch(self.seed, step, batch, self.length),
+            Packing::Packed { order, starts } => Ok(self.filled(step, batch, order, starts)),
+            Packing::Running {
                 text,
                 stride,
                 both_ways,
@@ -96,7 +95,7 @@ impl<'a> Batches<'a> {
         }
     }
 
-    /// Rows of several proteins. An epoch is every row once, in an order of its own.
+    /// Rows of several proteins. An epoch visits every row once, in its own order.
     fn filled(&self, step: u64, batch: usize, order: &[usize], starts: &[usize]) -> Batch {
         let mut tokens = Array2::from_elem((batch, self.length), self.data.vocabulary().pad);
         let mut token_count = 0;
@@ -120,7 +119,7 @@ impl<'a> Batches<'a> {
         }
     }
 
-    /// Rows that start evenly spread over the text and move on by `stride` a step, round and round.
+    /// Rows that start evenly spaced over the text and advance by `stride` per step, wrapping at its end.
     fn running(
         &self,
         step: u64,
@@ -153,13 +152,13 @@ impl<'a> Batches<'a> {
     }
 }
 
-/// The proteins in the order that `seed` picks.
+/// The proteins in the order that `seed` selects.
 fn order(data: &Dataset, seed: u64) -> impl Iterator<Item = usize> {
     (0..data.len() as u128).map(move |draw| data.protein(seed, draw))
 }
 
 /// Fills rows with the proteins in order, each row until the next protein does not fit.
-fn packed(data: &Dataset, seed: u64, length: usize) -> Plan {
+fn packed(data: &Dataset, seed: u64, length: usize) -> Packing {
     let order: Vec<usize> = order(data, seed).collect();
     let mut starts = Vec::new();
     let mut filled = length;
@@ -171,10 +170,10 @@ fn packed(data: &Dataset, seed: u64, length: usize) -> Plan {
         }
         filled += tokens;
     }
-    Plan::Packed { order, starts }
+    Packing::Packed { order, starts }
 }
 
-/// All proteins, each with the tokens around it, one after the other. Ids fit a byte.
+/// All proteins, each with its special tokens, one after the other. Ids fit a byte.
 fn text(data: &Dataset, seed: u64) -> Vec<u8> {
     order(data, seed)
         .flat_map(|protein| data.row(protein, usize::MAX))
@@ -199,7 +198,7 @@ mod tests {
     fn packed_rows_hold_whole_proteins() {
         let data = dataset(&PROTEIN_LM, &["AAA", "CC", "DDDD", "E", "FFFFFFFFFFFF"]);
         let batches = Batches::new(&data, Rows::Packed, 3, 8).unwrap();
-        let Plan::Packed { starts, .. } = &batches.plan else {
+        let Packing::Packed { starts, .. } = &batches.plan else {
             panic!("packed")
         };
         let rows = starts.len();
@@ -211,7 +210,7 @@ mod tests {
             proteins.extend(row.split(|id| *id == 2).skip(1).map(<[i32]>::to_vec));
         }
         proteins.sort();
-        // Every protein once an epoch; the one that is too long for a row is cut to 7 residues.
+        // Each protein occurs once per epoch; the one that is too long for a row is cut to 7 residues.
         let expected = [vec![6; 3], vec![8; 2], vec![9; 4], vec![10], vec![11; 7]];
         assert_eq!(proteins, expected);
         let filled = batch.tokens.iter().filter(|id| **id != 0).count();
@@ -229,10 +228,10 @@ mod tests {
         let batches = Batches::new(&data, rows, 0, 4).unwrap();
         let step = |step| batches.batch(step, 2).unwrap().tokens;
         for row in 0..2 {
-            // The last token of one step is the first of the next: 4 read, 3 moved on.
+            // The last token of one step is the first of the next: rows read 4 tokens and advance by 3.
             assert_eq!(step(0)[[row, 3]], step(1)[[row, 0]]);
         }
-        // After the whole text (15 tokens) a row is where it began.
+        // After the whole text (15 tokens) a row is back at its start.
         assert_eq!(step(0), step(5));
         let both = Rows::Running {
             stride: 3,
@@ -242,5 +241,41 @@ mod tests {
         let tokens = both.batch(0, 2).unwrap().tokens;
         let backwards: Vec<i32> = tokens.row(0).iter().rev().copied().collect();
         assert_eq!(tokens.row(1).to_vec(), backwards);
+    }
+
+    #[test]
+    fn running_rows_go_round_and_round() {
+        let data = dataset(&PROT_TXL, &["LAGV", "ESIK", "RDTP"]);
+        let batch = |both_ways, step, rows, length| {
+            let running = Rows::Running {
+                stride: 4,
+                both_ways,
+            };
+            let batches = Batches::new(&data, running, 0, length).unwrap();
+            batches.batch(step, rows).unwrap().tokens
+        };
+        // The whole text: each protein once, with its end.
+        let text = batch(false, 0, 1, 15).row(0).to_vec();
+        let mut proteins: Vec<_> = text.split(|id| *id == 3).map(<[i32]>::to_vec).collect();
+        proteins.sort();
+        let encoded = |protein: &str| PROT_TXL.encode_residues(protein.as_bytes()).unwrap();
+        let mut expected = ["LAGV", "ESIK", "RDTP", ""].map(encoded);
+        expected.sort();
+        assert_eq!(proteins, expected);
+
+        let at = |places: [usize; 6]| places.map(|place| text[place]).to_vec();
+        // Two rows start at 0 and 7. In step 3 they are 12 further, and in step 4 the first is in its second round.
+        let rows = |step| batch(false, step, 2, 6);
+        assert_eq!(rows(3).row(0).to_vec(), at([12, 13, 14, 0, 1, 2]));
+        assert_eq!(rows(3).row(1).to_vec(), at([4, 5, 6, 7, 8, 9]));
+        assert_eq!(rows(4).row(0).to_vec(), at([1, 2, 3, 4, 5, 6]));
+        // 15 steps of 4 are four rounds, and however many follow, the text is the same.
+        assert_eq!(rows(15), rows(0));
+        assert_eq!(rows(15 * 1_000_000_007 + 4), rows(4));
+        // The other way, the second row is the first read from the text's end.
+        let row = batch(true, 3, 2, 6).row(1).to_vec();
+        assert_eq!(row, at([2, 1, 0, 14, 13, 12]));
+        let row = batch(true, 4, 2, 6).row(1).to_vec();
+        assert_eq!(row, at([13, 12, 11, 10, 9, 8]));
     }
 }

@@ -5,7 +5,7 @@ use super::batch::splitmix64;
 /// How spans are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spans {
-    /// How many tokens of a row are predicted.
+    /// The number of predicted tokens in a row.
     pub predictions: usize,
     /// A span of n tokens has a context of n x `alpha` / `beta` tokens around it.
     pub alpha: usize,
@@ -16,8 +16,8 @@ pub struct Spans {
 }
 
 impl Spans {
-    /// The predicted positions of the row `row` in step `step`, in order; -1 where there are none left. Tokens that are not
-    /// `predictable` (separators, padding) are never among them.
+    /// The predicted positions of row `row` in step `step`, in order, filled up with -1. Only `predictable` tokens are
+    /// predicted: no separators and no padding.
     pub fn draw(
         &self,
         seed: u64,
@@ -31,7 +31,7 @@ impl Spans {
             .filter(|at| predictable(tokens[*at]))
             .collect();
         let goal = self.predictions.min(allowed.len());
-        // Places among those allowed.
+        // Indices into `allowed`.
         let mut chosen = vec![false; allowed.len()];
         let (mut count, mut start) = (0, 0);
         while start < allowed.len() && count < goal {
@@ -47,7 +47,7 @@ impl Spans {
             count += size;
             start = end + context - before;
         }
-        // What is still missing comes from anywhere.
+        // The rest are drawn from anywhere.
         while count < goal {
             let at = random.below(allowed.len());
             if !chosen[at] {
@@ -61,7 +61,7 @@ impl Spans {
         places
     }
 
-    /// A span's size: n with a probability in proportion to 1/n.
+    /// A span's size: n with a probability proportional to 1/n.
     fn size(&self, random: &mut Random) -> usize {
         let weights = (1..=self.longest.max(1)).map(|size| 1.0 / size as f64);
         let mut left = random.unit() * weights.clone().sum::<f64>();
@@ -85,12 +85,12 @@ impl Random {
         value
     }
 
-    /// From 0 up to and without 1.
+    /// A number in [0, 1).
     fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// From 0 up to and without `limit`; 0 if that is 0.
+    /// A number in 0..limit; 0 if `limit` is 0.
     fn below(&mut self, limit: usize) -> usize {
         (self.unit() * limit as f64) as usize
     }
@@ -134,7 +134,7 @@ mod tests {
         assert!(none.iter().all(|at| *at == -1));
     }
 
-    /// Sizes 1 to 5 come in proportion to 1/n: of 137 spans, 60, 30, 20, 15 and 12.
+    /// Sizes 1 to 5 occur in proportion to 1/n: of 137 spans, 60, 30, 20, 15 and 12.
     #[test]
     fn sizes_are_as_published() {
         let mut random = Random(7);

@@ -1,6 +1,6 @@
-//! A vocabulary: which id each residue letter has, and which tokens stand around a protein.
+//! A vocabulary: the id of each residue letter, and the special tokens before and after a protein.
 //!
-//! Every table has the same layout: named tokens from id 0, then one id per residue letter, then (T5 only) the
+//! Every table has the same layout: special tokens from id 0, then one id per residue letter, then (T5 only) the
 //! `<extra_id_k>` tokens in descending order of k. The published tables are constants in [`super::vocabularies`].
 
 use std::borrow::Cow;
@@ -8,58 +8,58 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-/// The tokens of one model family and how a protein is written in them.
+/// The tokens of one model family, and how they encode a protein.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
     /// The family, for messages.
     pub name: Cow<'static, str>,
-    /// Names of the tokens in front of the residues: ids from 0.
+    /// Names of the special tokens, which have the ids from 0.
     pub specials: Cow<'static, [Cow<'static, str>]>,
-    /// Letters with an id of their own, in order of their ids, which follow the specials.
+    /// Letters with an id of their own, in the order of their ids, which follow the special tokens.
     pub residues: Cow<'static, [u8]>,
-    /// Number of `<extra_id_k>` tokens after the residues, the last one being `<extra_id_0>`.
+    /// Number of `<extra_id_k>` tokens after the residues; the last one is `<extra_id_0>`.
     pub extra_ids: usize,
-    /// Letters that are read as another token (rare and ambiguous residues), with its id.
+    /// Letters that are read as another token (rare and ambiguous residues), with that token's id.
     pub replaced: Cow<'static, [(u8, i32)]>,
-    /// Tokens put in front of a protein.
+    /// Tokens before a protein.
     pub prefix: Cow<'static, [i32]>,
-    /// Tokens put behind a protein.
+    /// Tokens after a protein.
     pub suffix: Cow<'static, [i32]>,
     /// The id that fills a row up to its length.
     pub pad: i32,
-    /// Whether padding stands in front of a protein (XLNet) and not behind it.
+    /// Whether padding precedes a protein (XLNet) or follows it.
     pub pads_left: bool,
-    /// The id of what the vocabulary does not know.
+    /// The id of unknown tokens.
     pub unknown: i32,
-    /// The id that hides a residue in the denoising objective.
+    /// The id that replaces a corrupted residue.
     pub mask: i32,
 }
 
-/// A letter or an id that a vocabulary does not have.
+/// A letter or an id outside the vocabulary.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum VocabError {
-    /// No token for a letter.
+    /// A letter without a token.
     #[error(
-        "`{}` at position {position} is no residue of the {vocabulary} vocabulary, which reads {letters}; write X for \
+        "`{}` at position {position} is not a residue of the {vocabulary} vocabulary, which reads {letters}; write X for \
          an unknown residue",
         letter.escape_ascii()
     )]
     Letter {
         /// The letter.
         letter: u8,
-        /// Its place in the protein, from 1.
+        /// Its position in the protein, from 1.
         position: usize,
         /// The name of the vocabulary.
         vocabulary: String,
         /// Every letter that the vocabulary reads, in alphabetical order.
         letters: String,
     },
-    /// No token of that id.
+    /// An id without a token.
     #[error("id {id} at position {position} is outside the {size} ids of the {vocabulary} vocabulary, 0 to {}", size - 1)]
     Id {
         /// The id.
         id: i32,
-        /// Its place among the tokens, from 1.
+        /// Its position among the tokens, from 1.
         position: usize,
         /// The name of the vocabulary.
         vocabulary: String,
@@ -74,21 +74,21 @@ impl Vocabulary {
         self.specials.len() + self.residues.len() + self.extra_ids
     }
 
-    /// The ids of the residue letters: for ProtT5 3 to 27.
+    /// The ids of the residue letters: 3 to 27 for ProtT5.
     pub fn residue_ids(&self) -> Range<i32> {
         let first = self.specials.len() as i32;
         first..first + self.residues.len() as i32
     }
 
-    /// The ids of residues that proteins are written in, which random replacements are drawn from: without those of
-    /// letters that are read as another, which stand last.
+    /// The ids that encoded proteins contain, from which random replacements are drawn: those of the residue letters, without
+    /// the letters that are read as another, which come last.
     pub fn written_ids(&self) -> Range<i32> {
         let written = |letter: &&u8| !self.replaced.iter().any(|(from, _)| from == *letter);
         let first = self.specials.len() as i32;
         first..first + self.residues.iter().filter(written).count() as i32
     }
 
-    /// The id that an upper case residue letter is read as.
+    /// The id of an upper-case residue letter.
     pub fn id(&self, letter: u8) -> Option<i32> {
         if let Some(&(_, id)) = self.replaced.iter().find(|&&(from, _)| from == letter) {
             return Some(id);
@@ -112,7 +112,7 @@ impl Vocabulary {
         Some(Cow::Owned(format!("<extra_id_{extra}>")))
     }
 
-    /// The ids of the residues `sequence` (upper case letters), with nothing around them.
+    /// The ids of the residues `sequence` (upper-case letters), without special tokens.
     pub fn encode_residues(&self, sequence: &[u8]) -> Result<Vec<i32>, VocabError> {
         let encode = |(place, &letter): (usize, &u8)| {
             self.id(letter).ok_or_else(|| VocabError::Letter {
@@ -125,14 +125,14 @@ impl Vocabulary {
         sequence.iter().enumerate().map(encode).collect()
     }
 
-    /// The ids of a whole protein, with the tokens that the family puts around it: for ProtT5 `</s>` at the end.
+    /// The ids of a whole protein with the family's special tokens: for ProtT5 `</s>` at the end.
     pub fn encode(&self, sequence: &[u8]) -> Result<Vec<i32>, VocabError> {
         let residues = self.encode_residues(sequence)?;
         Ok([&self.prefix[..], &residues, &self.suffix].concat())
     }
 
-    /// The text of `ids`: letters as they are, other tokens by name, without padding and without the tokens that
-    /// [`encode`](Self::encode) puts around a protein.
+    /// The text of `ids`: letters as they are and other tokens by name, without padding and without the tokens that
+    /// [`encode`](Self::encode) adds.
     pub fn decode(&self, ids: &[i32]) -> Result<String, VocabError> {
         let mut text = String::with_capacity(ids.len());
         for (place, id) in ids.iter().enumerate() {
@@ -240,7 +240,7 @@ mod tests {
         let error = PROT_T5.encode(b"MKJ").unwrap_err().to_string();
         assert_eq!(
             error,
-            "`J` at position 3 is no residue of the prot-t5 vocabulary, which reads ABCDEFGHIKLMNOPQRSTUVWXYZ; write X \
+            "`J` at position 3 is not a residue of the prot-t5 vocabulary, which reads ABCDEFGHIKLMNOPQRSTUVWXYZ; write X \
              for an unknown residue"
         );
         for junk in [b"m", b"*", b"-", b"1", b"\xff"] {

@@ -1,5 +1,5 @@
-//! A vocabulary from a model's own file: `vocab.txt` (a token a line) or a SentencePiece model (`spiece.model`). Where the ids
-//! of a published model are not known for sure, this is how they become so.
+//! A vocabulary from a model's own file: `vocab.txt` (one token per line) or a SentencePiece model (`spiece.model`). It
+//! settles the ids of published models for which they are not certain.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::vocab::Vocabulary;
 
-/// What is wrong with a vocabulary's file.
+/// Errors of a vocabulary file.
 #[derive(Debug, Error)]
 pub enum VocabFileError {
     /// It cannot be read.
@@ -20,8 +20,8 @@ pub enum VocabFileError {
         /// Why.
         source: std::io::Error,
     },
-    /// It is no vocabulary of proteins.
-    #[error("{} is no vocabulary of proteins: {message}", path.display())]
+    /// It is not a protein vocabulary.
+    #[error("{} is not a protein vocabulary: {message}", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -32,7 +32,7 @@ pub enum VocabFileError {
 
 /// The part of SentencePiece's `ModelProto` that holds its pieces (sentencepiece_model.proto).
 #[derive(Clone, PartialEq, Message)]
-struct Model {
+struct SentencePieceModel {
     #[prost(message, repeated, tag = "1")]
     pieces: Vec<Piece>,
 }
@@ -43,10 +43,10 @@ struct Piece {
     text: String,
 }
 
-/// The vocabulary in `path`, with what `like` puts around proteins: its special tokens are looked up by name.
+/// The vocabulary in `path`. It frames proteins as `like` does, whose special tokens are looked up in the file by name.
 ///
 /// # Errors
-/// A file that cannot be read or is neither kind, residues whose ids are not one range, or a missing special token.
+/// The file cannot be read or is of neither kind, its residues do not have consecutive ids, or a special token is missing.
 pub fn read_vocabulary(path: &Path, like: &Vocabulary) -> Result<Vocabulary, VocabFileError> {
     let bytes = std::fs::read(path).map_err(|source| VocabFileError::Unreadable {
         path: path.into(),
@@ -56,9 +56,9 @@ pub fn read_vocabulary(path: &Path, like: &Vocabulary) -> Result<Vocabulary, Voc
         true => String::from_utf8(bytes)
             .map(|text| text.lines().map(str::to_string).collect())
             .map_err(|error| error.to_string()),
-        false => Model::decode(&bytes[..])
+        false => SentencePieceModel::decode(&bytes[..])
             .map(|model| model.pieces.into_iter().map(|piece| piece.text).collect())
-            .map_err(|error| format!("it is no SentencePiece model ({error})")),
+            .map_err(|error| format!("it is not a SentencePiece model ({error})")),
     };
     tokens
         .and_then(|tokens: Vec<String>| vocabulary(&tokens, like))
@@ -76,12 +76,12 @@ fn vocabulary(tokens: &[String], like: &Vocabulary) -> Result<Vocabulary, String
         _ => None,
     };
     let first = tokens.iter().position(|token| letter(token).is_some());
-    let first = first.ok_or("it has no token of one letter")?;
+    let first = first.ok_or("it has no single-letter token")?;
     let residues: Vec<u8> = tokens[first..].iter().map_while(letter).collect();
     let later = &tokens[first + residues.len()..];
     if let Some(stray) = later.iter().find(|token| letter(token).is_some()) {
         return Err(format!(
-            "the residue `{}` stands apart from the others",
+            "the residue `{}` is not next to the other residues, whose ids must be consecutive",
             bare(stray)
         ));
     }
@@ -167,7 +167,10 @@ mod tests {
                 .map(|c| format!("\u{2581}{c}")),
         );
         let pieces = texts.into_iter().map(|text| Piece { text }).collect();
-        let (_folder, path) = written("spiece.model", &Model { pieces }.encode_to_vec());
+        let (_folder, path) = written(
+            "spiece.model",
+            &SentencePieceModel { pieces }.encode_to_vec(),
+        );
         let read = read_vocabulary(&path, &PROT_ALBERT).unwrap();
         assert_eq!(read.encode(b"XLU").unwrap(), [2, 13, 33, 13, 3]);
     }
@@ -181,7 +184,10 @@ mod tests {
                 .map(|c| format!("\u{2581}{c}")),
         );
         let pieces = texts.into_iter().map(|text| Piece { text }).collect();
-        let (_folder, path) = written("spiece.model", &Model { pieces }.encode_to_vec());
+        let (_folder, path) = written(
+            "spiece.model",
+            &SentencePieceModel { pieces }.encode_to_vec(),
+        );
         let read = read_vocabulary(&path, &PROT_T5).unwrap();
         assert_eq!((read.mask, read.size()), (127, 128));
         assert_eq!(
@@ -196,10 +202,13 @@ mod tests {
             let (_folder, path) = written(name, bytes);
             read_vocabulary(&path, &PROT_BERT).unwrap_err().to_string()
         };
-        assert!(refused("vocab.txt", b"[PAD]\nhello\n").contains("no token of one letter"));
-        assert!(refused("vocab.txt", b"[PAD]\nA\n[UNK]\nC\n").contains("`C` stands apart"));
+        assert!(refused("vocab.txt", b"[PAD]\nhello\n").contains("no single-letter token"));
+        assert!(
+            refused("vocab.txt", b"[PAD]\nA\n[UNK]\nC\n")
+                .contains("`C` is not next to the other residues")
+        );
         assert!(refused("vocab.txt", b"[PAD]\n[UNK]\nA\n").contains("no token `[CLS]`"));
-        assert!(refused("spiece.model", b"\xff\xff").contains("no SentencePiece model"));
+        assert!(refused("spiece.model", b"\xff\xff").contains("not a SentencePiece model"));
         let missing = read_vocabulary(Path::new("no/vocab.txt"), &PROT_BERT).unwrap_err();
         assert!(
             missing

@@ -1,51 +1,50 @@
-//! The vocabularies of the published models, one constant a family, each with its source.
+//! The vocabularies of the published models: one constant per family, with its source.
 
 use std::borrow::Cow::{self, Borrowed as B};
+use std::ops::Deref;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, Serializer};
 
 use super::vocab::Vocabulary;
 
-/// The published vocabularies, as recipes name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)] // named after the constants
-pub enum VocabularyName {
-    ProtT5,
-    ProtBert,
-    ProtAlbert,
-    ProtXlnet,
-    ProtTxl,
-    ProteinLm,
-}
+/// The published vocabularies.
+pub static PUBLISHED: [&Vocabulary; 6] = [
+    &PROT_T5,
+    &PROT_BERT,
+    &PROT_ALBERT,
+    &PROT_XLNET,
+    &PROT_TXL,
+    &PROTEIN_LM,
+];
 
-impl VocabularyName {
-    /// All of them.
-    pub const ALL: [VocabularyName; 6] = [
-        VocabularyName::ProtT5,
-        VocabularyName::ProtBert,
-        VocabularyName::ProtAlbert,
-        VocabularyName::ProtXlnet,
-        VocabularyName::ProtTxl,
-        VocabularyName::ProteinLm,
-    ];
+/// A vocabulary that recipes name, cheap to clone; in a recipe it is its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedVocabulary(Arc<Vocabulary>);
 
-    /// The table.
-    pub fn table(self) -> &'static Vocabulary {
-        match self {
-            VocabularyName::ProtT5 => &PROT_T5,
-            VocabularyName::ProtBert => &PROT_BERT,
-            VocabularyName::ProtAlbert => &PROT_ALBERT,
-            VocabularyName::ProtXlnet => &PROT_XLNET,
-            VocabularyName::ProtTxl => &PROT_TXL,
-            VocabularyName::ProteinLm => &PROTEIN_LM,
-        }
+impl From<Vocabulary> for NamedVocabulary {
+    fn from(table: Vocabulary) -> Self {
+        NamedVocabulary(Arc::new(table))
     }
 }
 
-/// All four ProtT5 models: 128 ids, `</s>` behind the protein and nothing in front of it, one mask id for all masked
-/// places (`<extra_id_0>`, the last id). U, Z, O and B are read as X, as the model cards say, so the ids 24 to 27 that
-/// the SentencePiece model has for them never come out of [`Vocabulary::encode`]. It has no J.
+impl Deref for NamedVocabulary {
+    type Target = Vocabulary;
+
+    fn deref(&self) -> &Vocabulary {
+        &self.0
+    }
+}
+
+impl Serialize for NamedVocabulary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.name)
+    }
+}
+
+/// All four ProtT5 models: 128 ids, `</s>` after the protein and nothing before it, one id for all masked positions
+/// (`<extra_id_0>`, the last id). U, Z, O and B are read as X, as the model cards say, so [`Vocabulary::encode`] never
+/// gives the ids 24 to 27, which the SentencePiece model has for them. It has no J.
 ///
 /// Source: Rostlab/prot_t5_xl_uniref50 (its SentencePiece model and card), and the answers of the authors in the
 /// issues 42, 137, 147 and 158 of agemagician/ProtTrans.
@@ -85,8 +84,8 @@ pub static PROT_BERT: Vocabulary = Vocabulary {
 
 /// ProtAlbert: 34 ids, `[CLS]` protein `[SEP]`; U, Z, O and B are read as X.
 ///
-/// The count, the special tokens and the ids of L, S and V are known; the order of the other residues is not. To use the
-/// published weights, give the model's own `spiece.model` (`vocabulary_file` in a recipe).
+/// The size, the special tokens and the ids of L, S and V are known; the order of the other residues is not. To use the
+/// published weights, set `vocabulary_file` in the recipe to the model's own `spiece.model`.
 ///
 /// Source: the checkpoint's size, ALBERT's recipe for SentencePiece models, and a model that quotes three ids.
 pub static PROT_ALBERT: Vocabulary = Vocabulary {
@@ -117,10 +116,10 @@ pub static PROT_ALBERT: Vocabulary = Vocabulary {
     mask: 4,
 };
 
-/// ProtXLNet: 37 ids, padding in front, then the protein, then `<sep><cls>`; X, U, Z, O and B are unknown.
+/// ProtXLNet: 37 ids, padding first, then the protein, then `<sep><cls>`; X, U, Z, O and B are unknown.
 ///
-/// The count and the special tokens up to id 8 are known; the order of the residues is not. To use the published weights,
-/// give the model's own `spiece.model` (`vocabulary_file` in a recipe).
+/// The size and the special tokens up to id 8 are known; the order of the residues is not. To use the published weights,
+/// set `vocabulary_file` in the recipe to the model's own `spiece.model`.
 ///
 /// Source: the checkpoint's size, XLNet's recipe for SentencePiece models, and the notebooks of agemagician/ProtTrans.
 pub static PROT_XLNET: Vocabulary = Vocabulary {
@@ -155,8 +154,8 @@ pub static PROT_XLNET: Vocabulary = Vocabulary {
     mask: 6,
 };
 
-/// ProtTXL and ProtTXL-BFD: 30 ids. The original's table was never released; this one has ProtBert's ids, with `[SEP]`
-/// between one protein and the next.
+/// ProtTXL and ProtTXL-BFD: 30 ids. The original table was never released; this one has ProtBert's ids, with `[SEP]`
+/// between proteins.
 pub static PROT_TXL: Vocabulary = Vocabulary {
     name: B("prot-txl"),
     specials: WORD_PIECE,
@@ -171,7 +170,7 @@ pub static PROT_TXL: Vocabulary = Vocabulary {
     mask: 4,
 };
 
-/// ProteinLM: 31 ids, 25 letters as they are (no J), `[CLS]` in front of each protein and nothing behind it. Megatron pads the
+/// ProteinLM: 31 ids, 25 letters as they are (no J), `[CLS]` before each protein and nothing after it. Megatron pads the
 /// embedding to 128 rows.
 ///
 /// Source: pretrain/protein_tools/iupac_vocab.txt and pretrain/megatron/data/tape_dataset.py of THUDM/ProteinLM.
@@ -202,7 +201,7 @@ mod tests {
 
     #[test]
     fn tables_are_consistent() {
-        for v in VocabularyName::ALL.map(VocabularyName::table) {
+        for v in PUBLISHED {
             let mut letters = v.residues.to_vec();
             letters.sort_unstable();
             letters.dedup();
@@ -216,26 +215,26 @@ mod tests {
                 let read_as = v.token(id).unwrap();
                 assert!(read_as == "X" || id == v.unknown, "{letter} of {}", v.name);
             }
-            // Letters that are read as others stand last, so that the rest is one range.
+            // Letters that are read as another come last, so that the rest have consecutive ids.
             assert!(v.written_ids().all(|id| {
                 let letter = v.token(id).unwrap().as_bytes()[0];
                 v.id(letter) == Some(id)
             }));
-            // Datasets keep an id in one byte.
+            // Data sets store an id in one byte.
             assert!(v.size() <= 256);
         }
     }
 
     #[test]
     fn published_sizes_and_ids() {
-        let sizes = VocabularyName::ALL.map(|name| name.table().size());
+        let sizes = PUBLISHED.map(Vocabulary::size);
         assert_eq!(sizes, [128, 30, 34, 37, 30, 31]);
         // vocab.txt of ProtBert, line by line.
         assert_eq!(PROT_BERT.encode(b"LAGVX").unwrap(), [2, 5, 6, 7, 8, 25, 3]);
         assert_eq!(PROT_BERT.written_ids(), 5..26);
         // The three ids of ProtAlbert that are known.
         assert_eq!(PROT_ALBERT.encode_residues(b"LSV").unwrap(), [13, 14, 18]);
-        // XLNet knows no X, and ends with <sep><cls>.
+        // XLNet does not know X, and ends with <sep><cls>.
         assert_eq!(PROT_XLNET.encode(b"LX").unwrap(), [17, 0, 4, 3]);
         // iupac_vocab.txt of ProteinLM.
         let ids = PROTEIN_LM.encode(b"ABCDZ").unwrap();

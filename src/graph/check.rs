@@ -1,27 +1,28 @@
-//! Proves a graph well formed. Lowering, cost and sharding take only a [`Checked`] graph: after it they may fail with
-//! an error but never panic. Checked here, for every region:
+//! Proves a graph well formed. Compacting, lowering, cost and sharding take only a [`Checked`] graph: given one,
+//! they may fail with an error but never panic. Checked here, for every region:
 //!
-//! - operands, arguments, results and outputs refer to nodes that are there, operands to earlier ones;
-//! - every node's shape is the one that the shape rules give;
-//! - a loop's arguments and results fit its operands, its carries keep their shapes, its axis its slices;
-//! - a loop has a body of its own;
+//! - operands, arguments, results, outputs and scopes refer to what exists, and operands to earlier nodes;
+//! - every node's shape follows the shape rules;
+//! - a loop's arguments and results fit its operands, its carries keep their shapes, and its slices have its axis;
+//! - no two loops share a body;
 //! - a `get` reads a loop and has that result's shape, and nothing else reads a loop;
-//! - parameters stand in the root region alone and have names of their own, arguments in loops' bodies alone.
+//! - parameters are only in the root and have unique names; arguments are only in loops' bodies;
+//! - outputs have unique names; one that replaces a parameter has its shape, and no other replaces it.
 //!
-//! All mistakes are collected. Not checked: that the numbers mean anything.
+//! All mistakes are collected. What the numbers mean is not checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 use super::dtype::DType;
-use super::error::{GraphError, Place};
+use super::error::{GraphError, Place, Problem};
 use super::infer::infer;
-use super::ir::{Graph, Node, NodeId, ROOT, Region, RegionId, Site};
+use super::ir::{Graph, Node, NodeId, Output, ROOT, Region, RegionId, Site};
 use super::op::{Loop, Op};
 use super::shape::Shape;
 use super::text;
 
-/// The text of `graph` with each of `errors` under its line; those of no node come last.
+/// Returns the text of `graph` with each of `errors` under its line; those without a node come last.
 pub fn render(graph: &Graph, errors: &[GraphError]) -> String {
     let mut notes: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let mut last = String::new();
@@ -30,7 +31,7 @@ pub fn render(graph: &Graph, errors: &[GraphError]) -> String {
             Site::UNKNOWN => String::new(),
             site => format!(" ({}:{})", site.file, site.line),
         };
-        let note = format!("{}: {}{site}", error.at.what, error.message);
+        let note = format!("{}: {}{site}", error.at.what, error.problem);
         match error.node {
             Some(node) => notes.entry(node).or_default().push(note),
             None => last.push_str(&format!("^ {note}\n")),
@@ -39,9 +40,9 @@ pub fn render(graph: &Graph, errors: &[GraphError]) -> String {
     text::annotated(graph, &notes) + &last
 }
 
-/// A graph that is known to be well formed.
+/// A graph that has been proved well formed.
 #[derive(Clone, Debug)]
-pub struct Checked(Graph);
+pub struct Checked(pub(super) Graph);
 
 impl Deref for Checked {
     type Target = Graph;
@@ -59,11 +60,15 @@ impl Checked {
 }
 
 impl Graph {
-    /// This graph with the proof that it is well formed, or every mistake in it.
+    /// Proves this graph well formed.
+    ///
+    /// # Errors
+    /// All mistakes in it.
     pub fn check(self) -> Result<Checked, Vec<GraphError>> {
         let mut checker = Checker {
             graph: &self,
             bodies: BTreeSet::new(),
+            parameters: BTreeMap::new(),
             errors: Vec::new(),
         };
         checker.all();
@@ -78,42 +83,69 @@ struct Checker<'a> {
     graph: &'a Graph,
     /// The bodies of the loops seen so far.
     bodies: BTreeSet<RegionId>,
+    /// The parameters seen so far.
+    parameters: BTreeMap<&'a str, &'a Shape>,
     errors: Vec<GraphError>,
 }
 
 impl<'a> Checker<'a> {
     fn all(&mut self) {
-        for at in 0..self.graph.regions.len() {
+        let graph = self.graph;
+        if graph.regions.is_empty() {
+            return self.misplaced("it has no root region".into());
+        }
+        for at in 0..graph.regions.len() {
             let region = RegionId::from(at);
-            for node in 0..self.graph.region(region).nodes.len() {
+            for node in 0..graph.region(region).nodes.len() {
                 self.node(region, NodeId::from(node));
             }
         }
-        let root = self.graph.root();
-        let mut outputs = BTreeSet::new();
+        let root = graph.root();
+        if !root.args.is_empty() || !root.results.is_empty() {
+            self.misplaced("its root has arguments or results; only a loop's body has them".into());
+        }
+        self.outputs(root);
+    }
+
+    fn outputs(&mut self, root: &'a Region) {
+        let mut names = BTreeSet::new();
+        let mut replaced = BTreeSet::new();
         for output in &self.graph.outputs {
-            let Some(node) = root.nodes.get(output.node.index()) else {
-                self.missing(format!(
-                    "output `{}` is {}, which is not there",
-                    output.name, output.node
-                ));
+            let Output {
+                name,
+                node: id,
+                replaces,
+            } = output;
+            let Some(node) = root.nodes.get(id.index()) else {
+                self.misplaced(format!("output `{name}` is {id}, which does not exist"));
                 continue;
             };
-            if !outputs.insert(&output.name) {
-                self.found(
-                    ROOT,
-                    output.node,
-                    node,
-                    format!("two outputs are called `{}`", output.name),
-                );
+            let mut found = |problem: String| self.found(ROOT, *id, node, problem);
+            if !names.insert(name) {
+                found(format!("two outputs are called `{name}`"));
             }
             if node.shape.dtype == DType::Tuple {
-                self.found(
-                    ROOT,
-                    output.node,
-                    node,
-                    "an output is one tensor, not several".into(),
-                );
+                found("an output is one tensor, not several".into());
+            }
+            let Some(parameter) = replaces else {
+                continue;
+            };
+            if !replaced.insert(parameter) {
+                found(format!("two outputs replace `{parameter}`"));
+            }
+            match self.parameters.get(parameter.as_str()) {
+                None => {
+                    let problem =
+                        format!("output `{name}` replaces `{parameter}`, which is not a parameter");
+                    self.found(ROOT, *id, node, problem);
+                }
+                Some(before) if **before != node.shape => {
+                    let after = &node.shape;
+                    let problem =
+                        format!("output `{name}` replaces `{parameter}`, {before}, with {after}");
+                    self.found(ROOT, *id, node, problem);
+                }
+                Some(_) => {}
             }
         }
     }
@@ -126,27 +158,27 @@ impl<'a> Checker<'a> {
             let message = format!("it reads {operand}, which is not earlier");
             return self.found(region, id, node, message);
         }
+        if !graph.scopes.has(node.scope) {
+            let message = format!("its scope {} does not exist", node.scope);
+            return self.found(region, id, node, message);
+        }
         let shapes: Vec<_> = node
             .operands
             .iter()
             .map(|operand| at.shape(*operand))
             .collect();
+        let several = shapes.iter().any(|shape| shape.dtype == DType::Tuple);
+        if several && !matches!(node.op, Op::Get { .. }) {
+            let message = "it reads all results of a loop; pick one with `get`";
+            return self.found(region, id, node, message);
+        }
         match infer(&node.op, &shapes) {
             Ok(shape) if shape == node.shape => {}
             Ok(shape) => {
-                let message = format!("it says {} and gives {shape}", node.shape);
+                let message = format!("it states {} but gives {shape}", node.shape);
                 return self.found(region, id, node, message);
             }
-            Err(message) => return self.found(region, id, node, message),
-        }
-        let several = |shape: &Shape| shape.dtype == DType::Tuple;
-        if !matches!(node.op, Op::Get { .. }) && shapes.iter().any(|shape| several(shape)) {
-            let message = "it reads all results of a loop; `get` picks one".into();
-            return self.found(region, id, node, message);
-        }
-        if several(&node.shape) && !matches!(node.op, Op::Loop(_)) {
-            let message = format!("it gives {}, which only a loop does", node.shape);
-            return self.found(region, id, node, message);
+            Err(problem) => return self.found(region, id, node, problem),
         }
         match &node.op {
             Op::Parameter { .. } if region != ROOT => {
@@ -154,33 +186,32 @@ impl<'a> Checker<'a> {
                     region,
                     id,
                     node,
-                    "a parameter stands in a loop's body".into(),
+                    "a parameter is in a loop's body, not in the root",
                 );
             }
             Op::Parameter { name, .. } => {
-                let first = graph.parameters().find(|(_, known, _)| known == name);
-                if first.is_some_and(|(first, ..)| first != id) {
-                    self.found(
-                        region,
-                        id,
-                        node,
-                        format!("two parameters are called `{name}`"),
-                    );
+                if self.parameters.contains_key(name.as_str()) {
+                    let message = format!("two parameters are called `{name}`");
+                    self.found(region, id, node, message);
+                } else {
+                    self.parameters.insert(name, &node.shape);
                 }
             }
-            Op::Argument { .. } if !at.args.contains(&id) => {
-                self.found(region, id, node, "it is no argument of its region".into());
+            Op::Argument { .. } if region == ROOT || !at.args.contains(&id) => {
+                self.found(
+                    region,
+                    id,
+                    node,
+                    "its region does not list it as an argument",
+                );
             }
             Op::Loop(spec) => self.loop_(region, id, node, spec, &shapes),
             Op::Get { index, shape } => {
                 let message = match &at.node(node.operands[0]).op {
-                    Op::Loop(spec) => match self.body(spec) {
-                        Some(body) if *index < body.results.len() => {
-                            let given = spec.result_shape(graph, *index);
-                            (given != *shape)
-                                .then(|| format!("result {index} of the loop is {given}"))
-                        }
-                        _ => Some(format!("the loop has no result {index}")),
+                    Op::Loop(spec) => match graph.result_shape(spec, *index) {
+                        Some(given) if given == *shape => None,
+                        Some(given) => Some(format!("result {index} of the loop is {given}")),
+                        None => Some(format!("the loop has no result {index}")),
                     },
                     other => Some(format!("it reads a {}, not a loop", other.name())),
                 };
@@ -192,7 +223,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The loop's body, if all that it refers to is there.
+    /// The loop's body, if all that it refers to exists.
     fn body(&self, spec: &Loop) -> Option<&'a Region> {
         let body = self.graph.regions.get(spec.body.index())?;
         let mut referred = body.args.iter().chain(&body.results);
@@ -209,9 +240,11 @@ impl<'a> Checker<'a> {
         operands: &[&Shape],
     ) {
         let Some(body) = self.body(spec) else {
-            return self.found(region, id, node, "its body is not whole".into());
+            return self.found(region, id, node, "its body is missing or incomplete");
         };
-        if body.args.len() != operands.len() + 1 || spec.carries + spec.slices > operands.len() {
+        if body.args.len() != operands.len() + 1
+            || spec.carries.saturating_add(spec.slices) > operands.len()
+        {
             let message = format!(
                 "its body takes {} arguments for the index and {} operands",
                 body.args.len(),
@@ -220,11 +253,14 @@ impl<'a> Checker<'a> {
             return self.found(region, id, node, message);
         }
         if spec.axis.size == 0 || i32::try_from(spec.axis.size).is_err() {
-            let message = format!("it runs over {}; s32 counts 1 to 2^31 - 1", spec.axis);
+            let message = format!(
+                "it runs over {}; its s32 index allows 1 to 2^31 - 1 iterations",
+                spec.axis
+            );
             return self.found(region, id, node, message);
         }
         if !self.bodies.insert(spec.body) {
-            let message = format!("its body {} is that of another loop too", spec.body);
+            let message = format!("its body {} is also another loop's body", spec.body);
             return self.found(region, id, node, message);
         }
         let mut problems = Vec::new();
@@ -232,7 +268,7 @@ impl<'a> Checker<'a> {
             let op = &body.node(*arg).op;
             if !matches!(op, Op::Argument { .. }) || body.args[..at].contains(arg) {
                 problems.push(format!(
-                    "its body takes {arg} as an argument, which is a {} or taken before",
+                    "its body lists {arg} as an argument, which is a {} or listed twice",
                     op.name()
                 ));
             }
@@ -250,7 +286,7 @@ impl<'a> Checker<'a> {
             };
             if expected != **operand {
                 problems.push(format!(
-                    "operand {at} is {operand} where its body takes {expected}"
+                    "operand {at} is {operand}, but its body takes {expected}"
                 ));
             }
         }
@@ -270,27 +306,28 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn found(&mut self, region: RegionId, id: NodeId, node: &Node, message: String) {
+    fn found(&mut self, region: RegionId, id: NodeId, node: &Node, problem: impl Into<Problem>) {
         let operands = (node.operands.iter())
             .filter_map(|operand| self.graph.region(region).nodes.get(operand.index()))
             .map(|operand| Place::of(self.graph, operand, operand.shape.to_string()))
             .collect();
         self.errors.push(GraphError {
             at: Box::new(Place::of(self.graph, node, node.op.name().into())),
-            message,
+            problem: problem.into(),
             operands,
             node: Some((region, id)),
         });
     }
 
-    fn missing(&mut self, message: String) {
+    /// Adds a mistake that belongs to no node.
+    fn misplaced(&mut self, problem: String) {
         self.errors.push(GraphError {
             at: Box::new(Place {
                 what: "graph".into(),
                 scope: String::new(),
                 site: Site::UNKNOWN,
             }),
-            message,
+            problem: Problem::Use(problem),
             operands: Vec::new(),
             node: None,
         });

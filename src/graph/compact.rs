@@ -1,17 +1,34 @@
-//! Drops what no output needs and renumbers the rest, so that a node nobody uses changes no golden. Loops lose carries,
-//! slices, captures and stacks that nothing reads. What stays of them is put in the order in which the body reads or
-//! makes it, and results are picked right behind their loop, so that no trace of dead readers is left. Parameters stay: they are the program's signature.
+//! Drops what no output needs and renumbers the rest, so an unused node changes no golden. Loops lose carries, slices,
+//! captures and stacks that nothing reads. The remaining ones follow the order in which the body reads or makes them, and
+//! each `get` comes right after its loop, so dead readers leave no trace. Parameters stay: they are the program's
+//! signature.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
+use super::builder::Builder;
+use super::check::Checked;
+use super::error::GraphError;
 use super::ir::{Graph, Node, NodeId, Output, ROOT, Region, RegionId};
 use super::op::{Loop, Op};
 
-impl Graph {
-    /// The same program without dead nodes.
-    pub fn compact(&self) -> Graph {
+impl Builder {
+    /// Returns the graph without what no output needs: [`Builder::finish`], the check, and [`Checked::compact`].
+    ///
+    /// # Errors
+    /// The first mistake.
+    pub fn compact(self) -> Result<Checked, GraphError> {
+        let checked = self.finish()?.check();
+        let checked = checked.map_err(|mut mistakes| mistakes.swap_remove(0))?;
+        Ok(checked.compact())
+    }
+}
+
+impl Checked {
+    /// Returns the same program without dead nodes. A well-formed graph stays well formed.
+    pub fn compact(&self) -> Checked {
         let outputs: Vec<_> = self.outputs.iter().map(|output| output.node).collect();
-        let plan = Plan::of(self, ROOT, &outputs);
+        let plan = Plan::of(self, ROOT, &outputs, &mut Plans::new());
         let mut result = Graph {
             scopes: self.scopes.clone(),
             ..Graph::default()
@@ -23,17 +40,21 @@ impl Graph {
                 ..output.clone()
             })
             .collect();
-        result
+        Checked(result)
     }
 }
 
-/// What of a region stays.
+/// What stays of a region.
 struct Plan {
     live: Vec<bool>,
-    loops: BTreeMap<NodeId, LoopPlan>,
+    loops: BTreeMap<NodeId, Rc<LoopPlan>>,
 }
 
-/// What of a loop stays.
+/// The plans made so far, by a loop's body and which of its results are used. A loop is planned more than once until the
+/// one around it settles; without this cache, each level of loops would double the work of all inside.
+type Plans = BTreeMap<(RegionId, Vec<bool>), Rc<LoopPlan>>;
+
+/// What stays of a loop.
 struct LoopPlan {
     body: Plan,
     /// The operands that stay, in their new order: carries, slices, captures.
@@ -46,7 +67,7 @@ struct LoopPlan {
 }
 
 impl Plan {
-    fn of(graph: &Graph, region: RegionId, results: &[NodeId]) -> Plan {
+    fn of(graph: &Graph, region: RegionId, results: &[NodeId], plans: &mut Plans) -> Plan {
         let nodes = &graph.region(region).nodes;
         let mut plan = Plan {
             live: vec![false; nodes.len()],
@@ -66,7 +87,8 @@ impl Plan {
             match &node.op {
                 Op::Loop(spec) => {
                     let id = NodeId::from(at);
-                    let kept = LoopPlan::of(graph, spec, &read.remove(&id).unwrap_or_default());
+                    let read = read.remove(&id).unwrap_or_default();
+                    let kept = LoopPlan::of(graph, spec, &read, plans);
                     for at in &kept.operands {
                         plan.live[node.operands[*at].index()] = true;
                     }
@@ -86,7 +108,7 @@ impl Plan {
         plan
     }
 
-    /// For each node of `region`, the first live node that reads it and as which operand; the last of all if none does.
+    /// For each node of `region`, the first live node that reads it and as which operand; the maximum if none does.
     fn first_reads(&self, region: &Region) -> Vec<(usize, usize)> {
         let mut first = vec![(usize::MAX, usize::MAX); region.nodes.len()];
         for (at, node) in region.nodes.iter().enumerate() {
@@ -111,37 +133,43 @@ impl Plan {
 }
 
 impl LoopPlan {
-    /// What stays of a loop of which the results `read` are used.
-    fn of(graph: &Graph, spec: &Loop, read: &[usize]) -> LoopPlan {
+    /// What stays of a loop if only its results flagged in `read` are used.
+    fn of(graph: &Graph, spec: &Loop, read: &[usize], plans: &mut Plans) -> Rc<LoopPlan> {
         let body = graph.region(spec.body);
         let mut results = vec![false; body.results.len()];
         for index in read {
             results[*index] = true;
         }
+        let asked = (spec.body, results.clone());
+        if let Some(known) = plans.get(&asked) {
+            return Rc::clone(known);
+        }
         loop {
             let wanted: Vec<_> = (body.results.iter().zip(&results))
                 .filter_map(|(id, keep)| keep.then_some(*id))
                 .collect();
-            let plan = Plan::of(graph, spec.body, &wanted);
+            let plan = Plan::of(graph, spec.body, &wanted, plans);
             let operands: Vec<_> = body.args[1..]
                 .iter()
                 .map(|arg| plan.live[arg.index()])
                 .collect();
             let mut settled = true;
             for carry in 0..spec.carries {
-                // A carry that an iteration reads must be kept up for it.
+                // A carry that an iteration reads must stay up to date.
                 if operands[carry] && !results[carry] {
                     results[carry] = true;
                     settled = false;
                 }
             }
             if settled {
-                return LoopPlan::kept(spec, body, plan, &operands, results);
+                let kept = Rc::new(LoopPlan::kept(spec, body, plan, &operands, results));
+                plans.insert(asked, Rc::clone(&kept));
+                return kept;
             }
         }
     }
 
-    /// The plan for a loop of whose operands those flagged in `read` stay, and those of the carries that do.
+    /// The plan for a loop that keeps the operands flagged in `read` and those of the carries that stay.
     fn kept(
         spec: &Loop,
         body: &Region,
@@ -160,7 +188,7 @@ impl LoopPlan {
         let captures = in_order(spec.carries + spec.slices..read.len());
         let (carry_count, slice_count) = (carries.len(), slices.len());
         let operands: Vec<_> = carries.into_iter().chain(slices).chain(captures).collect();
-        // Arguments stand for operands by position: those of kept carries stay even if nothing reads them.
+        // Arguments match operands by position, so those of kept carries stay even if nothing reads them.
         plan.live[body.args[0].index()] = true;
         for at in &operands {
             plan.live[body.args[at + 1].index()] = true;
@@ -183,7 +211,7 @@ impl LoopPlan {
     }
 }
 
-/// Copies what stays of `region` into region `to` of `result`, its arguments `args` first; gives each old node's new id.
+/// Copies what stays of `region` into region `to` of `result`, its arguments `args` first. Returns each node's new id.
 fn rebuild(
     graph: &Graph,
     region: RegionId,
@@ -225,8 +253,8 @@ fn rebuild(
     ids
 }
 
-/// The nodes of `region` as they are to stand: `args` first, what is picked of a loop right behind it. Nodes that were
-/// put forward come a second time where they stood.
+/// The nodes of `region` in their new order: `args` first, and each `get` right after its loop. Nodes that moved forward
+/// are listed again at their old place.
 fn in_order(region: &Region, plan: &Plan, args: &[NodeId]) -> Vec<NodeId> {
     let mut picked: BTreeMap<NodeId, Vec<(usize, NodeId)>> = BTreeMap::new();
     for (at, node) in region.nodes.iter().enumerate() {

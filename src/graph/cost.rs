@@ -1,15 +1,15 @@
-//! What a graph computes, in floating-point operations: a product and a sum for each term of a matrix product, one for
-//! each element of an elementwise operation or of a reduction's operand. Views, lookups and constants cost nothing, and
-//! a loop's body counts once an iteration.
+//! A graph's floating-point operations: two (a product and a sum) for each term of a matrix product, and one for each
+//! element of an elementwise operation or of a reduction's operand. Views, lookups and constants cost nothing, and a
+//! loop's body counts once per iteration.
 //!
-//! This is the arithmetic of the model as it is written down, over all devices. What the backward pass computes again
-//! to save memory is kept apart ([`Cost::recomputed`]): it is work of the hardware, not of the model.
+//! This is the model's arithmetic as written, over all devices. What the backward pass computes again to save memory is
+//! counted separately ([`Cost::recomputed`]): it is the hardware's work, not the model's.
 
 use super::check::Checked;
 use super::ir::{Graph, Node, ROOT, Region, RegionId};
 use super::op::Op;
 
-/// Floating-point operations, by what they are spent on.
+/// Floating-point operations by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Flops {
     /// Of matrix products.
@@ -30,7 +30,7 @@ impl Flops {
     }
 }
 
-/// What one run of a graph computes.
+/// The floating-point operations of one run of a graph.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Without rematerialisation.
@@ -39,10 +39,10 @@ pub struct Cost {
     pub recomputed: Flops,
 }
 
-/// The scope that rematerialised nodes stand in.
+/// The scope of rematerialised nodes.
 const RECOMPUTE: &str = "recompute";
 
-/// What one run of `graph` computes.
+/// Counts the floating-point operations of one run of `graph`.
 pub fn cost(graph: &Checked) -> Cost {
     region(graph, ROOT)
 }
@@ -74,7 +74,7 @@ fn region(graph: &Graph, id: RegionId) -> Cost {
     cost
 }
 
-/// What `node` of `region` computes, loops left out.
+/// The floating-point operations of `node` of `region`, without loops.
 fn flops(region: &Region, node: &Node) -> Flops {
     let operand = |at: usize| region.shape(node.operands[at]);
     let elementwise = |elements: usize| Flops {
@@ -165,7 +165,7 @@ mod tests {
             builder.output(&format!("gradient{at}"), gradient);
         }
         builder.output("loss", loss);
-        cost(&builder.finish().unwrap().compact().check().unwrap())
+        cost(&builder.compact().unwrap())
     }
 
     #[test]

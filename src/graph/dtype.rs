@@ -18,7 +18,7 @@ pub enum DType {
     F32,
     /// 64-bit float: gradient checks.
     F64,
-    /// Several values at once: what a loop gives before its results are picked. Never an element.
+    /// Several values at once: a loop's result before `get`. Never an element.
     Tuple,
 }
 
@@ -33,7 +33,7 @@ impl DType {
         DType::F64,
     ];
 
-    /// Bytes of one element; 0 for a tuple, which has no elements of its own.
+    /// Bytes of one element; 0 for a tuple, which has no elements.
     pub fn bytes(self) -> usize {
         match self {
             DType::Tuple => 0,

@@ -1,11 +1,12 @@
-//! What the builder and the checker say of a mistake: the operation, every operand's shape by name with the scope and
-//! line that made it, and what is wrong.
+//! Mistakes as the builder and the checker report them: what is wrong, the operation, and every operand's shape by name
+//! with its scope and line.
 
 use std::fmt;
 
 use super::ir::{Graph, Node, NodeId, RegionId, Site};
+use super::shape_error::ShapeError;
 
-/// Where a node stands: its scope path and the line of code that made it.
+/// Where a node comes from: its scope path and the line of code that made it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     /// What the line is about: an operand's shape, or an operation's name.
@@ -35,22 +36,51 @@ impl Place {
     }
 }
 
+/// What is wrong with an operation.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Problem {
+    /// It has no shape. Boxed to keep results small.
+    #[error(transparent)]
+    Shape(Box<ShapeError>),
+    /// It is misused or misplaced.
+    #[error("{0}")]
+    Use(String),
+}
+
+impl From<ShapeError> for Problem {
+    fn from(problem: ShapeError) -> Self {
+        Problem::Shape(Box::new(problem))
+    }
+}
+
+impl From<String> for Problem {
+    fn from(problem: String) -> Self {
+        Problem::Use(problem)
+    }
+}
+
+impl From<&str> for Problem {
+    fn from(problem: &str) -> Self {
+        Problem::Use(problem.to_string())
+    }
+}
+
 /// A mistake in a graph.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub struct GraphError {
-    /// The operation that cannot be, and where it was asked for. Boxed, for errors travel in every result.
+    /// The invalid operation and where it was requested. Boxed as well.
     pub at: Box<Place>,
     /// What is wrong with it.
-    pub message: String,
+    pub problem: Problem,
     /// Its operands.
     pub operands: Vec<Place>,
-    /// The node, if it is in a graph already (the checker's findings).
+    /// The node, if it is already in a graph (found by the checker).
     pub node: Option<(RegionId, NodeId)>,
 }
 
 impl fmt::Display for GraphError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.at.what, self.message)?;
+        write!(f, "{}: {}", self.at.what, self.problem)?;
         let [scope, line] = [self.at.scope.clone(), self.at.line()];
         if !(scope.is_empty() && line.is_empty()) {
             let gap = match scope.is_empty() || line.is_empty() {

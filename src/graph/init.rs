@@ -1,4 +1,4 @@
-//! How a weight starts.
+//! The initial values of weights.
 
 use serde::{Deserialize, Serialize};
 

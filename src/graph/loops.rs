@@ -1,64 +1,32 @@
 //! Structured loops: a scan over the slices of stacked tensors, built while it is open.
 //!
 //! [`Builder::layers`] is what models use. [`Builder::open_loop`] is the general form: carries, slices and emitted
-//! values may be added at any time before [`LoopBody::close`], since the loop's node is appended only then.
+//! values may be added at any time before [`LoopBody::close`], which appends the loop's node.
+//!
+//! A [`LoopBody`] identifies its loop by the body's region. Using one after `close`, or inside its own
+//! [`LoopBody::outside`], is a mistake.
 
 use std::panic::Location;
 
-use super::builder::{Builder, State, Value};
+use super::builder::{Builder, Tensor};
 use super::dtype::DType;
-use super::ir::{NodeId, Region, RegionId, ScopeId, Site};
+use super::ir::{NodeId, Region, RegionId, Site};
 use super::op::{Loop, Op, Remat};
+use super::recorder::{Carry, LOOP, LoopOptions, OpenLoop, Recorder, Value};
 use super::shape::{Axis, Shape};
-use super::tensor::Tensor;
-
-/// What mistakes call a loop.
-const LOOP: &str = "loop";
-
-/// A loop that is being built.
-pub(super) struct OpenLoop {
-    pub region: RegionId,
-    pub axis: Axis,
-    pub options: LoopOptions,
-    pub stacks_weights: bool,
-    pub index: NodeId,
-    pub carries: Vec<Carry>,
-    /// Sliced operands: the node outside, the argument inside.
-    pub slices: Vec<(NodeId, NodeId)>,
-    /// Captured operands: the node outside, the argument inside.
-    pub captures: Vec<(NodeId, NodeId)>,
-    pub emits: Vec<NodeId>,
-    pub scope: ScopeId,
-}
-
-/// One carry: its first value outside, its argument inside, its next value inside.
-pub(super) struct Carry {
-    pub init: NodeId,
-    pub arg: NodeId,
-    pub next: Option<NodeId>,
-}
-
-/// How a loop runs and what its backward pass finds.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LoopOptions {
-    /// Whether indices run from last to first.
-    pub reverse: bool,
-    /// What the backward pass finds saved.
-    pub remat: Remat,
-    /// Whether weights declared inside get the loop's axis before theirs (layers) or are shared by all iterations.
-    pub stack_weights: bool,
-}
+use super::unroll::unroll;
 
 /// The inside of a loop that is being built.
 #[derive(Clone, Copy)]
 pub struct LoopBody<'g> {
     builder: &'g Builder,
-    level: usize,
+    /// The loop's body, which is its identity.
+    region: RegionId,
 }
 
 impl Builder {
     /// Runs `body` once for each of `count` layers over a carried tensor. Weights declared in the body have a leading
-    /// `layers` axis outside. The body gets the layer's index (`s32`) and the carry, and gives the next carry.
+    /// `layers` axis outside. The body gets the layer's index (`s32`) and the carry, and returns the next carry.
     #[track_caller]
     pub fn layers<'g>(
         &'g self,
@@ -79,150 +47,269 @@ impl Builder {
         inside.close()[0]
     }
 
-    /// Opens a loop over `axis`; what is built until it is closed belongs to its body.
+    /// Opens a loop over `axis`. All that is built until it is closed belongs to its body.
+    #[track_caller]
     pub fn open_loop(&self, axis: Axis, options: LoopOptions) -> LoopBody<'_> {
-        let mut state = self.state.borrow_mut();
-        let region = RegionId::from(state.graph.regions.len());
-        state.graph.regions.push(Region::default());
-        let scope = state.origin.map_or(state.scope, |(scope, _)| scope);
-        let index = state.append_argument(region, Shape::scalar(DType::S32), scope, Site::UNKNOWN);
-        state.open.push(OpenLoop {
+        let site = Location::caller().into();
+        let mut recorder = self.recorder.borrow_mut();
+        if axis.size == 0 || i32::try_from(axis.size).is_err() {
+            let problem =
+                format!("it runs over {axis}; its s32 index allows 1 to 2^31 - 1 iterations");
+            recorder.fail(LOOP, &[], problem, site);
+        }
+        let region = RegionId::from(recorder.graph.regions.len());
+        recorder.graph.regions.push(Region::default());
+        let scope = recorder.origin.map_or(recorder.scope, |(scope, _)| scope);
+        let counter = Shape::scalar(DType::S32);
+        let index = recorder.append_argument(region, counter, scope, Site::UNKNOWN);
+        recorder.open.push(OpenLoop {
             region,
             axis,
             options,
-            stacks_weights: options.stack_weights,
             index,
             carries: Vec::new(),
             slices: Vec::new(),
             captures: Vec::new(),
             emits: Vec::new(),
             scope,
+            site,
         });
         LoopBody {
             builder: self,
-            level: state.open.len() - 1,
+            region,
         }
     }
 }
 
 impl<'g> LoopBody<'g> {
     /// The iteration's index, `s32`.
+    #[track_caller]
     pub fn index(self) -> Tensor<'g> {
-        let state = self.builder.state.borrow();
-        let open = &state.open[self.level];
-        let value = Value {
-            region: open.region,
-            node: open.index,
-        };
-        self.builder.tensor(value)
+        self.record(Location::caller().into(), |recorder, level| {
+            recorder.open[level].value(recorder.open[level].index)
+        })
     }
 
-    /// Carries a tensor from iteration to iteration, from `init` on; gives its value in this one. Carries are
-    /// numbered from 0 in the order of these calls.
+    /// Carries a tensor from iteration to iteration, starting with `init`. Returns its value in this iteration. Carries
+    /// are numbered from 0 in the order of these calls.
     #[track_caller]
     pub fn carry(self, init: Tensor<'g>) -> Tensor<'g> {
-        self.operand(init, |state, level, init| {
-            let shape = state.shape(init);
-            let region = state.open[level].region;
-            let scope = state.open[level].scope;
-            let arg = state.append_argument(region, shape, scope, Site::UNKNOWN);
-            state.open[level].carries.push(Carry {
+        let site = Location::caller().into();
+        let init = self.builder.own(LOOP, init, site);
+        self.promise();
+        self.record(site, |recorder, level| {
+            let init = recorder.around(level, init, site);
+            if init.is_poison() {
+                return init;
+            }
+            let shape = recorder.shape(init);
+            let open = &recorder.open[level];
+            let (region, scope) = (open.region, open.scope);
+            let arg = recorder.append_argument(region, shape, scope, Site::UNKNOWN);
+            let open = &mut recorder.open[level];
+            open.carries.push(Carry {
                 init: init.node,
                 arg,
                 next: None,
             });
-            Value { region, node: arg }
+            open.value(arg)
         })
     }
 
     /// One slice of `stack`, whose first axis is the loop's.
     #[track_caller]
     pub fn slice(self, stack: Tensor<'g>) -> Tensor<'g> {
-        let site: Site = Location::caller().into();
-        let axis = self.builder.state.borrow().open[self.level].axis.clone();
-        let shape = stack.shape();
-        if shape.axes.first() != Some(&axis) && !stack.is_poison() {
-            let message = format!("it slices {shape}, whose first axis is not {axis}");
-            return self.builder.fail(LOOP, &[stack], message, site);
-        }
-        self.operand(stack, |state, level, stack| state.slice(level, stack))
+        let site = Location::caller().into();
+        let stack = self.builder.own(LOOP, stack, site);
+        self.record(site, |recorder, level| {
+            let stack = recorder.around(level, stack, site);
+            match stack.is_poison() {
+                true => stack,
+                false => recorder.slice(level, stack, site),
+            }
+        })
     }
 
-    /// Runs `body` in the region around the loop, as for what a carry found late starts from.
+    /// Runs `body` in the region around the loop, for example to make the first value of a carry that is added late.
+    /// `body` must close the loops that it opens, and no others.
+    #[track_caller]
     pub fn outside<T>(self, body: impl FnOnce() -> T) -> T {
-        let inner: Vec<_> = self
-            .builder
-            .state
-            .borrow_mut()
-            .open
-            .drain(self.level..)
-            .collect();
+        let site = Location::caller().into();
+        let mut left = Vec::new();
+        self.record(site, |recorder, level| {
+            left = recorder.open.split_off(level);
+            Value::POISON
+        });
+        let ids = |recorder: &Recorder| -> Vec<_> {
+            let open = recorder.open.iter();
+            open.map(|open| open.region).collect()
+        };
+        let before = ids(&self.builder.recorder.borrow());
         let result = body();
-        self.builder.state.borrow_mut().open.extend(inner);
+        let recorder = &mut *self.builder.recorder.borrow_mut();
+        let after = ids(recorder);
+        if before != after {
+            let problem = "the closure of `outside` closes a loop around it or leaves one open";
+            recorder.fail(LOOP, &[], problem, site);
+        }
+        // The loops become open again inside the one that they were opened in. If that is gone, they are dropped.
+        if after.starts_with(&before) {
+            recorder.open.truncate(before.len());
+            recorder.open.extend(left);
+        }
         result
     }
 
-    /// What the carry numbered `carry` is in the next iteration.
+    /// Sets the value of the carry numbered `carry` in the next iteration.
     #[track_caller]
     pub fn set_next(self, carry: usize, next: Tensor<'g>) {
-        let site: Site = Location::caller().into();
-        let Some(next_node) = self.local(next, site) else {
-            return;
-        };
-        let mut state = self.builder.state.borrow_mut();
-        let Some(slot) = state.open[self.level].carries.get(carry) else {
-            return;
-        };
-        let region = state.open[self.level].region;
-        let arg = Value {
-            region,
-            node: slot.arg,
-        };
-        let next = Value {
-            region,
-            node: next_node,
-        };
-        let (before, after) = (state.shape(arg), state.shape(next));
-        if before != after {
-            let message =
-                format!("its carry enters an iteration as {before} and leaves it as {after}");
-            drop(state);
-            let operand = self.builder.tensor(next);
-            self.builder.fail(LOOP, &[operand], message, site);
-            return;
-        }
-        state.open[self.level].carries[carry].next = Some(next_node);
+        let site = Location::caller().into();
+        let next = self.builder.own(LOOP, next, site);
+        self.record(site, |recorder, level| {
+            let next = recorder.inside(level, next, site);
+            if next.is_poison() {
+                return next;
+            }
+            let open = &recorder.open[level];
+            let problem = match open.carries.get(carry) {
+                None => Some(format!("it has no carry {carry}")),
+                Some(known) if known.next.is_some() => {
+                    Some(format!("its carry {carry} already has a next value"))
+                }
+                Some(known) => {
+                    let arg = open.value(known.arg);
+                    let (before, after) = (recorder.shape(arg), recorder.shape(next));
+                    (before != after).then(|| {
+                        format!(
+                            "its carry enters an iteration as {before} and leaves it as {after}"
+                        )
+                    })
+                }
+            };
+            match problem {
+                Some(problem) => recorder.fail(LOOP, &[next], problem, site),
+                None => {
+                    recorder.open[level].carries[carry].next = Some(next.node);
+                    next
+                }
+            }
+        });
     }
 
-    /// Gives `value` out of every iteration, stacked along the loop's axis. Stacks are numbered from 0 and follow the
-    /// carries in what [`LoopBody::close`] returns.
+    /// Returns `value` from every iteration, stacked along the loop's axis. Stacks are numbered from 0 and follow the
+    /// carries in the results of [`LoopBody::close`].
     #[track_caller]
     pub fn emit(self, value: Tensor<'g>) {
-        if let Some(node) = self.local(value, Location::caller().into()) {
-            self.builder.state.borrow_mut().open[self.level]
-                .emits
-                .push(node);
+        let site = Location::caller().into();
+        let value = self.builder.own(LOOP, value, site);
+        self.promise();
+        self.record(site, |recorder, level| {
+            let value = recorder.inside(level, value, site);
+            if !value.is_poison() {
+                recorder.open[level].emits.push(value.node);
+            }
+            value
+        });
+    }
+
+    /// Closes the loop and returns the last carries, then the stacks. Loops inside it must be closed. After a mistake all
+    /// results are poison.
+    #[track_caller]
+    pub fn close(self) -> Vec<Tensor<'g>> {
+        let site = Location::caller().into();
+        let mut results = Vec::new();
+        self.record(site, |recorder, level| {
+            results = recorder.close(level, site);
+            Value::POISON
+        });
+        if results.is_empty() {
+            let recorder = self.builder.recorder.borrow();
+            let promised = recorder.results.get(&self.region);
+            results = vec![Value::POISON; promised.copied().unwrap_or(0)];
+        }
+        let results = results.into_iter();
+        results.map(|value| self.builder.tensor(value)).collect()
+    }
+
+    /// Counts one more result, which `close` returns even if a mistake keeps it from being recorded.
+    fn promise(self) {
+        let results = &mut self.builder.recorder.borrow_mut().results;
+        *results.entry(self.region).or_default() += 1;
+    }
+
+    /// Runs `body` with the loop's level among the open ones. It is a mistake if the loop is not open.
+    fn record(self, site: Site, body: impl FnOnce(&mut Recorder, usize) -> Value) -> Tensor<'g> {
+        let mut recorder = self.builder.recorder.borrow_mut();
+        let value = match recorder.level_of(self.region) {
+            Some(level) => body(&mut recorder, level),
+            None => {
+                let problem = "it is not open here: this is after `close` or inside `outside`";
+                recorder.fail(LOOP, &[], problem, site)
+            }
+        };
+        self.builder.tensor(value)
+    }
+}
+
+impl OpenLoop {
+    fn value(&self, node: NodeId) -> Value {
+        Value {
+            region: self.region,
+            node,
+        }
+    }
+}
+
+impl Recorder {
+    /// `value` as seen from the region around the loop at `level`, which reads it.
+    fn around(&mut self, level: usize, value: Value, site: Site) -> Value {
+        self.seen(
+            level,
+            value,
+            site,
+            "it reads a tensor of its own body from outside",
+        )
+    }
+
+    /// `value` as seen from the body of the loop at `level`.
+    fn inside(&mut self, level: usize, value: Value, site: Site) -> Value {
+        let problem = "a result belongs to another loop's body, one within it or a closed one";
+        self.seen(level + 1, value, site, problem)
+    }
+
+    fn seen(&mut self, depth: usize, value: Value, site: Site, problem: &str) -> Value {
+        if value.is_poison() {
+            return value;
+        }
+        let region = self.region_at(depth);
+        match self.import_at(depth, value) {
+            Some(node) => Value { region, node },
+            None => self.fail(LOOP, &[value], problem, site),
         }
     }
 
-    /// Closes the loop; gives the last carries, then the stacks. After a mistake all of them are poison.
-    #[track_caller]
-    pub fn close(self) -> Vec<Tensor<'g>> {
-        let site: Site = Location::caller().into();
-        let op = self.op();
-        let mut state = self.builder.state.borrow_mut();
-        let Some(open) = state.open.pop() else {
+    /// Closes the loop at `level`. Returns its results, or an empty list after a mistake.
+    fn close(&mut self, level: usize, site: Site) -> Vec<Value> {
+        if level + 1 != self.open.len() {
+            let problem = "it is closed before a loop within it";
+            self.fail(LOOP, &[], problem, site);
+            return Vec::new();
+        }
+        let Some(open) = self.open.pop() else {
             return Vec::new();
         };
-        let count = open.carries.len() + open.emits.len();
-        if state.error.is_none() && open.carries.iter().any(|carry| carry.next.is_none()) {
-            state.fail(LOOP, &[], "a carry has no next value".into(), site);
+        if open.carries.iter().any(|carry| carry.next.is_none()) {
+            self.fail(
+                LOOP,
+                &[],
+                "a carry has no next value; call `set_next`",
+                site,
+            );
         }
-        if state.error.is_some() {
-            // Later code may still index the results.
-            return vec![self.builder.tensor(Value::POISON); count.max(16)];
+        if self.error.is_some() {
+            return Vec::new();
         }
-        let around = state.here();
+        let around = self.here();
         let operands: Vec<_> = (open.carries.iter().map(|carry| carry.init))
             .chain(open.slices.iter().map(|(outer, _)| *outer))
             .chain(open.captures.iter().map(|(outer, _)| *outer))
@@ -231,7 +318,7 @@ impl<'g> LoopBody<'g> {
                 node,
             })
             .collect();
-        let body = &mut state.graph.regions[open.region.index()];
+        let body = &mut self.graph.regions[open.region.index()];
         body.args = [open.index]
             .into_iter()
             .chain(open.carries.iter().map(|carry| carry.arg))
@@ -241,111 +328,19 @@ impl<'g> LoopBody<'g> {
         body.results = (open.carries.iter().filter_map(|carry| carry.next))
             .chain(open.emits.iter().copied())
             .collect();
-        let results = match self.builder.unrolls() {
-            true => super::unroll::unroll(&mut state, &open, &operands),
-            false => {
-                let node = state.append(op, &operands, site);
-                (0..count).map(|index| state.get(node, index)).collect()
-            }
-        };
-        drop(state);
-        results
-            .into_iter()
-            .map(|value| self.builder.tensor(value))
-            .collect()
-    }
-
-    /// The loop's operation as far as it is known.
-    fn op(self) -> Op {
-        let state = self.builder.state.borrow();
-        let open = &state.open[self.level];
-        Op::Loop(Box::new(Loop {
+        if self.unroll {
+            return unroll(self, &open, &operands);
+        }
+        let count = open.carries.len() + open.emits.len();
+        let op = Op::Loop(Box::new(Loop {
             body: open.region,
-            axis: open.axis.clone(),
+            axis: open.axis,
             reverse: open.options.reverse,
             carries: open.carries.len(),
             slices: open.slices.len(),
             remat: open.options.remat,
-        }))
-    }
-
-    /// Applies `add` to `outer` as a value of the region around the loop.
-    #[track_caller]
-    fn operand(
-        self,
-        outer: Tensor<'g>,
-        add: impl FnOnce(&mut State, usize, Value) -> Value,
-    ) -> Tensor<'g> {
-        if outer.is_poison() {
-            return outer;
-        }
-        // The operand is read outside, so it is imported there and not into the body.
-        let (around, imported) = self.outside(|| {
-            let mut state = self.builder.state.borrow_mut();
-            (state.here(), state.import(outer.value))
-        });
-        let mut state = self.builder.state.borrow_mut();
-        let value = match imported {
-            Some(node) => add(
-                &mut state,
-                self.level,
-                Value {
-                    region: around,
-                    node,
-                },
-            ),
-            None => {
-                drop(state);
-                let message = "it reads a tensor of its own body from outside".to_string();
-                return self
-                    .builder
-                    .fail(LOOP, &[outer], message, Location::caller().into());
-            }
-        };
-        self.builder.tensor(value)
-    }
-
-    /// The body's node for `value`.
-    fn local(self, value: Tensor<'g>, site: Site) -> Option<NodeId> {
-        if value.is_poison() {
-            return None;
-        }
-        let node = self.builder.state.borrow_mut().import(value.value);
-        if node.is_none() {
-            let message = "a result belongs to a loop's body that is finished".to_string();
-            self.builder.fail(LOOP, &[value], message, site);
-        }
-        node
-    }
-}
-
-impl State {
-    /// Result `index` of the loop at `node`.
-    pub fn get(&mut self, node: Value, index: usize) -> Value {
-        if node.is_poison() {
-            return node;
-        }
-        let here = self.graph.region(node.region).node(node.node);
-        let (site, scope) = (here.site, here.scope);
-        let Op::Loop(spec) = &here.op else {
-            return Value::POISON;
-        };
-        let shape = spec.result_shape(&self.graph, index);
-        let before = self.origin.replace((scope, site));
-        let value = self.append_to(node.region, Op::Get { index, shape }, &[node.node], site);
-        self.origin = before;
-        value
-    }
-}
-
-impl Loop {
-    /// The shape of result `index`: a carry as it is, any other stacked.
-    pub fn result_shape(&self, graph: &super::ir::Graph, index: usize) -> Shape {
-        let body = graph.region(self.body);
-        let shape = body.shape(body.results[index]);
-        match index < self.carries {
-            true => shape.clone(),
-            false => shape.stacked(self.axis.clone()),
-        }
+        }));
+        let node = self.append(op, &operands, site);
+        (0..count).map(|index| self.get(node, index)).collect()
     }
 }

@@ -1,21 +1,21 @@
-//! The operations, each described once: its attributes here, its shape rule in `infer`, its gradient in
-//! `autodiff`, its arithmetic in `cost`, its spelling in `text`. The matches in those files are
-//! exhaustive, so a new variant makes the compiler list what is missing.
+//! The operations. Each aspect is described once: attributes here, shape rule in `infer`, gradient in `autodiff`,
+//! arithmetic in `cost`, spelling in `text`. The matches in those files are exhaustive, so the compiler lists what a new
+//! variant still needs.
 
 use std::fmt;
 
 use super::dtype::DType;
-use super::ir::RegionId;
+use super::id::RegionId;
 use super::shape::{Axis, AxisName, Shape};
 
-/// What an input of the whole program is for. Decides donation, sharding rules and where its value comes from.
+/// The purpose of a program's input. It decides donation, sharding rules and where the value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     /// A trained weight; donated, updated by the step.
     Weight,
-    /// Optimizer state of a weight; donated and sharded as its weight.
+    /// Optimizer state of a weight; donated, and sharded like the weight.
     State,
-    /// What the model remembers of the batches before (Transformer-XL); donated, updated by the step, sharded as an activation.
+    /// What the model keeps of earlier batches (Transformer-XL); donated, updated by the step, sharded like an activation.
     Memory,
     /// The step counter, one `s32`.
     Step,
@@ -162,21 +162,34 @@ words!(Binary {
 });
 words!(Comparison { Eq = "eq", Ne = "ne", Lt = "lt", Le = "le", Gt = "gt", Ge = "ge" });
 words!(Reduction { Sum = "sum", Max = "max", Min = "min" });
-words!(Pin { Weight = "weight", Activation = "activation", Residual = "residual" });
+words!(Pin { Weight = "weight", State = "state", Activation = "activation", Residual = "residual" });
 words!(Remat { Full = "full", Dots = "dots", Names = "names", None = "none" });
 
-/// Which list of sharding rules places a pinned tensor.
+/// Selects the list of sharding rules for a pinned tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pin {
-    /// Placed as a weight (and as a gradient of one).
+    /// Sharded like a weight.
     Weight,
-    /// Placed as an activation.
+    /// Sharded like a weight's optimizer state; so is the weight's gradient, which updates that state.
+    State,
+    /// Sharded like an activation.
     Activation,
-    /// Placed as the residual stream, which blocks read whole and add to.
+    /// Sharded like the residual stream, which blocks read whole and add to.
     Residual,
 }
 
-/// What a loop's backward pass finds saved; everything else is computed again from it.
+impl Pin {
+    /// The pin for the gradient of a tensor with this pin: the optimizer state's for a weight, else the same.
+    pub fn of_gradient(self) -> Self {
+        match self {
+            Pin::Weight | Pin::State => Pin::State,
+            Pin::Activation => Pin::Activation,
+            Pin::Residual => Pin::Residual,
+        }
+    }
+}
+
+/// What a loop saves for its backward pass, which computes everything else again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Remat {
     /// Only the carry of each iteration.
@@ -186,18 +199,18 @@ pub enum Remat {
     Dots,
     /// The carry and the tensors that the model tagged.
     Names,
-    /// Whatever the backward pass asks for, but for what views, counters and masks give at once.
+    /// All that the backward pass needs, except views, counters and masks, which are cheap to compute again.
     None,
 }
 
 /// A scan: `body` runs once for each index of `axis`.
 ///
-/// Operands are carries, then slices (each with `axis` first), then captures. The body's arguments are the index
-/// (`s32`), carries, one slice of each sliced operand, and captures; its results are the next carries, then values
-/// that are stacked along `axis`. The loop's own results are the last carries, then the stacks.
+/// The operands are carries, then slices (each with `axis` first), then captures. The body's arguments are the index
+/// (`s32`), carries, one slice of each sliced operand, and captures. Its results are the next carries, then the values
+/// to stack along `axis`. The loop's results are the last carries, then the stacks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loop {
-    /// The region that runs once an iteration.
+    /// The region that runs once per iteration.
     pub body: RegionId,
     /// The axis that slices lose and stacks gain; its size is the trip count.
     pub axis: Axis,
@@ -207,18 +220,18 @@ pub struct Loop {
     pub carries: usize,
     /// How many of the operands are sliced.
     pub slices: usize,
-    /// What the backward pass finds saved.
+    /// What is saved for the backward pass.
     pub remat: Remat,
 }
 
-/// One operation. Operands come with the node; see each variant for their order.
+/// One operation. The node holds the operands; each variant states their order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// An input of the whole program. No operands; only in the root region.
     Parameter {
         /// The path-like name, unique in the program.
         name: String,
-        /// What it is for.
+        /// Its purpose.
         role: Role,
         /// Its shape.
         shape: Shape,
@@ -228,7 +241,7 @@ pub enum Op {
         /// Its shape.
         shape: Shape,
     },
-    /// A value known now.
+    /// A constant.
     Constant {
         /// The value.
         value: Literal,
@@ -246,9 +259,9 @@ pub enum Op {
     Unary(Unary),
     /// An elementwise function of two operands of equal shapes.
     Binary(Binary),
-    /// An elementwise comparison of two operands of equal shapes; gives `pred`.
+    /// An elementwise comparison of two operands of equal shapes, as `pred`.
     Compare(Comparison),
-    /// Operands: `pred`, then the value where true, then where false; all of the same axes.
+    /// A choice by element. Operands with equal axes: a `pred`, the value if true, the value if false.
     Select,
     /// Another element type.
     Convert(DType),
@@ -257,7 +270,7 @@ pub enum Op {
     Dot {
         /// The contracted axes.
         over: Vec<AxisName>,
-        /// The result's element type, which is also what sums are kept in or wider.
+        /// The result's element type; sums are kept in it or in a wider one.
         dtype: DType,
     },
     /// Combines all elements along `over`.
@@ -267,25 +280,25 @@ pub enum Op {
         /// Along which axes.
         over: Vec<AxisName>,
     },
-    /// Repeats along the axes that the operand does not have; the order of all axes is free.
+    /// Repeats along the axes that the operand does not have. The axes may be in any order.
     Broadcast(Vec<Axis>),
     /// Puts the axes in this order.
     Transpose(Vec<AxisName>),
-    /// Calls the axis `from` `to`.
+    /// Renames the axis `from` to `to`.
     Rename {
         /// The name it has.
         from: AxisName,
         /// The name it gets.
         to: AxisName,
     },
-    /// Makes several axes of one, major first.
+    /// Splits one axis into several, major first.
     Split {
         /// The axis to split.
         axis: AxisName,
         /// What it becomes.
         into: Vec<Axis>,
     },
-    /// Makes one axis of adjacent ones.
+    /// Merges adjacent axes into one.
     Merge {
         /// The axes, adjacent and in this order.
         axes: Vec<AxisName>,
@@ -313,12 +326,12 @@ pub enum Op {
         high: usize,
         /// How many between neighbours.
         interior: usize,
-        /// What is put there.
+        /// The value added.
         value: f64,
     },
     /// Puts the operands one after the other along `axis`.
     Concat(AxisName),
-    /// Turns the order along `axis`.
+    /// Reverses the order along `axis`.
     Reverse(AxisName),
     /// `size` elements along `axis` from a computed start. Operands: the tensor, an `s32` scalar.
     DynamicSlice {
@@ -330,28 +343,27 @@ pub enum Op {
     /// Writes a block along `axis` at a computed start. Operands: the tensor, the block, an `s32` scalar.
     DynamicUpdate(AxisName),
     /// Looks rows up. Operands: a table with `axis`, whole-number ids of other axes. Result: the ids' axes, then the
-    /// table's other axes. Ids are to lie within the axis: HLO reads another as the nearest that does, and gives it no
-    /// gradient.
+    /// table's other axes. Ids must be within the axis; for any other, HLO reads the nearest row and passes no gradient.
     Gather(AxisName),
-    /// Adds rows into a table; the reverse of `Gather`. Operands: the table, ids, rows. Rows with ids outside are left
-    /// out.
+    /// Adds rows to a table; the reverse of `Gather`. Operands: the table, ids, rows. Rows with ids outside the axis are
+    /// left out.
     ScatterAdd(AxisName),
-    /// A scan; gives a tuple.
+    /// A scan, whose result is a tuple.
     Loop(Box<Loop>),
     /// One result of a loop.
     Get {
-        /// Which: carries first, then stacks.
+        /// Its number: carries first, then stacks.
         index: usize,
         /// Its shape.
         shape: Shape,
     },
-    /// Fixes how the operand lies on the mesh.
+    /// Fixes how the operand is sharded.
     Pin(Pin),
-    /// Keeps the compiler from moving computation across.
+    /// Keeps the compiler from moving computation across it.
     Barrier,
     /// Marks a tensor to save under [`Remat::Names`].
     Tag(String),
-    /// Lets no gradient through.
+    /// Stops the gradient.
     Detach,
 }
 

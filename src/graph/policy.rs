@@ -1,5 +1,5 @@
-//! Which element types a model computes in. Written down once for a whole model and never inherited: layers cast to
-//! what the policy says, and norms, softmax, losses and optimizer state are `f32` whatever it says.
+//! The element types that a model computes in. One policy holds for a whole model: layers cast to its types. Norms,
+//! softmax, losses and optimizer state are `f32` under any policy.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// What activations and the operands of products are.
+    /// The element type of activations and of the operands of products.
     pub fn compute(self) -> DType {
         match self {
             Policy::Bf16 => DType::BF16,
@@ -27,7 +27,7 @@ impl Policy {
         }
     }
 
-    /// What norms, softmax and losses are: `f32`, or wider if the model is.
+    /// The element type of norms, softmax and losses: `f32`, or wider if the model's is.
     pub fn exact(self) -> DType {
         match self {
             Policy::F64 => DType::F64,

@@ -1,16 +1,17 @@
-//! Counter-based randomness: every number is a hash of (seed, step, stream, position), so a mask is the same on one
-//! device and on a thousand, and a resumed run repeats itself.
+//! Counter-based randomness: every number is a hash of (seed, step, stream, position). So a mask is the same on one
+//! device and on a thousand, and a resumed run draws the same numbers.
 //!
-//! A [`Key`] is one `u32`. Positions are mixed in one axis at a time, major first, so that only the last mixing is as
+//! A [`Key`] is one `u32`. Positions are mixed in one axis at a time, major first, so only the last mixing is as
 //! large as the tensor. The mixing is the finalizer of MurmurHash3 (Austin Appleby, public domain), which flips each
 //! output bit with probability near 1/2 for any flipped input bit.
 
-use super::builder::Builder;
+use std::panic::Location;
+
+use super::builder::{Builder, Tensor};
 use super::dtype::DType;
 use super::shape::{Axis, Shape};
-use super::tensor::Tensor;
 
-/// Where randomness comes from: a hashed counter that streams and positions are mixed into.
+/// A source of randomness: a hashed counter that streams and positions are mixed into.
 #[derive(Clone, Copy, Debug)]
 pub struct Key<'g> {
     word: Tensor<'g>,
@@ -23,13 +24,13 @@ impl<'g> Key<'g> {
         Key { word: mix(seed) }.fold(step)
     }
 
-    /// The key of a seed alone, as for initial weights; `seed` is `u32[]`.
+    /// The key of a seed alone, for example for initial weights; `seed` is `u32[]`.
     #[track_caller]
     pub fn of_seed(seed: Tensor<'g>) -> Self {
         Key { word: mix(seed) }
     }
 
-    /// Another key for each value of `number`, a whole number such as a layer's or a microbatch's index.
+    /// A different key for each value of `number`, a whole number such as a layer's or a microbatch's index.
     #[track_caller]
     pub fn fold(self, number: Tensor<'g>) -> Self {
         Key {
@@ -37,7 +38,7 @@ impl<'g> Key<'g> {
         }
     }
 
-    /// The stream `name` of the current scope: scopes and names that differ give unrelated numbers.
+    /// The stream `name` of the current scope. Different scopes or names give unrelated numbers.
     #[track_caller]
     pub fn stream(self, name: &str) -> Self {
         let builder = self.word.builder();
@@ -69,9 +70,14 @@ impl<'g> Key<'g> {
         high.cast(DType::F32) * 2f64.powi(-24)
     }
 
-    /// Whole numbers from 0 up to `limit` for each position of `axes`, `s32`, each as likely to within `limit` / 2^32.
+    /// Whole numbers from 0 to below `limit` for each position of `axes`, `s32`, equally likely to within `limit` / 2^32.
+    /// A `limit` that is not from 1 to 2^31 is a mistake.
     #[track_caller]
     pub fn below(self, limit: usize, axes: &[Axis]) -> Tensor<'g> {
+        if !(1..=1 << 31).contains(&limit) {
+            let problem = format!("the limit {limit} is not from 1 to 2^31");
+            return self.mistake("below", problem, Location::caller());
+        }
         let bits = self.bits(axes);
         bits.rem(bits.constant(limit as f64)).cast(DType::S32)
     }
@@ -87,9 +93,13 @@ impl<'g> Key<'g> {
         (away.log() * -2.0).sqrt() * angle.cos()
     }
 
-    /// `true` with probability `p` at each position of `axes`.
+    /// `true` with probability `p` at each position of `axes`. A `p` outside [0, 1] is a mistake.
     #[track_caller]
     pub fn chance(self, p: f64, axes: &[Axis]) -> Tensor<'g> {
+        if !(0.0..=1.0).contains(&p) {
+            let problem = format!("the probability {p} is not from 0 to 1");
+            return self.mistake("chance", problem, Location::caller());
+        }
         let bits = self.bits(axes);
         // Comparing bits needs no float of the tensor's size. Certain outcomes stay certain.
         let threshold = (p * 2f64.powi(32)).round();
@@ -97,6 +107,10 @@ impl<'g> Key<'g> {
             return bits.ge(bits.constant(0.0));
         }
         bits.lt(bits.constant(threshold))
+    }
+
+    fn mistake(self, what: &str, problem: String, site: &'static Location<'static>) -> Tensor<'g> {
+        self.word.builder().fail(what, &[], problem, site.into())
     }
 
     #[track_caller]
@@ -111,7 +125,7 @@ impl<'g> Key<'g> {
 /// Mixes `number` into `word`.
 #[track_caller]
 fn absorb<'g>(word: Tensor<'g>, number: Tensor<'g>) -> Tensor<'g> {
-    // The golden ratio's bits part the numbers before they meet the word, so that neighbours do not cancel.
+    // The golden ratio's bits spread the numbers before they meet the word, so that neighbours do not cancel.
     let parted = (number + number.constant(1.0)) * number.constant(f64::from(0x9E37_79B9u32));
     mix(parted.xor(word))
 }
@@ -134,16 +148,21 @@ impl<'g> Tensor<'g> {
 }
 
 impl Builder {
-    /// `tensor` with each element zeroed with probability `rate` and the others scaled so that the mean stays.
+    /// Zeroes each element of `tensor` with probability `rate` and scales the others so that the mean stays. A `rate`
+    /// outside [0, 1) is a mistake: with 1 nothing is left to scale.
     #[track_caller]
     pub fn dropout<'g>(&'g self, tensor: Tensor<'g>, rate: f64, key: Key<'g>) -> Tensor<'g> {
+        if !(0.0..1.0).contains(&rate) {
+            let problem = format!("the rate {rate} is not at least 0 and below 1");
+            return self.fail("dropout", &[tensor], problem, Location::caller().into());
+        }
         let axes = tensor.shape().axes;
         let keep = key.chance(1.0 - rate, &axes);
         keep.select(tensor * (1.0 / (1.0 - rate)), tensor.constant(0.0))
     }
 }
 
-/// The FNV-1a hash (Fowler, Noll and Vo) of some words, which part them.
+/// The FNV-1a hash (Fowler, Noll and Vo) of some words, with a separator between them.
 fn fnv1a(words: &[&str]) -> u32 {
     let mut hash = 0x811C_9DC5u32;
     for byte in words.iter().flat_map(|word| word.bytes().chain([0])) {

@@ -1,5 +1,5 @@
-//! Shapes with named axes. An axis name is what model code addresses a dimension by, and it is also the
-//! logical name that sharding rules map to mesh axes; positions exist only below the lowering line.
+//! Shapes with named axes. Model code addresses a dimension by its axis name, and sharding rules map the same name to
+//! mesh axes. Positions exist only in lowered code.
 
 use std::fmt;
 
@@ -77,7 +77,7 @@ impl Shape {
         self.axes.len()
     }
 
-    /// Number of elements; the largest `usize` if there are more than it counts.
+    /// Number of elements, at most the largest `usize`.
     pub fn elements(&self) -> usize {
         let sizes = self.axes.iter().map(|axis| axis.size);
         sizes.fold(1, usize::saturating_mul)
@@ -88,7 +88,7 @@ impl Shape {
         self.elements().saturating_mul(self.dtype.bytes())
     }
 
-    /// Where the axis `name` stands, major first.
+    /// The position of the axis `name`, major first.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.axes.iter().position(|axis| axis.name == name)
     }
@@ -121,7 +121,7 @@ impl Shape {
         }
     }
 
-    /// This shape with `axis` put before all others, as when the results of a loop are stacked.
+    /// This shape with `axis` before all others, as when a loop stacks its results.
     pub fn stacked(&self, axis: Axis) -> Self {
         let mut axes = Vec::with_capacity(self.rank() + 1);
         axes.push(axis);

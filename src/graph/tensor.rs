@@ -1,33 +1,16 @@
-//! The handle that model code holds: operators and methods that read like the paper. Elementwise operands broadcast by
-//! axis name; an operand whose axes are not among the other's is a mistake, not a guess.
+//! Operators and methods of [`Tensor`], which make model code read like the paper. Elementwise operands broadcast by axis
+//! name; it is a mistake if neither operand has all axes of the other.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 use std::panic::Location;
 
-use super::builder::{Builder, Value};
+use super::builder::{Builder, Tensor};
 use super::dtype::DType;
+use super::infer::number;
 use super::ir::Site;
 use super::op::{Binary, Comparison, Literal, Op, Pin, Reduction, Unary};
 use super::shape::{Axis, AxisName, Shape};
-
-/// A value of the graph being built. Small and `Copy`; all work is recorded in its builder.
-#[derive(Clone, Copy)]
-pub struct Tensor<'g> {
-    pub(super) builder: &'g Builder,
-    pub(super) value: Value,
-}
-
-impl std::fmt::Debug for Tensor<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}{}: {}",
-            self.value.region,
-            self.value.node,
-            self.shape()
-        )
-    }
-}
+use super::shape_error::ShapeError;
 
 /// Methods of one operand with no argument.
 macro_rules! unary_methods {
@@ -71,9 +54,9 @@ unary_methods! {
     sin = Sin,
     /// The cosine.
     cos = Cos,
-    /// The largest whole number not above.
+    /// The largest whole number not above this.
     floor = Floor,
-    /// The opposite truth value, or all bits turned.
+    /// The opposite truth value, or all bits flipped.
     not = Not,
 }
 
@@ -99,17 +82,17 @@ binary_methods! {
     minimum = Op::Binary(Binary::Min),
     /// This to the power of the other.
     pow = Op::Binary(Binary::Pow),
-    /// What division leaves, with the sign of the left.
+    /// The remainder of the division, with the sign of the left.
     rem = Op::Binary(Binary::Rem),
     /// Both, or the bits that both have.
     and = Op::Binary(Binary::And),
     /// Either, or the bits that either has.
     or = Op::Binary(Binary::Or),
-    /// One of the two, or the bits that one of them has.
+    /// Exactly one of the two, or the bits that exactly one has.
     xor = Op::Binary(Binary::Xor),
-    /// Bits moved up.
+    /// Bits shifted up.
     shift_left = Op::Binary(Binary::ShiftLeft),
-    /// Bits moved down, zeros put in.
+    /// Bits shifted down, filled with zeros.
     shift_right = Op::Binary(Binary::ShiftRight),
     /// Whether equal.
     eq = Op::Compare(Comparison::Eq),
@@ -163,52 +146,47 @@ fn names<N: Into<AxisName>>(names: impl IntoIterator<Item = N>) -> Vec<AxisName>
 }
 
 impl<'g> Tensor<'g> {
-    /// The shape; a scalar after a mistake.
-    pub fn shape(self) -> Shape {
-        self.builder.state.borrow().shape(self.value)
-    }
-
-    /// The element type.
-    pub fn dtype(self) -> DType {
-        self.shape().dtype
-    }
-
-    /// The size of the axis `name`; 1 if there is none (using such an axis is reported where it is used).
+    /// The size of the axis `name`. If there is no such axis, it is a mistake, and the size is 1.
+    #[track_caller]
     pub fn size(self, name: &str) -> usize {
-        self.shape().size(name).unwrap_or(1)
-    }
-
-    /// The graph that records this.
-    pub fn builder(self) -> &'g Builder {
-        self.builder
-    }
-
-    /// Whether a mistake came before, so that this stands for nothing.
-    pub fn is_poison(self) -> bool {
-        self.value.is_poison()
+        let shape = self.shape();
+        match shape.size(name) {
+            Some(size) => size,
+            None => {
+                if !self.is_poison() {
+                    let axis = name.into();
+                    let problem = ShapeError::NoAxis { shape, axis };
+                    let site = Location::caller().into();
+                    self.builder().fail("size", &[self], problem, site);
+                }
+                1
+            }
+        }
     }
 
     #[track_caller]
     fn push(self, op: Op) -> Tensor<'g> {
-        self.builder.push(op, &[self], Location::caller().into())
+        self.builder().push(op, &[self], Location::caller().into())
     }
 
     /// A number of this tensor's element type.
     #[track_caller]
     pub fn constant(self, value: f64) -> Tensor<'g> {
-        self.builder.constant(value, self.dtype())
+        self.builder().constant(value, self.dtype())
     }
 
     #[track_caller]
     pub(super) fn combine(self, op: Op, other: Tensor<'g>) -> Tensor<'g> {
         let site: Site = Location::caller().into();
         match self.aligned(other) {
-            Ok((left, right)) => self.builder.push(op, &[left, right], site),
-            Err(message) => self.builder.fail(op.name(), &[self, other], message, site),
+            Ok((left, right)) => self.builder().push(op, &[left, right], site),
+            Err(message) => self
+                .builder()
+                .fail(op.name(), &[self, other], message, site),
         }
     }
 
-    /// Both tensors with the axes of the one that has them all.
+    /// Broadcasts both tensors to the axes of the one that has them all.
     #[track_caller]
     fn aligned(self, other: Tensor<'g>) -> Result<(Tensor<'g>, Tensor<'g>), String> {
         let (left, right) = (self.shape(), other.shape());
@@ -221,13 +199,13 @@ impl<'g> Tensor<'g> {
             Ok((self.broadcast(right.axes), other))
         } else {
             Err(
-                "neither operand has all axes of the other; broadcast one by hand if that is meant"
+                "neither operand has all axes of the other; if that is meant, `broadcast` one first"
                     .into(),
             )
         }
     }
 
-    /// This as elements of `dtype`.
+    /// Converts the elements to `dtype`.
     #[track_caller]
     pub fn cast(self, dtype: DType) -> Tensor<'g> {
         match self.dtype() == dtype {
@@ -255,7 +233,7 @@ impl<'g> Tensor<'g> {
         dtype: DType,
     ) -> Tensor<'g> {
         let over = names(over);
-        self.builder.push(
+        self.builder().push(
             Op::Dot { over, dtype },
             &[self, other],
             Location::caller().into(),
@@ -298,8 +276,10 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn mean<N: Into<AxisName>>(self, over: impl IntoIterator<Item = N>) -> Tensor<'g> {
         let over = names(over);
-        let count: usize = over.iter().map(|name| self.size(name)).product();
-        self.sum(over) * (1.0 / count as f64)
+        let shape = self.shape();
+        let sizes = over.iter().filter_map(|name| shape.size(name));
+        let count: f64 = sizes.map(|size| size as f64).product();
+        self.sum(over) * (1.0 / count)
     }
 
     /// The largest element along `over`.
@@ -314,17 +294,21 @@ impl<'g> Tensor<'g> {
         self.reduce(Reduction::Min, over)
     }
 
-    /// This repeated along the axes that it does not have.
+    /// Repeats this along the axes that it does not have.
     #[track_caller]
     pub fn broadcast(self, axes: impl IntoIterator<Item = Axis>) -> Tensor<'g> {
         let axes: Vec<_> = axes.into_iter().collect();
+        self.broadcast_at(&axes, Location::caller().into())
+    }
+
+    fn broadcast_at(self, axes: &[Axis], site: Site) -> Tensor<'g> {
         match self.shape().axes == axes {
             true => self,
-            false => self.push(Op::Broadcast(axes)),
+            false => (self.builder()).push(Op::Broadcast(axes.to_vec()), &[self], site),
         }
     }
 
-    /// The axes in this order.
+    /// Puts the axes in this order.
     #[track_caller]
     pub fn transpose<N: Into<AxisName>>(self, order: impl IntoIterator<Item = N>) -> Tensor<'g> {
         let order = names(order);
@@ -334,7 +318,7 @@ impl<'g> Tensor<'g> {
         }
     }
 
-    /// The axis `from` called `to`.
+    /// Renames the axis `from` to `to`.
     #[track_caller]
     pub fn rename(self, from: &str, to: &str) -> Tensor<'g> {
         self.push(Op::Rename {
@@ -343,7 +327,7 @@ impl<'g> Tensor<'g> {
         })
     }
 
-    /// The axis `axis` as several, major first.
+    /// Splits the axis `axis` into several, major first.
     #[track_caller]
     pub fn split<A: Into<Axis>>(self, axis: &str, into: impl IntoIterator<Item = A>) -> Tensor<'g> {
         self.push(Op::Split {
@@ -352,7 +336,7 @@ impl<'g> Tensor<'g> {
         })
     }
 
-    /// Adjacent axes as one.
+    /// Merges adjacent axes into one.
     #[track_caller]
     pub fn merge<N: Into<AxisName>>(
         self,
@@ -382,7 +366,7 @@ impl<'g> Tensor<'g> {
         })
     }
 
-    /// `low` elements of `value` before and `high` after, along `axis`.
+    /// Adds `low` elements of `value` before and `high` after, along `axis`.
     #[track_caller]
     pub fn pad(self, axis: &str, low: usize, high: usize, value: f64) -> Tensor<'g> {
         self.pad_between(axis, low, high, 0, value)
@@ -407,7 +391,7 @@ impl<'g> Tensor<'g> {
         })
     }
 
-    /// The order along `axis` turned.
+    /// Reverses the order along `axis`.
     #[track_caller]
     pub fn reverse(self, axis: &str) -> Tensor<'g> {
         self.push(Op::Reverse(axis.into()))
@@ -420,15 +404,15 @@ impl<'g> Tensor<'g> {
             axis: axis.into(),
             size,
         };
-        self.builder
+        self.builder()
             .push(op, &[self, start], Location::caller().into())
     }
 
-    /// This with `block` written along `axis` at the computed `start` (`s32[]`).
+    /// Writes `block` along `axis` at the computed `start` (`s32[]`).
     #[track_caller]
     pub fn dynamic_update(self, axis: &str, block: Tensor<'g>, start: Tensor<'g>) -> Tensor<'g> {
         let op = Op::DynamicUpdate(axis.into());
-        self.builder
+        self.builder()
             .push(op, &[self, block, start], Location::caller().into())
     }
 
@@ -436,15 +420,19 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn gather(self, axis: &str, ids: Tensor<'g>) -> Tensor<'g> {
         let op = Op::Gather(axis.into());
-        self.builder
+        self.builder()
             .push(op, &[self, ids], Location::caller().into())
     }
 
-    /// This table with `rows` added at `ids` along `axis`.
+    /// Adds `rows` to this table at `ids` along `axis`; `bf16` is summed in `f32`.
     #[track_caller]
     pub fn scatter_add(self, axis: &str, ids: Tensor<'g>, rows: Tensor<'g>) -> Tensor<'g> {
+        if self.dtype() == DType::BF16 && rows.dtype() == DType::BF16 {
+            let [table, rows] = [self, rows].map(|it| it.cast(DType::F32));
+            return table.scatter_add(axis, ids, rows).cast(DType::BF16);
+        }
         let op = Op::ScatterAdd(axis.into());
-        self.builder
+        self.builder()
             .push(op, &[self, ids, rows], Location::caller().into())
     }
 
@@ -458,56 +446,62 @@ impl<'g> Tensor<'g> {
             .map(|shape| &shape.axes)
             .max_by_key(|axes| axes.len());
         let axes = axes.cloned().unwrap_or_default();
-        let operands = [self, then, other].map(|tensor| tensor.broadcast(axes.iter().cloned()));
-        self.builder.push(Op::Select, &operands, site)
+        let operands = [self, then, other].map(|tensor| tensor.broadcast_at(&axes, site));
+        self.builder().push(Op::Select, &operands, site)
     }
 
-    /// Ones of `dtype` where the axis `name`, of `size`, counts to this tensor's whole number, zeros elsewhere. The new axis is last.
+    /// Appends the axis `name` of `size`: one (as `dtype`) at the position that this whole number gives, zero elsewhere.
     #[track_caller]
     pub fn one_hot(self, name: &str, size: usize, dtype: DType) -> Tensor<'g> {
         let mut shape = self.shape();
         shape.axes.push(Axis::new(name, size));
-        let counted = self.builder.iota(name, shape);
+        let counted = self.builder().iota(name, shape);
         self.eq(counted).cast(dtype)
     }
 
-    /// Fixes that this lies on the mesh as an activation.
+    /// Fixes the sharding to that of an activation.
     #[track_caller]
     pub fn pin(self) -> Tensor<'g> {
         self.push(Op::Pin(Pin::Activation))
     }
 
-    /// Fixes that this lies on the mesh as the residual stream.
+    /// Fixes the sharding to that of the residual stream.
     #[track_caller]
     pub fn pin_residual(self) -> Tensor<'g> {
         self.push(Op::Pin(Pin::Residual))
     }
 
-    /// Fixes that this lies on the mesh as `pin` says.
+    /// Fixes the sharding by the rules for `pin`.
     #[track_caller]
     pub(super) fn pin_as(self, pin: Pin) -> Tensor<'g> {
         self.push(Op::Pin(pin))
     }
 
-    /// Fixes that this lies on the mesh as a weight.
+    /// Fixes the sharding to that of a weight.
     #[track_caller]
     pub fn pin_weight(self) -> Tensor<'g> {
         self.push(Op::Pin(Pin::Weight))
     }
 
-    /// Keeps the compiler from moving computation across.
+    /// Fixes the sharding to that of a weight's optimizer state.
+    #[track_caller]
+    pub fn pin_state(self) -> Tensor<'g> {
+        self.push(Op::Pin(Pin::State))
+    }
+
+    /// Keeps the compiler from moving computation across this point.
     #[track_caller]
     pub fn barrier(self) -> Tensor<'g> {
         self.push(Op::Barrier)
     }
 
-    /// Marks this to be saved for the backward pass under [`super::Remat::Names`].
+    /// Marks this to be saved for the backward pass by [`super::Remat::Names`].
     #[track_caller]
     pub fn tag(self, name: &str) -> Tensor<'g> {
         self.push(Op::Tag(name.into()))
     }
 
-    /// This, letting no gradient through.
+    /// The same values, through which no gradient passes.
     #[track_caller]
     pub fn detach(self) -> Tensor<'g> {
         self.push(Op::Detach)
@@ -515,13 +509,19 @@ impl<'g> Tensor<'g> {
 }
 
 impl Builder {
-    /// One number of type `dtype` (for `pred`, whether it is not 0).
+    /// One number of type `dtype` (for `pred`, whether it is not 0). A number that a whole-number type cannot hold is a
+    /// mistake.
     #[track_caller]
     pub fn constant(&self, value: f64, dtype: DType) -> Tensor<'_> {
         let literal = match dtype {
             DType::Pred => Literal::Bool(value != 0.0),
             dtype if dtype.is_float() => Literal::Float(value),
-            _ => Literal::Int(value as i64),
+            dtype => {
+                if let Err(problem) = number(value, dtype) {
+                    return self.fail("constant", &[], problem, Location::caller().into());
+                }
+                Literal::Int(value as i64)
+            }
         };
         let op = Op::Constant {
             value: literal,

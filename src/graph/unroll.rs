@@ -1,15 +1,14 @@
-//! Copies of nodes: a loop written out iteration by iteration, and a body's node computed again elsewhere.
+//! Copies of nodes: a loop unrolled iteration by iteration, and a body's node computed again elsewhere.
 
-use super::builder::{State, Value};
 use super::dtype::DType;
 use super::ir::{NodeId, RegionId, ScopeId, Site};
-use super::loops::OpenLoop;
 use super::op::{Literal, Op};
+use super::recorder::{OpenLoop, Recorder, Value};
 use super::shape::{Axis, Shape};
 
-impl State {
-    /// Computes `node` of `region` again in the current region from `operands`. A loop's body is copied with it, so
-    /// that the copy may be changed alone.
+impl Recorder {
+    /// Computes `node` of `region` again in the current region from `operands`. A loop's body is copied
+    /// with it, so the copy can be changed independently.
     pub fn copy_node(
         &mut self,
         region: RegionId,
@@ -22,7 +21,7 @@ impl State {
         if let Op::Loop(spec) = &mut op {
             spec.body = self.copy_region(spec.body);
         }
-        self.as_of(scope, site, |state| state.append(op, operands, site))
+        self.on_behalf_of(scope, site, |recorder| recorder.append(op, operands, site))
     }
 
     fn copy_region(&mut self, region: RegionId) -> RegionId {
@@ -35,18 +34,11 @@ impl State {
         self.graph.regions.push(copy);
         RegionId::from(self.graph.regions.len() - 1)
     }
-
-    fn as_of<T>(&mut self, scope: ScopeId, site: Site, body: impl FnOnce(&mut State) -> T) -> T {
-        let before = self.origin.replace((scope, site));
-        let result = body(self);
-        self.origin = before;
-        result
-    }
 }
 
-/// Writes the closed loop `open` out into the current region; gives its results.
-pub(super) fn unroll(state: &mut State, open: &OpenLoop, operands: &[Value]) -> Vec<Value> {
-    let body = state.graph.region(open.region).clone();
+/// Unrolls the closed loop `open` into the current region. Returns its results.
+pub(super) fn unroll(recorder: &mut Recorder, open: &OpenLoop, operands: &[Value]) -> Vec<Value> {
+    let body = recorder.graph.region(open.region).clone();
     let (carries, rest) = operands.split_at(open.carries.len());
     let (slices, captures) = rest.split_at(open.slices.len());
     let mut carries = carries.to_vec();
@@ -59,13 +51,13 @@ pub(super) fn unroll(state: &mut State, open: &OpenLoop, operands: &[Value]) -> 
             step
         };
         let mut values = vec![Value::POISON; body.nodes.len()];
-        state.as_of(open.scope, Site::UNKNOWN, |state| {
-            let index = constant(state, index as i64);
+        recorder.on_behalf_of(open.scope, Site::UNKNOWN, |recorder| {
+            let index = constant(recorder, index as i64);
             let sliced: Vec<_> = slices
                 .iter()
                 .map(|stack| {
                     let gather = Op::Gather(open.axis.name.clone());
-                    state.append(gather, &[*stack, index], Site::UNKNOWN)
+                    recorder.append(gather, &[*stack, index], Site::UNKNOWN)
                 })
                 .collect();
             let arguments = [index]
@@ -80,32 +72,33 @@ pub(super) fn unroll(state: &mut State, open: &OpenLoop, operands: &[Value]) -> 
         for (at, node) in body.nodes.iter().enumerate() {
             if !matches!(node.op, Op::Argument { .. }) {
                 let operands: Vec<_> = node.operands.iter().map(|id| values[id.index()]).collect();
-                values[at] = state.copy_node(open.region, NodeId::from(at), &operands, node.scope);
+                values[at] =
+                    recorder.copy_node(open.region, NodeId::from(at), &operands, node.scope);
             }
         }
         let (next, emitted) = body.results.split_at(carries.len());
         carries = next.iter().map(|id| values[id.index()]).collect();
         for (stack, id) in stacks.iter_mut().zip(emitted) {
             let value = values[id.index()];
-            let one = state
+            let one = recorder
                 .shape(value)
                 .stacked(Axis::new(open.axis.name.clone(), 1));
-            stack.push(state.append(Op::Broadcast(one.axes), &[value], Site::UNKNOWN));
+            stack.push(recorder.append(Op::Broadcast(one.axes), &[value], Site::UNKNOWN));
         }
     }
     let stacked = stacks.into_iter().map(|mut stack| {
         if open.options.reverse {
             stack.reverse();
         }
-        state.append(Op::Concat(open.axis.name.clone()), &stack, Site::UNKNOWN)
+        recorder.append(Op::Concat(open.axis.name.clone()), &stack, Site::UNKNOWN)
     });
     carries.into_iter().chain(stacked).collect()
 }
 
-fn constant(state: &mut State, value: i64) -> Value {
+fn constant(recorder: &mut Recorder, value: i64) -> Value {
     let op = Op::Constant {
         value: Literal::Int(value),
         shape: Shape::scalar(DType::S32),
     };
-    state.append(op, &[], Site::UNKNOWN)
+    recorder.append(op, &[], Site::UNKNOWN)
 }

@@ -1,20 +1,25 @@
-//! What leaves the frontend: a module and its signature. Saved as `NAME.hlo.pb` and `NAME.json`, they need nothing else
-//! to be compiled and run.
+//! The frontend's result: a module and its signature. Saved as `NAME.hlo.pb` and `NAME.json`, they are all that is needed
+//! to compile and run the program.
 
-use prost::Message;
-use serde::Serialize;
+use std::borrow::Cow;
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::proto::HloModuleProto;
-use crate::graph::Shape;
+use super::module::Module;
+use super::proto::encode;
+use crate::graph::{Role, Shape};
 use crate::sharding::{Mesh, Sharding};
 
 /// A lowered program.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// The HLO.
-    pub module: HloModuleProto,
-    /// What goes in and comes out.
+    module: Module,
+    /// The module's bytes, once they were requested.
+    bytes: OnceLock<Vec<u8>>,
+    /// The inputs and outputs.
     pub signature: Signature,
 }
 
@@ -34,39 +39,92 @@ pub struct Signature {
 pub struct Port {
     /// The model's name for it.
     pub name: String,
-    /// Weight, state, step, seed, batch or metric.
-    pub role: String,
+    /// Its purpose.
+    pub role: PortRole,
     /// Its global shape.
     pub shape: Shape,
-    /// Where its parts lie.
+    /// Its sharding.
     pub sharding: Sharding,
     /// For an output, the number of the input whose memory it takes over.
     pub aliases: Option<usize>,
 }
 
-/// A [`Port`] as the JSON file has it.
-#[derive(Serialize)]
-struct PortRecord<'a> {
-    name: &'a str,
-    role: &'a str,
-    dtype: &'static str,
-    axes: Vec<(&'a str, usize)>,
-    sharding: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    aliases: Option<usize>,
+/// The purpose of an input or output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortRole {
+    /// An input of the model, or the output that updates one.
+    Input(Role),
+    /// A figure to report, such as the loss.
+    Metric,
 }
 
-#[derive(Serialize)]
-struct SignatureRecord<'a> {
-    mesh: String,
-    inputs: Vec<PortRecord<'a>>,
-    outputs: Vec<PortRecord<'a>>,
+impl PortRole {
+    /// The word for it in signatures: the role's, or `metric`.
+    pub fn name(self) -> &'static str {
+        match self {
+            PortRole::Input(role) => role.name(),
+            PortRole::Metric => "metric",
+        }
+    }
+}
+
+impl FromStr for PortRole {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let inputs = Role::ALL.into_iter().map(PortRole::Input);
+        let mut all = inputs.chain([PortRole::Metric]);
+        all.find(|role| role.name() == text)
+            .ok_or_else(|| format!("there is no role `{text}`"))
+    }
+}
+
+impl PartialEq<Role> for PortRole {
+    fn eq(&self, role: &Role) -> bool {
+        *self == PortRole::Input(*role)
+    }
+}
+
+/// A [`Port`] as in the JSON file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PortRecord<'a> {
+    pub(super) name: Cow<'a, str>,
+    pub(super) role: Cow<'a, str>,
+    pub(super) dtype: Cow<'a, str>,
+    pub(super) axes: Vec<(Cow<'a, str>, usize)>,
+    pub(super) sharding: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) aliases: Option<usize>,
+}
+
+/// A [`Signature`] as in the JSON file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SignatureRecord<'a> {
+    pub(super) mesh: String,
+    pub(super) inputs: Vec<PortRecord<'a>>,
+    pub(super) outputs: Vec<PortRecord<'a>>,
 }
 
 impl Program {
-    /// The module as plugins take it.
-    pub fn bytes(&self) -> Vec<u8> {
-        self.module.encode_to_vec()
+    /// A program of `module` with the inputs and outputs of `signature`.
+    pub fn new(module: Module, signature: Signature) -> Self {
+        Program {
+            module,
+            bytes: OnceLock::new(),
+            signature,
+        }
+    }
+
+    /// The HLO.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// The module's bytes, as plugins take them; serialized once.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get_or_init(|| encode(&self.module))
     }
 
     /// `sha256:` and the hash of module and signature: equal for equal programs on every machine.
@@ -84,15 +142,12 @@ impl Program {
 
     /// Number of instructions in all computations.
     pub fn instructions(&self) -> usize {
-        let computations = self.module.computations.iter();
-        computations
-            .map(|computation| computation.instructions.len())
-            .sum()
+        self.module.instructions()
     }
 }
 
 impl Signature {
-    /// The signature as JSON, one port a line.
+    /// The signature as JSON, one port per line.
     pub fn json(&self) -> String {
         let record = |port| self.record(port);
         let record = SignatureRecord {
@@ -106,11 +161,11 @@ impl Signature {
 
     fn record<'a>(&self, port: &'a Port) -> PortRecord<'a> {
         PortRecord {
-            name: &port.name,
-            role: &port.role,
-            dtype: port.shape.dtype.name(),
+            name: port.name.as_str().into(),
+            role: port.role.name().into(),
+            dtype: port.shape.dtype.name().into(),
             axes: (port.shape.axes.iter())
-                .map(|axis| (axis.name.as_str(), axis.size))
+                .map(|axis| (axis.name.as_str().into(), axis.size))
                 .collect(),
             sharding: port.sharding.describe(&self.mesh, &port.shape),
             aliases: port.aliases,

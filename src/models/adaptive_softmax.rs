@@ -1,76 +1,74 @@
-//! Adaptive input and softmax (Baevski and Auli 2019, Grave et al. 2017), as Transformer-XL has them: the vocabulary is
-//! cut into clusters by frequency, the first of which the softmax knows word by word and the others as one word each,
-//! behind which a softmax of their own stands. With `div_val` each cluster's vectors are that much shorter than those
-//! of the one before. Without cutoffs it is a plain embedding and a plain softmax.
+//! Adaptive input and softmax (Baevski and Auli 2019, Grave et al. 2017), as Transformer-XL uses them. The vocabulary is
+//! cut into clusters by frequency. The softmax has the words of the first cluster and one entry for each other cluster,
+//! whose words have their own softmax. With `div_val` each cluster's vectors are shorter by that factor than those of the
+//! one before. Without cutoffs it is a plain embedding and a plain softmax.
 //!
-//! The original computes a cluster's softmax for the tokens in it alone. Here every token has every cluster's:
-//! protein vocabularies are tens of words, and shapes do not depend on data.
+//! The original computes a cluster's softmax only for the tokens in it. Here every token gets that of every cluster:
+//! protein vocabularies have tens of words, and shapes do not depend on data.
 
-use super::hf_config::ConfigError;
-use super::layers::{self, Dense, Place, linear, log_softmax};
-use super::run::Run;
+use std::fmt::Display;
+
+use super::context::Context;
+use super::layers::{self, Linear, log_softmax};
+use super::settings::SettingError;
 use super::weights::{Entry, Kept};
 use crate::graph::{Init, Tensor};
 
-/// A vocabulary in clusters, and which weights in- and output share.
+/// A vocabulary in clusters, and the weights that input and output share.
 #[derive(Clone, Copy, Debug)]
 pub struct AdaptiveVocabulary<'c> {
-    /// Words.
+    /// The number of words.
     pub vocab: usize,
     /// The residual stream's size (`embed`).
     pub embed: usize,
     /// The size of a vector of the first cluster (`factor`).
     pub factor: usize,
-    /// The first word of each cluster but the first.
+    /// The first word of each cluster except the first.
     pub cutoffs: &'c [usize],
-    /// How much shorter each cluster's vectors are than those before; 1 makes one table of all clusters.
+    /// The factor by which each cluster's vectors are shorter than those before; 1 makes one table of all clusters.
     pub div_val: usize,
-    /// Whether the softmax has the embedding's vectors.
+    /// Whether the softmax uses the embedding's vectors.
     pub tied: bool,
-    /// Whether a cluster's softmax has the embedding's projection; clusters that are not listed have their own.
+    /// Whether each cluster's softmax uses the embedding's projection. Clusters that are not listed have their own.
     pub tied_projections: &'c [bool],
-    /// The deviation of the first values of vectors.
+    /// The standard deviation of the initial vectors.
     pub init: f64,
-    /// That of projections.
+    /// The standard deviation of the initial projections.
     pub projection_init: f64,
 }
 
 impl AdaptiveVocabulary<'_> {
-    /// Whether clusters can be as they are asked for.
+    /// Refuses clusters that cannot exist.
     ///
     /// # Errors
-    /// Cutoffs that do not rise within the vocabulary, or vectors that are divided down to nothing.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let unfit = |message: String| Err(ConfigError::Unfit(message));
-        let mut before = 0;
-        for &cutoff in self.cutoffs {
-            if cutoff <= before || cutoff >= self.vocab {
-                return unfit(format!(
-                    "the cutoffs {:?} must rise from above 0 to below vocab_size, {}",
-                    self.cutoffs, self.vocab
-                ));
-            }
-            before = cutoff;
-        }
+    /// Cutoffs that do not rise within the vocabulary, vectors without elements, or too many `tie_projs`.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let cutoffs = format!("{:?}", self.cutoffs);
+        let cutoffs = ("cutoffs", &cutoffs as &dyn Display);
+        let ends = [&[0], self.cutoffs, &[self.vocab]].concat();
+        let rising = ends.is_sorted_by(|before, after| before < after);
+        SettingError::require(rising, [cutoffs, ("vocab_size", &self.vocab)], || {
+            "cutoffs must rise, from above 0 to below vocab_size".into()
+        })?;
         let last = self.cutoffs.len();
-        if self.div_val == 0 || (self.div_val > 1 && self.factor(last) == 0) {
-            return unfit(format!(
-                "div_val {} leaves nothing of d_embed {} in cluster {last}",
-                self.div_val, self.factor
-            ));
-        }
-        let count = self.cutoffs.len() + 1;
-        if self.tied_projections.len() > count {
-            return unfit(format!(
-                "tie_projs lists {} clusters, and {} cutoffs make {count}",
-                self.tied_projections.len(),
-                self.cutoffs.len()
-            ));
-        }
-        Ok(())
+        let sizes: [(_, &dyn Display); 3] = [
+            ("div_val", &self.div_val),
+            ("d_embed", &self.factor),
+            cutoffs,
+        ];
+        SettingError::require(self.factor(last) > 0, sizes, || {
+            format!(
+                "the vectors of cluster {last} have d_embed / div_val^{last} elements, which is less than 1"
+            )
+        })?;
+        let (tied, count) = (format!("{:?}", self.tied_projections), last + 1);
+        let fits = self.tied_projections.len() <= count;
+        SettingError::require(fits, [("tie_projs", &tied), cutoffs], || {
+            format!("{last} cutoffs make {count} clusters, and tie_projs must not list more")
+        })
     }
 
-    /// The words from each cluster's first up to its last.
+    /// The range of each cluster's words.
     fn clusters(&self) -> impl Iterator<Item = (usize, usize)> {
         let starts = [0].into_iter().chain(self.cutoffs.iter().copied());
         let ends = self.cutoffs.iter().copied().chain([self.vocab]);
@@ -89,7 +87,7 @@ impl AdaptiveVocabulary<'_> {
     fn factor(&self, cluster: usize) -> usize {
         match self.div_val {
             1 => self.factor,
-            // Beyond any size it is 0, as a division by infinity.
+            // A divisor beyond any size gives 0.
             div => (self.factor)
                 .checked_div(div.saturating_pow(cluster as u32))
                 .unwrap_or(0),
@@ -111,65 +109,60 @@ impl AdaptiveVocabulary<'_> {
         self.tied_projections.get(cluster) == Some(&true)
     }
 
-    /// The vectors of the words of `table`, `[vocab, factor]`, in the current scope.
-    fn vectors<'g>(&self, run: Run<'g>, table: usize) -> Tensor<'g> {
+    /// The vectors of `table`'s words, `[vocab, factor]`, in the current scope.
+    fn vectors<'g>(&self, cx: Context<'g>, table: usize) -> Tensor<'g> {
         let (start, end) = self.tables()[table];
         let axes = [("vocab", end - start), self.axis(table)];
         let init = Init::Normal(self.init);
-        run.builder.weight("embedding", axes, init)
+        cx.builder.weight("embedding", axes, init)
     }
 
-    /// Runs `body` in the scope of what the embedding or the softmax has for one cluster.
-    fn scope<'g, T>(&self, run: Run<'g>, half: &str, index: usize, body: impl FnOnce() -> T) -> T {
+    /// Runs `body` in the scope of one cluster's weights in the embedding or the softmax.
+    fn scope<'g, T>(
+        &self,
+        cx: Context<'g>,
+        half: &str,
+        index: usize,
+        body: impl FnOnce() -> T,
+    ) -> T {
         let path = format!("{half}/cluster_{index}");
-        run.builder.at_root_scope(|| run.builder.scope(&path, body))
+        cx.builder.at_root_scope(|| cx.builder.scope(&path, body))
     }
 
     /// The vectors of `ids` (`s32`, any axes) times embed^1/2: the ids' axes and `embed`.
-    pub fn embed<'g>(&self, run: Run<'g>, ids: Tensor<'g>) -> Tensor<'g> {
+    pub fn embed<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) -> Tensor<'g> {
         let parts = self
             .tables()
             .into_iter()
             .enumerate()
             .map(|(table, (start, _))| {
-                self.scope(run, "embedding", table, || {
-                    // Words of other clusters are no row of the table, and come out as zeros.
+                self.scope(cx, "embedding", table, || {
+                    // Words of other clusters are not in the table and become zeros.
                     let own = match start {
                         0 => ids,
                         start => ids - ids.constant(start as f64),
                     };
-                    let vectors = layers::embed(run, self.vectors(run, table), own);
+                    let vectors = layers::embed(cx, self.vectors(cx, table), own);
                     match self.projected() {
-                        true => self.project(run, vectors),
+                        true => self.project(cx, vectors),
                         false => vectors,
                     }
                 })
             });
         let sum = parts.reduce(|sum, part| sum + part);
-        // There is always a table.
+        // There is at least one table.
         sum.unwrap_or(ids) * (self.embed as f64).sqrt()
     }
 
-    fn project<'g>(&self, run: Run<'g>, vectors: Tensor<'g>) -> Tensor<'g> {
-        let (init, outputs) = (self.projection_init, [("embed", self.embed)]);
-        let dense = Dense {
-            init,
-            biased: false,
-        };
-        let place = Place::Residual;
-        linear(
-            run,
-            "projection",
-            vectors,
-            &["factor"],
-            &outputs,
-            dense,
-            place,
-        )
+    fn project<'g>(&self, cx: Context<'g>, vectors: Tensor<'g>) -> Tensor<'g> {
+        let layer = Linear::new("projection", self.projection_init)
+            .biased(false)
+            .residual();
+        layer.of(cx, vectors, &["factor"], &[("embed", self.embed)])
     }
 
     /// `hidden` `[.., embed]` as a vector of `cluster`, `[.., factor]`.
-    fn unproject<'g>(&self, run: Run<'g>, cluster: usize, hidden: Tensor<'g>) -> Tensor<'g> {
+    fn unproject<'g>(&self, cx: Context<'g>, cluster: usize, hidden: Tensor<'g>) -> Tensor<'g> {
         if !self.projected() {
             return hidden;
         }
@@ -180,29 +173,29 @@ impl AdaptiveVocabulary<'_> {
         let axes = [self.axis(cluster), ("embed", self.embed)];
         let kernel = match tied {
             true => {
-                // With one table there is one projection, and every cluster shares it.
+                // One table has one projection, which all clusters share.
                 let table = if self.div_val == 1 { 0 } else { cluster };
-                self.scope(run, "embedding", table, || {
-                    run.builder.weight("projection/kernel", axes, init)
+                self.scope(cx, "embedding", table, || {
+                    cx.builder.weight("projection/kernel", axes, init)
                 })
             }
-            false => self.scope(run, "softmax", cluster, || {
+            false => self.scope(cx, "softmax", cluster, || {
                 let [factor, embed] = axes;
-                run.builder
+                cx.builder
                     .weight("projection/kernel", [embed, factor], init)
             }),
         };
-        hidden.dot(kernel.cast(run.policy.compute()), ["embed"])
+        hidden.dot(kernel.cast(cx.policy.compute()), ["embed"])
     }
 
     /// The vectors `[vocab, factor]` and biases `[vocab]` of `cluster`'s words in the softmax.
-    fn words<'g>(&self, run: Run<'g>, cluster: usize) -> (Tensor<'g>, Tensor<'g>) {
+    fn words<'g>(&self, cx: Context<'g>, cluster: usize) -> (Tensor<'g>, Tensor<'g>) {
         let table = if self.div_val == 1 { 0 } else { cluster };
         let half = if self.tied { "embedding" } else { "softmax" };
-        let vectors = self.scope(run, half, table, || self.vectors(run, table));
+        let vectors = self.scope(cx, half, table, || self.vectors(cx, table));
         let (start, end) = self.tables()[table];
-        let bias = self.scope(run, "softmax", table, || {
-            run.builder
+        let bias = self.scope(cx, "softmax", table, || {
+            cx.builder
                 .weight("bias", [("vocab", end - start)], Init::Zeros)
         });
         let (first, last) = self.clusters().nth(cluster).unwrap_or((start, end));
@@ -215,22 +208,22 @@ impl AdaptiveVocabulary<'_> {
         }
     }
 
-    /// The logarithms of the probabilities of all words after `hidden` `[.., embed]`: `[.., vocab]` in the exact type.
-    pub fn log_probabilities<'g>(&self, run: Run<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
-        let builder = run.builder;
+    /// The log-probabilities of all words after `hidden` `[.., embed]`: `[.., vocab]` in the exact type.
+    pub fn log_probabilities<'g>(&self, cx: Context<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
+        let builder = cx.builder;
         let scores = |cluster: usize, (vectors, bias): (Tensor<'g>, Tensor<'g>)| {
-            let own = self.unproject(run, cluster, hidden);
+            let own = self.unproject(cx, cluster, hidden);
             let (axis, _) = self.axis(cluster);
-            let vectors = vectors.cast(run.policy.compute());
-            let logits = own.dot_as(vectors, [axis], run.policy.exact()).pin();
-            log_softmax(logits + bias.cast(run.policy.exact()), "vocab")
+            let vectors = vectors.cast(cx.policy.compute());
+            let logits = own.dot_as(vectors, [axis], cx.policy.exact()).pin();
+            log_softmax(logits + bias.cast(cx.policy.exact()), "vocab")
         };
-        let (vectors, bias) = self.words(run, 0);
+        let (vectors, bias) = self.words(cx, 0);
         let tails = self.cutoffs.len();
         let Some(&shortlist) = self.cutoffs.first() else {
             return scores(0, (vectors, bias));
         };
-        // The other clusters are the words behind the first one's.
+        // The other clusters' entries follow the words of the first.
         let (others, others_bias) = builder.at_root_scope(|| {
             builder.scope("softmax/clusters", || {
                 let axes = [("clusters", tails), self.axis(0)];
@@ -249,12 +242,12 @@ impl AdaptiveVocabulary<'_> {
         for cluster in 1..=tails {
             let at = shortlist + cluster - 1;
             let gate = head.slice("vocab", at, at + 1).sum(["vocab"]);
-            parts.push(scores(cluster, self.words(run, cluster)) + gate);
+            parts.push(scores(cluster, self.words(cx, cluster)) + gate);
         }
         builder.concat("vocab", &parts).pin()
     }
 
-    /// Where Hugging Face keeps each weight.
+    /// The name and layout of each weight in Hugging Face's files.
     pub fn hugging_face(&self) -> Vec<Entry> {
         let (linear, tables) = (Kept::Linear { inputs: 1 }, self.tables().len());
         let mut table = Vec::new();

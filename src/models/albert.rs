@@ -1,5 +1,5 @@
 //! ALBERT (Lan et al. 2020), as ProtAlbert uses it (Elnaggar et al. 2021): BERT whose layers are passes over one set of
-//! weights, or one a group of passes, and whose embeddings are small (`factor`) with a linear layer to the residual stream.
+//! weights, or one set per group of passes. Its embeddings are small (`factor`), and a linear layer takes them to `embed`.
 //!
 //! Reference: `AlbertForMaskedLM` of Hugging Face transformers, and `AlbertForPreTraining` with `sentence_head`. Config keys
 //! are its `config.json`'s.
@@ -8,128 +8,65 @@
 //! ribosome verify golden/numeric/albert_2group.safetensors
 //! ```
 
-use serde::{Deserialize, Serialize};
+use std::fmt::Display;
+
 use serde_json::{Map, Value};
 
+use super::bert_fields::bert_config;
+use super::context::Context;
 use super::embeddings::Embeddings;
-use super::encoder::{Encoded, Encoder, Norm, repeat};
-use super::encoder_hf::{self, LayerNames};
+use super::encoder::{Encoded, repeat};
+use super::family::{Family, HasTensor, MaskedLanguageModel};
 use super::heads::{self, MaskedHead};
-use super::hf_config::ConfigError;
+use super::hugging_face::config::{self, ConfigError};
+use super::hugging_face::encoder as files;
+use super::hugging_face::encoder::LayerNames;
 use super::layers::{Activation, project};
-use super::run::Run;
+use super::settings::SettingError;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::{LoopOptions, Tensor};
 
-/// The sizes and switches of an ALBERT model; Hugging Face's values where nothing is said.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Rows of the embedding.
-    pub vocab_size: usize,
-    /// The residual stream's size (`embed`).
-    pub hidden_size: usize,
-    /// The size of an embedding (`factor`).
-    pub embedding_size: usize,
-    /// Passes over a group's layers.
-    pub num_hidden_layers: usize,
-    /// Sets of weights; pass i takes set floor(i / (passes / sets)).
-    pub num_hidden_groups: usize,
-    /// Layers in a set, one after the other in a pass.
-    pub inner_group_num: usize,
-    /// Heads.
-    pub num_attention_heads: usize,
-    /// Hidden units of a feed-forward layer (`mlp`).
-    pub intermediate_size: usize,
-    /// The function of the feed-forward layers and of the output layer.
-    pub hidden_act: Activation,
-    /// How often an element of a block's result is dropped in training.
-    pub hidden_dropout_prob: f64,
-    /// How often a weight of the attention is.
-    pub attention_probs_dropout_prob: f64,
-    /// Rows of the position table: the longest row.
-    pub max_position_embeddings: usize,
-    /// Rows of the type table; 0 leaves it out.
-    pub type_vocab_size: usize,
-    /// The deviation of the weights' first values.
-    pub initializer_range: f64,
-    /// What norms add to the variance.
-    pub layer_norm_eps: f64,
-    /// The id that pads rows.
-    pub pad_token_id: i32,
-    /// Whether the output layer is the embedding.
-    pub tie_word_embeddings: bool,
-    /// How often an element of the pooled row is dropped before the head for sentences.
-    pub classifier_dropout_prob: f64,
-    /// Whether the model has the pooler and the head for the order of sentences that published checkpoints have.
-    pub sentence_head: bool,
-}
-
-/// More passes than any model makes.
-const MAX_PASSES: usize = 1 << 16;
-
-/// More layers with weights of their own than any ALBERT has.
-const MAX_OWN_LAYERS: usize = 1 << 10;
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            vocab_size: 30000,
-            hidden_size: 4096,
-            embedding_size: 128,
-            num_hidden_layers: 12,
-            num_hidden_groups: 1,
-            inner_group_num: 1,
-            num_attention_heads: 64,
-            intermediate_size: 16384,
-            hidden_act: Activation::GeluNew,
-            hidden_dropout_prob: 0.0,
-            attention_probs_dropout_prob: 0.0,
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
-            initializer_range: 0.02,
-            layer_norm_eps: 1e-12,
-            pad_token_id: 0,
-            tie_word_embeddings: true,
-            classifier_dropout_prob: 0.1,
-            sentence_head: false,
-        }
+bert_config! {
+    /// The sizes and switches of an ALBERT model; the defaults are Hugging Face's. `num_hidden_layers` counts passes
+    /// over a group's layers.
+    pub struct Config {
+        common vocab_size = 30000,
+        common hidden_size = 4096,
+        common num_attention_heads = 64,
+        common intermediate_size = 16384,
+        common hidden_act = Activation::GeluNew,
+        common hidden_dropout_prob = 0.0,
+        common attention_probs_dropout_prob = 0.0,
+        /// The size of an embedding (`factor`).
+        pub embedding_size: usize = 128,
+        /// Sets of weights; pass i takes set floor(i / (passes / sets)).
+        pub num_hidden_groups: usize = 1,
+        /// Layers in a set, run in order in each pass.
+        pub inner_group_num: usize = 1,
+        /// The dropout rate of the pooled row before the head for sentences.
+        pub classifier_dropout_prob: f64 = 0.1,
+        /// Whether the model has the pooler and the head for the order of sentences, as published checkpoints do.
+        pub sentence_head: bool = false,
     }
 }
+
+/// A limit above the passes of any model.
+const MAX_PASSES: usize = 1 << 16;
+
+/// A limit above the distinct layers of any ALBERT.
+const MAX_OWN_LAYERS: usize = 1 << 10;
 
 impl Config {
     fn embeddings(&self) -> Embeddings {
         Embeddings {
-            scope: "embeddings",
             axis: "factor",
             size: self.embedding_size,
-            vocab: self.vocab_size,
-            positions: self.max_position_embeddings,
-            types: self.type_vocab_size,
-            pad: self.pad_token_id,
-            norm: Some(self.layer_norm_eps),
-            init: self.initializer_range,
+            ..self.common().embeddings("embeddings")
         }
     }
 
-    fn encoder(&self) -> Encoder {
-        Encoder {
-            layers: self.num_hidden_layers,
-            hidden: self.hidden_size,
-            heads: self.num_attention_heads,
-            mlp: self.intermediate_size,
-            activation: self.hidden_act,
-            norm: Norm::After,
-            epsilon: self.layer_norm_eps,
-            dropout: self.hidden_dropout_prob,
-            attention_dropout: self.attention_probs_dropout_prob,
-            init: self.initializer_range,
-            output_init: self.initializer_range,
-        }
-    }
-
-    /// How many passes each group has. The quotient is real-valued: 3 passes over 2 groups are 2 and 1.
+    /// The number of passes of each group. The quotient is real-valued: 3 passes over 2 groups are 2 and 1.
     fn passes(&self) -> Vec<usize> {
         let (layers, groups) = (self.num_hidden_layers, self.num_hidden_groups);
         let a_group = layers as f64 / groups as f64;
@@ -142,109 +79,63 @@ impl Config {
         }
         passes
     }
+}
 
-    /// Encodes `tokens`. With `inputs` each pass's input comes too.
-    ///
-    /// Each group is one loop that captures its weights, so that their gradients are summed in the backward loop.
-    pub fn encode<'g>(&self, run: Run<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
-        let (builder, encoder) = (run.builder, self.encoder());
-        let embedded = self.embeddings().embed(run, tokens);
-        let embedded = run.dropout(embedded, self.hidden_dropout_prob, "embedded");
-        builder.scope("encoder", || {
-            let (to, init) = (("embed", self.hidden_size), self.initializer_range);
-            let mut last = project(run, "projection", embedded, "factor", to, init).pin_residual();
-            let mut stacks = Vec::new();
-            for (group, passes) in self.passes().into_iter().enumerate() {
-                let encoded = builder.scope(&format!("group_{group}"), || {
-                    repeat(
-                        run,
-                        passes,
-                        LoopOptions::default(),
-                        last,
-                        inputs,
-                        |run, x| {
-                            (0..self.inner_group_num).fold(x, |x, layer| {
-                                builder.scope(&format!("layer_{layer}"), || {
-                                    encoder.layer(run, x, tokens.mask)
-                                })
-                            })
-                        },
-                    )
-                });
-                last = encoded.last;
-                stacks.extend(encoded.inputs);
-            }
-            let inputs = inputs.then(|| builder.concat("layers", &stacks));
-            Encoded { last, inputs }
-        })
+impl Family for Config {
+    fn name() -> &'static str {
+        "albert"
     }
 
-    /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
-    pub fn token_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
-        let head = MaskedHead {
-            embeddings: self.embeddings(),
-            tied: self.tie_word_embeddings,
-            activation: self.hidden_act,
-            epsilon: self.layer_norm_eps,
-            init: self.initializer_range,
-        };
-        head.logits(run, encoded)
-    }
-
-    /// The logits `[batch, classes]` of whether the two sentences of `encoded` `[batch, length, embed]` are in order, in
-    /// the exact type.
-    pub fn sentence_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
-        let pooled = heads::pool(run, encoded, self.initializer_range);
-        let pooled = run.dropout(pooled, self.classifier_dropout_prob, "pooled");
-        heads::sentence_logits(run, pooled, self.initializer_range)
-    }
-
-    /// The masked-LM logits `[batch, length, vocab]` of `tokens`, in the exact type. The weights of the head for
-    /// sentences, if there is one, are the model's too.
-    pub fn logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
-        let encoded = self.encode(run, tokens, false).last;
-        if self.sentence_head {
-            self.sentence_logits(run, encoded);
-        }
-        self.token_logits(run, encoded)
-    }
-
-    /// Refuses what no model can have.
-    ///
-    /// # Errors
-    /// Sizes or switches that do not fit one another.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        self.embeddings().check()?;
-        self.encoder().check()?;
-        ConfigError::require(self.inner_group_num > 0, || "inner_group_num is 0".into())?;
-        let (layers, groups) = (self.num_hidden_layers, self.num_hidden_groups);
-        ConfigError::require((1..=layers).contains(&groups), || {
-            format!("num_hidden_groups {groups} is not from 1 to num_hidden_layers {layers}")
-        })?;
-        ConfigError::require(layers <= MAX_PASSES, || {
-            format!("num_hidden_layers {layers} is more than {MAX_PASSES}")
-        })?;
-        let own = groups.saturating_mul(self.inner_group_num);
-        ConfigError::require(own <= MAX_OWN_LAYERS, || {
-            format!(
-                "num_hidden_groups x inner_group_num is {own}, more than {MAX_OWN_LAYERS}: each has weights and \
-                 instructions of its own"
-            )
-        })
-    }
-
-    /// The configuration in a Hugging Face `config.json`.
-    ///
-    /// # Errors
-    /// An unknown key, a value of the wrong kind, or values that do not fit one another.
-    pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
-        let config: Self = encoder_hf::config(config)?;
+    fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let config: Self = files::config(config)?;
         config.check()?;
         Ok(config)
     }
 
-    /// Where Hugging Face keeps each weight.
-    pub fn hugging_face(&self) -> Vec<Entry> {
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn positions(&self) -> Option<usize> {
+        Some(self.max_position_embeddings)
+    }
+
+    fn masked_language_model(&self) -> Option<&dyn MaskedLanguageModel> {
+        Some(self)
+    }
+
+    fn check(&self) -> Result<(), SettingError> {
+        self.common().check(self.embeddings())?;
+        let (layers, groups) = (self.num_hidden_layers, self.num_hidden_groups);
+        let (passes, own) = (
+            ("num_hidden_layers", &layers as &dyn Display),
+            ("num_hidden_groups", &groups as &dyn Display),
+        );
+        SettingError::require((1..=layers).contains(&groups), [own, passes], || {
+            "num_hidden_groups must be from 1 to num_hidden_layers".into()
+        })?;
+        SettingError::require(layers <= MAX_PASSES, [passes], || {
+            format!("it must be at most {MAX_PASSES}")
+        })?;
+        let inner = ("inner_group_num", &self.inner_group_num as &dyn Display);
+        let layers = groups.saturating_mul(self.inner_group_num);
+        SettingError::require(layers <= MAX_OWN_LAYERS, [own, inner], || {
+            format!(
+                "each of these {layers} layers has weights and instructions of its own, and there can be at most \
+                 {MAX_OWN_LAYERS}"
+            )
+        })
+    }
+
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
+        let class = match self.sentence_head {
+            true => "AlbertForPreTraining",
+            false => "AlbertForMaskedLM",
+        };
+        config::write(self, model_type, class)
+    }
+
+    fn hugging_face(&self) -> Vec<Entry> {
         let names = LayerNames {
             query: "attention.query",
             key: "attention.key",
@@ -263,11 +154,11 @@ impl Config {
         ];
         let projection = "albert.encoder.embedding_hidden_mapping_in";
         let mut table = [
-            encoder_hf::embeddings("embeddings", "albert.embeddings", head[2]),
-            encoder_hf::linear("encoder/projection", projection, 1),
-            encoder_hf::masked_head("masked_lm", head),
-            encoder_hf::linear("pooler", "albert.pooler", 1),
-            encoder_hf::linear("sentence", "sop_classifier.classifier", 1),
+            files::embeddings("embeddings", "albert.embeddings", head[2]),
+            files::linear("encoder/projection", projection, 1),
+            files::masked_head("masked_lm", head),
+            files::linear("pooler", "albert.pooler", 1),
+            files::linear("sentence", "sop_classifier.classifier", 1),
         ]
         .concat();
         for group in 0..self.num_hidden_groups {
@@ -275,10 +166,66 @@ impl Config {
                 let ours = format!("encoder/group_{group}/layer_{layer}");
                 let theirs =
                     format!("albert.encoder.albert_layer_groups.{group}.albert_layers.{layer}");
-                table.extend(encoder_hf::layer(&ours, &theirs, &names));
+                table.extend(files::layer(&ours, &theirs, &names));
             }
         }
         table
+    }
+
+    /// Published files are of several classes, and only some have the head.
+    fn look_at_tensors(&mut self, has: HasTensor) {
+        let head = ["albert.pooler.weight", "sop_classifier.classifier.weight"];
+        self.sentence_head = self.sentence_head || head.iter().all(|name| has(name));
+    }
+}
+
+impl MaskedLanguageModel for Config {
+    /// Each group is one loop that captures its weights, so that their gradients are summed in the backward loop.
+    fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+        let (builder, encoder) = (cx.builder, self.common().encoder());
+        let embedded = self.embeddings().embed(cx, tokens);
+        let embedded = cx.dropout(embedded, self.hidden_dropout_prob, "embedded");
+        builder.scope("encoder", || {
+            let (to, init) = (("embed", self.hidden_size), self.initializer_range);
+            let mut last = project(cx, "projection", embedded, "factor", to, init).pin_residual();
+            let mut stacks = Vec::new();
+            for (group, passes) in self.passes().into_iter().enumerate() {
+                let encoded = builder.scope(&format!("group_{group}"), || {
+                    repeat(cx, passes, LoopOptions::default(), last, inputs, |cx, x| {
+                        (0..self.inner_group_num).fold(x, |x, layer| {
+                            builder.scope(&format!("layer_{layer}"), || {
+                                encoder.layer(cx, x, tokens.mask)
+                            })
+                        })
+                    })
+                });
+                last = encoded.last;
+                stacks.extend(encoded.inputs);
+            }
+            let inputs = inputs.then(|| builder.concat("layers", &stacks));
+            Encoded { last, inputs }
+        })
+    }
+
+    fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+        let head = MaskedHead {
+            embeddings: self.embeddings(),
+            tied: self.tie_word_embeddings,
+            activation: self.hidden_act,
+            epsilon: self.layer_norm_eps,
+            init: self.initializer_range,
+        };
+        head.logits(cx, encoded)
+    }
+
+    /// Whether the two sentences are in order.
+    fn sentence_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Option<Tensor<'g>> {
+        let init = self.initializer_range;
+        self.sentence_head.then(|| {
+            let pooled = heads::pool(cx, encoded, init);
+            let pooled = cx.dropout(pooled, self.classifier_dropout_prob, "pooled");
+            heads::sentence_logits(cx, pooled, init)
+        })
     }
 }
 
@@ -287,7 +234,7 @@ mod tests {
     use super::*;
     use crate::models::Model;
 
-    /// ProtAlbert's checkpoint: 224,339,106 with the pooler and without the head for sentences, which has 2 x 4096 + 2.
+    /// ProtAlbert's checkpoint: 224,339,106 weights with the pooler, plus 2 x 4096 + 2 of the head for sentences.
     #[test]
     fn parameter_counts_are_the_published_ones() {
         let prot_albert = Config {
@@ -297,14 +244,14 @@ mod tests {
         };
         let pooler = 4096 * 4096 + 4096;
         assert_eq!(
-            Model::Albert(prot_albert.clone()).parameters(),
+            Model::new(prot_albert.clone()).parameters(),
             224_339_106 - pooler
         );
         let with_head = Config {
             sentence_head: true,
             ..prot_albert
         };
-        assert_eq!(Model::Albert(with_head.clone()).parameters(), 224_347_300);
+        assert_eq!(Model::new(with_head.clone()).parameters(), 224_347_300);
     }
 
     #[test]
@@ -332,6 +279,6 @@ mod tests {
             ..Config::default()
         };
         let error = config.check().unwrap_err().to_string();
-        assert!(error.contains("num_hidden_groups 3"), "{error}");
+        assert!(error.contains("num_hidden_groups is 3"), "{error}");
     }
 }

@@ -8,118 +8,99 @@
 //! ribosome verify golden/numeric/bert.safetensors
 //! ```
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::bert_fields::bert_config;
+use super::context::Context;
 use super::embeddings::Embeddings;
-use super::encoder::{Encoded, Encoder, Norm};
-use super::encoder_hf::{self, BERT_DECODER, BERT_LAYER};
+use super::encoder::Encoded;
+use super::family::{Family, HasTensor, MaskedLanguageModel};
 use super::heads::{self, MaskedHead};
-use super::hf_config::ConfigError;
-use super::layers::Activation;
-use super::run::Run;
+use super::hugging_face::config::{self, ConfigError};
+use super::hugging_face::encoder as files;
+use super::hugging_face::encoder::{BERT_DECODER, BERT_LAYER};
+use super::settings::SettingError;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::Tensor;
 
-/// The sizes and switches of a BERT model; Hugging Face's values where nothing is said.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Rows of the embedding.
-    pub vocab_size: usize,
-    /// The residual stream's size (`embed`).
-    pub hidden_size: usize,
-    /// Layers.
-    pub num_hidden_layers: usize,
-    /// Heads.
-    pub num_attention_heads: usize,
-    /// Hidden units of a feed-forward layer (`mlp`).
-    pub intermediate_size: usize,
-    /// The function of the feed-forward layers and of the output layer.
-    pub hidden_act: Activation,
-    /// How often an element of a block's result is dropped in training.
-    pub hidden_dropout_prob: f64,
-    /// How often a weight of the attention is.
-    pub attention_probs_dropout_prob: f64,
-    /// Rows of the position table: the longest row.
-    pub max_position_embeddings: usize,
-    /// Rows of the type table; 0 leaves it out.
-    pub type_vocab_size: usize,
-    /// The deviation of the weights' first values.
-    pub initializer_range: f64,
-    /// What norms add to the variance.
-    pub layer_norm_eps: f64,
-    /// The id that pads rows.
-    pub pad_token_id: i32,
-    /// Whether the output layer is the embedding.
-    pub tie_word_embeddings: bool,
-    /// Whether the model has the pooler and the head for pairs of sentences that published checkpoints have.
-    pub sentence_head: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            vocab_size: 30522,
-            hidden_size: 768,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            intermediate_size: 3072,
-            hidden_act: Activation::Gelu,
-            hidden_dropout_prob: 0.1,
-            attention_probs_dropout_prob: 0.1,
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
-            initializer_range: 0.02,
-            layer_norm_eps: 1e-12,
-            pad_token_id: 0,
-            tie_word_embeddings: true,
-            sentence_head: false,
-        }
+bert_config! {
+    /// The sizes and switches of a BERT model; the defaults are Hugging Face's.
+    pub struct Config {
+        /// Whether the model has the pooler and the head for pairs of sentences, as published checkpoints do.
+        pub sentence_head: bool = false,
     }
 }
 
 impl Config {
     fn embeddings(&self) -> Embeddings {
-        Embeddings {
-            scope: "embeddings",
-            axis: "embed",
-            size: self.hidden_size,
-            vocab: self.vocab_size,
-            positions: self.max_position_embeddings,
-            types: self.type_vocab_size,
-            pad: self.pad_token_id,
-            norm: Some(self.layer_norm_eps),
-            init: self.initializer_range,
-        }
+        self.common().embeddings("embeddings")
+    }
+}
+
+impl Family for Config {
+    fn name() -> &'static str {
+        "bert"
     }
 
-    fn encoder(&self) -> Encoder {
-        Encoder {
-            layers: self.num_hidden_layers,
-            hidden: self.hidden_size,
-            heads: self.num_attention_heads,
-            mlp: self.intermediate_size,
-            activation: self.hidden_act,
-            norm: Norm::After,
-            epsilon: self.layer_norm_eps,
-            dropout: self.hidden_dropout_prob,
-            attention_dropout: self.attention_probs_dropout_prob,
-            init: self.initializer_range,
-            output_init: self.initializer_range,
-        }
+    fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let config: Self = files::config(config)?;
+        config.check()?;
+        Ok(config)
     }
 
-    /// Encodes `tokens`. With `inputs` each layer's input comes too.
-    pub fn encode<'g>(&self, run: Run<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
-        let embedded = self.embeddings().embed(run, tokens);
-        let embedded = run.dropout(embedded, self.hidden_dropout_prob, "embedded");
-        self.encoder().stack(run, embedded, tokens.mask, inputs)
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
     }
 
-    /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
-    pub fn token_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+    fn positions(&self) -> Option<usize> {
+        Some(self.max_position_embeddings)
+    }
+
+    fn masked_language_model(&self) -> Option<&dyn MaskedLanguageModel> {
+        Some(self)
+    }
+
+    fn check(&self) -> Result<(), SettingError> {
+        self.common().check(self.embeddings())
+    }
+
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
+        let class = match self.sentence_head {
+            true => "BertForPreTraining",
+            false => "BertForMaskedLM",
+        };
+        config::write(self, model_type, class)
+    }
+
+    fn hugging_face(&self) -> Vec<Entry> {
+        [
+            files::embeddings("embeddings", "bert.embeddings", BERT_DECODER),
+            files::layer("encoder/layer", "bert.encoder.layer.{layer}", &BERT_LAYER),
+            files::bert_head("masked_lm"),
+            files::linear("pooler", "bert.pooler.dense", 1),
+            files::linear("sentence", "cls.seq_relationship", 1),
+        ]
+        .concat()
+    }
+
+    /// Published files are of several classes, and only some have the head.
+    fn look_at_tensors(&mut self, has: HasTensor) {
+        let head = ["bert.pooler.dense.weight", "cls.seq_relationship.weight"];
+        self.sentence_head = self.sentence_head || head.iter().all(|name| has(name));
+    }
+}
+
+impl MaskedLanguageModel for Config {
+    fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+        let embedded = self.embeddings().embed(cx, tokens);
+        let embedded = cx.dropout(embedded, self.hidden_dropout_prob, "embedded");
+        self.common()
+            .encoder()
+            .stack(cx, embedded, tokens.mask, inputs)
+    }
+
+    fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
         let head = MaskedHead {
             embeddings: self.embeddings(),
             tied: self.tie_word_embeddings,
@@ -127,55 +108,16 @@ impl Config {
             epsilon: self.layer_norm_eps,
             init: self.initializer_range,
         };
-        head.logits(run, encoded)
+        head.logits(cx, encoded)
     }
 
-    /// The logits `[batch, classes]` of whether the second sentence of `encoded` `[batch, length, embed]` follows the
-    /// first, in the exact type.
-    pub fn sentence_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
-        let pooled = heads::pool(run, encoded, self.initializer_range);
-        heads::sentence_logits(run, pooled, self.initializer_range)
-    }
-
-    /// The masked-LM logits `[batch, length, vocab]` of `tokens`, in the exact type. The weights of the head for
-    /// sentences, if there is one, are the model's too.
-    pub fn logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
-        let encoded = self.encode(run, tokens, false).last;
-        if self.sentence_head {
-            self.sentence_logits(run, encoded);
-        }
-        self.token_logits(run, encoded)
-    }
-
-    /// Refuses what no model can have.
-    ///
-    /// # Errors
-    /// Sizes or switches that do not fit one another.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        self.embeddings().check()?;
-        self.encoder().check()
-    }
-
-    /// The configuration in a Hugging Face `config.json`.
-    ///
-    /// # Errors
-    /// An unknown key, a value of the wrong kind, or values that do not fit one another.
-    pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
-        let config: Self = encoder_hf::config(config)?;
-        config.check()?;
-        Ok(config)
-    }
-
-    /// Where Hugging Face keeps each weight.
-    pub fn hugging_face(&self) -> Vec<Entry> {
-        [
-            encoder_hf::embeddings("embeddings", "bert.embeddings", BERT_DECODER),
-            encoder_hf::layer("encoder/layer", "bert.encoder.layer.{layer}", &BERT_LAYER),
-            encoder_hf::bert_head("masked_lm"),
-            encoder_hf::linear("pooler", "bert.pooler.dense", 1),
-            encoder_hf::linear("sentence", "cls.seq_relationship", 1),
-        ]
-        .concat()
+    /// Whether the second sentence follows the first.
+    fn sentence_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Option<Tensor<'g>> {
+        let init = self.initializer_range;
+        self.sentence_head.then(|| {
+            let pooled = heads::pool(cx, encoded, init);
+            heads::sentence_logits(cx, pooled, init)
+        })
     }
 }
 
@@ -196,19 +138,19 @@ mod tests {
         }
     }
 
-    /// ProtBert's checkpoint: 420,982,814 with the pooler and without the head for sentences, which has 2 x 1024 + 2.
+    /// ProtBert's checkpoint: 420,982,814 weights with the pooler, plus 2 x 1024 + 2 of the head for sentences.
     #[test]
     fn parameter_counts_are_the_published_ones() {
         let pooler = 1024 * 1024 + 1024;
         assert_eq!(
-            Model::Bert(prot_bert().clone()).parameters(),
+            Model::new(prot_bert().clone()).parameters(),
             420_982_814 - pooler
         );
         let with_head = Config {
             sentence_head: true,
             ..prot_bert()
         };
-        assert_eq!(Model::Bert(with_head.clone()).parameters(), 420_984_864);
+        assert_eq!(Model::new(with_head.clone()).parameters(), 420_984_864);
     }
 
     fn read(config: Value) -> Result<Config, String> {
@@ -238,7 +180,10 @@ mod tests {
         let refused = |config| read(config).unwrap_err();
         let cases = [
             (serde_json::json!({ "hiden_size": 8 }), "`hidden_size`"),
-            (serde_json::json!({ "hidden_act": "mish" }), "`mish`"),
+            (
+                serde_json::json!({ "hidden_act": "mish" }),
+                "hidden_act is \"mish\"; the nearest is `swish`",
+            ),
             (
                 serde_json::json!({ "hidden_act": "gated-gelu" }),
                 "gated-gelu",
@@ -257,11 +202,11 @@ mod tests {
             ),
             (
                 serde_json::json!({ "vocab_size": 30, "pad_token_id": 30 }),
-                "pad_token_id 30",
+                "pad_token_id is 30",
             ),
             (
                 serde_json::json!({ "num_attention_heads": 5 }),
-                "768 is not a multiple of num_attention_heads 5",
+                "hidden_size is 768 and num_attention_heads is 5",
             ),
         ];
         for (config, expected) in cases {

@@ -1,5 +1,5 @@
 //! ProtTrans's secondary-structure head (Elnaggar et al. 2021): a convolution over the positions of a protein's embeddings,
-//! and for each task a second one to its classes, side by side.
+//! followed by one convolution per task to its classes.
 //!
 //! Reference: the convolutional network of bio_embeddings, whose weights Rost's lab published (its kernels are `(7, 1)`
 //! over `[batch, channels, length, 1]`).
@@ -8,17 +8,17 @@
 //! ribosome verify golden/numeric/conv_head_small.safetensors
 //! ```
 
+use super::context::Context;
 use super::layers::{Activation, cross_entropy};
-use super::run::Run;
 use super::weights::{Entry, Kept};
 use crate::graph::{Init, Tensor};
 
-/// One thing that the head says of each position.
+/// One thing that the head predicts for each position.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Task {
+pub struct Classification {
     /// Its name.
     pub name: String,
-    /// How many classes it has.
+    /// The number of classes.
     pub classes: usize,
 }
 
@@ -29,19 +29,19 @@ pub struct Config {
     pub features: usize,
     /// Channels between the two convolutions.
     pub channels: usize,
-    /// Positions that a convolution sees at once, an odd number.
+    /// The width of a convolution's window in positions; odd.
     pub kernel: usize,
-    /// How often a channel is dropped.
+    /// The dropout rate of channels.
     pub dropout: f64,
-    /// What is said of each position.
-    pub tasks: Vec<Task>,
+    /// What is predicted for each position.
+    pub tasks: Vec<Classification>,
 }
 
 impl Config {
-    /// The published head on embeddings of `features`: 32 channels, 7 positions, and three tasks: secondary structure in 3
-    /// and in 8 classes, and disorder.
+    /// The published head on embeddings of size `features`: 32 channels, 7 positions, and three tasks (secondary structure in
+    /// 3 and in 8 classes, and disorder).
     pub fn published(features: usize) -> Self {
-        let task = |name: &str, classes| Task {
+        let task = |name: &str, classes| Classification {
             name: name.into(),
             classes,
         };
@@ -56,25 +56,25 @@ impl Config {
 
     /// The logits of each task, `[batch, length, classes]`, in the order of the tasks, from embeddings
     /// `[batch, length, embed]`.
-    pub fn logits<'g>(&self, run: Run<'g>, embeddings: Tensor<'g>) -> Vec<Tensor<'g>> {
+    pub fn logits<'g>(&self, cx: Context<'g>, embeddings: Tensor<'g>) -> Vec<Tensor<'g>> {
         let seen = convolution(
-            run,
+            cx,
             "features",
             embeddings,
             "embed",
             ("channels", self.channels),
             self.kernel,
         );
-        let seen = run.dropout(Activation::Relu.of(seen), self.dropout, "features");
-        let task = |task: &Task| {
+        let seen = cx.dropout(Activation::Relu.of(seen), self.dropout, "features");
+        let task = |task: &Classification| {
             let classes = ("classes", task.classes);
-            convolution(run, &task.name, seen, "channels", classes, self.kernel)
-                .cast(run.policy.exact())
+            convolution(cx, &task.name, seen, "channels", classes, self.kernel)
+                .cast(cx.policy.exact())
         };
         self.tasks.iter().map(task).collect()
     }
 
-    /// The sum over tasks of the mean cross-entropy at `labels` (`s32[batch, length]` each), those below 0 left out.
+    /// The sum over tasks of the mean cross-entropy at `labels` (`s32[batch, length]` each), without labels below 0.
     pub fn loss<'g>(&self, logits: &[Tensor<'g>], labels: &[Tensor<'g>]) -> Option<Tensor<'g>> {
         let losses = logits.iter().zip(labels).map(|(logits, labels)| {
             let counted = labels.ge(labels.constant(0.0));
@@ -84,7 +84,7 @@ impl Config {
         losses.reduce(|sum, loss| sum + loss)
     }
 
-    /// Where the published file keeps each weight.
+    /// The name and layout of each weight in the published file.
     pub fn published_names(&self) -> Vec<Entry> {
         let both = |ours: &str, theirs: &str| {
             [
@@ -112,21 +112,21 @@ impl Config {
 /// A convolution along `length`, padded so that every position has a result: `x` `[batch, length, input]` to
 /// `[batch, length, output]`, by a weight `[window, input, output]`.
 ///
-/// It is a sum of one product a position of the window, each with `x` moved: with few channels that is as fast as a
-/// convolution, and the gradient is made of the same operations.
+/// It is a sum of one product per position of the window, each with `x` shifted. With few channels that is as fast as a
+/// convolution, and the gradient consists of the same operations.
 fn convolution<'g>(
-    run: Run<'g>,
+    cx: Context<'g>,
     name: &str,
     x: Tensor<'g>,
     input: &str,
     (output, size): (&str, usize),
     window: usize,
 ) -> Tensor<'g> {
-    let (builder, dtype) = (run.builder, run.policy.compute());
+    let (builder, dtype) = (cx.builder, cx.policy.compute());
     builder.scope(name, || {
         let (length, inputs) = (x.size("length"), x.size(input));
         let axes = [("window", window), (input, inputs), (output, size)];
-        // As a linear layer over all that a result sees.
+        // Initialised like a linear layer over all that one result sees.
         let init = Init::Normal(((window * inputs) as f64).powf(-0.5));
         let kernel = builder.weight("kernel", axes, init).cast(dtype);
         let bias = builder

@@ -1,83 +1,44 @@
 //! ELECTRA (Clark et al. 2020), as ProtElectra uses it (Elnaggar et al. 2021): a small generator restores masked tokens,
-//! and a discriminator, which is what one keeps, says for each token whether the generator's guess replaced it. Both are
-//! BERT's encoder; by default they share the embeddings, from which a linear layer leads to a smaller residual stream.
+//! and a discriminator, which is kept after training, predicts for each token whether the generator replaced it. Both are
+//! BERT's encoder. By default they share the embeddings, and a linear layer takes these to a smaller residual stream.
 //!
-//! Reference: `ElectraForMaskedLM` and `ElectraForPreTraining` of Hugging Face transformers, and for training both google's
-//! electra. Config keys are those of each network's `config.json`.
+//! Reference: `ElectraForMaskedLM` and `ElectraForPreTraining` of Hugging Face transformers, and google's electra for joint
+//! training. Config keys are those of each network's `config.json`.
 //!
 //! ```text
 //! ribosome verify golden/numeric/electra_joint_shared.safetensors
 //! ```
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::bert_fields::bert_config;
+use super::context::Context;
 use super::embeddings::Embeddings;
-use super::encoder::{Encoded, Encoder, Norm};
-use super::encoder_hf::{self, BERT_LAYER};
+use super::encoder::Encoded;
+use super::family::Family;
 use super::heads::{self, MaskedHead};
-use super::hf_config::ConfigError;
+use super::hugging_face::NetworkFiles;
+use super::hugging_face::config::{self, ConfigError};
+use super::hugging_face::encoder as files;
+use super::hugging_face::encoder::BERT_LAYER;
 use super::layers::{Activation, project};
-use super::run::Run;
+use super::settings::SettingError;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::Tensor;
 
-/// The sizes and switches of one of the two networks; Hugging Face's values where nothing is said.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Network {
-    /// Rows of the embedding.
-    pub vocab_size: usize,
-    /// The size of an embedding.
-    pub embedding_size: usize,
-    /// The residual stream's size (`embed`); a linear layer leads to it where it is not the embeddings'.
-    pub hidden_size: usize,
-    /// Layers.
-    pub num_hidden_layers: usize,
-    /// Heads.
-    pub num_attention_heads: usize,
-    /// Hidden units of a feed-forward layer (`mlp`).
-    pub intermediate_size: usize,
-    /// The function of the feed-forward layers and of the discriminator's output layer. The generator's is gelu.
-    pub hidden_act: Activation,
-    /// How often an element of a block's result is dropped in training.
-    pub hidden_dropout_prob: f64,
-    /// How often a weight of the attention is.
-    pub attention_probs_dropout_prob: f64,
-    /// Rows of the position table: the longest row.
-    pub max_position_embeddings: usize,
-    /// Rows of the type table; 0 leaves it out.
-    pub type_vocab_size: usize,
-    /// The deviation of the weights' first values.
-    pub initializer_range: f64,
-    /// What norms add to the variance.
-    pub layer_norm_eps: f64,
-    /// The id that pads rows.
-    pub pad_token_id: i32,
-    /// Whether the generator's output layer is the embedding.
-    pub tie_word_embeddings: bool,
-}
-
-impl Default for Network {
-    fn default() -> Self {
-        Network {
-            vocab_size: 30522,
-            embedding_size: 128,
-            hidden_size: 256,
-            num_hidden_layers: 12,
-            num_attention_heads: 4,
-            intermediate_size: 1024,
-            hidden_act: Activation::Gelu,
-            hidden_dropout_prob: 0.1,
-            attention_probs_dropout_prob: 0.1,
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
-            initializer_range: 0.02,
-            layer_norm_eps: 1e-12,
-            pad_token_id: 0,
-            tie_word_embeddings: true,
-        }
+bert_config! {
+    /// The sizes and switches of one of the two networks; the defaults are Hugging Face's. `hidden_act` is also the
+    /// function of the discriminator's output layer; the generator's is gelu.
+    pub struct Network {
+        common hidden_size = 256,
+        common num_attention_heads = 4,
+        common intermediate_size = 1024,
+        /// The size of an embedding. If it is not the residual stream's, a linear layer leads there.
+        pub embedding_size: usize = 128,
     }
 }
 
@@ -85,13 +46,13 @@ impl Default for Network {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The network that fills masked tokens in.
+    /// The network that fills in masked tokens.
     pub generator: Network,
     /// The network that finds replaced tokens.
     pub discriminator: Network,
-    /// Whether the discriminator's embeddings, norm and all, are the generator's.
+    /// Whether the discriminator uses the generator's embeddings, with their norm.
     pub share_embeddings: bool,
-    /// What the discriminator's loss is multiplied by before the generator's is added.
+    /// The weight of the discriminator's loss in the sum with the generator's.
     pub discriminator_weight: f64,
 }
 
@@ -108,7 +69,7 @@ impl Default for Config {
 
 /// A network in its role: the scope of its weights, and where its embeddings are.
 #[derive(Clone, Copy, Debug)]
-pub struct Part<'c> {
+pub struct RoledNetwork<'c> {
     network: &'c Network,
     scope: &'static str,
     tables: Embeddings,
@@ -116,17 +77,17 @@ pub struct Part<'c> {
 
 impl Network {
     /// This network as a generator.
-    pub fn generator(&self) -> Part<'_> {
-        Part {
+    pub fn generator(&self) -> RoledNetwork<'_> {
+        RoledNetwork {
             network: self,
             scope: "generator",
             tables: self.embeddings("generator/embeddings"),
         }
     }
 
-    /// This network as a discriminator with embeddings of its own.
-    pub fn discriminator(&self) -> Part<'_> {
-        Part {
+    /// This network as a discriminator with its own embeddings.
+    pub fn discriminator(&self) -> RoledNetwork<'_> {
+        RoledNetwork {
             network: self,
             scope: "discriminator",
             tables: self.embeddings("discriminator/embeddings"),
@@ -135,41 +96,17 @@ impl Network {
 
     fn embeddings(&self, scope: &'static str) -> Embeddings {
         Embeddings {
-            scope,
-            axis: "embed",
             size: self.embedding_size,
-            vocab: self.vocab_size,
-            positions: self.max_position_embeddings,
-            types: self.type_vocab_size,
-            pad: self.pad_token_id,
-            norm: Some(self.layer_norm_eps),
-            init: self.initializer_range,
+            ..self.common().embeddings(scope)
         }
     }
 
-    fn encoder(&self) -> Encoder {
-        Encoder {
-            layers: self.num_hidden_layers,
-            hidden: self.hidden_size,
-            heads: self.num_attention_heads,
-            mlp: self.intermediate_size,
-            activation: self.hidden_act,
-            norm: Norm::After,
-            epsilon: self.layer_norm_eps,
-            dropout: self.hidden_dropout_prob,
-            attention_dropout: self.attention_probs_dropout_prob,
-            init: self.initializer_range,
-            output_init: self.initializer_range,
-        }
-    }
-
-    /// Refuses what no network can have.
+    /// Refuses settings that no network can have.
     ///
     /// # Errors
     /// Sizes or switches that do not fit one another.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        self.generator().tables.check()?;
-        self.encoder().check()
+    pub fn check(&self) -> Result<(), SettingError> {
+        self.common().check(self.generator().tables)
     }
 
     /// The configuration in a Hugging Face `config.json`.
@@ -177,32 +114,35 @@ impl Network {
     /// # Errors
     /// An unknown key, a value of the wrong kind, or values that do not fit one another.
     pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
-        let network: Self = encoder_hf::config(config)?;
+        let network: Self = files::config(config)?;
         network.check()?;
         Ok(network)
     }
 }
 
-impl Part<'_> {
+impl RoledNetwork<'_> {
     /// Encodes `tokens`. With `inputs` each layer's input comes too.
-    pub fn encode<'g>(&self, run: Run<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+    pub fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
         let network = self.network;
-        run.builder.scope(self.scope, || {
-            let embedded = self.tables.embed(run, tokens);
-            let embedded = run.dropout(embedded, network.hidden_dropout_prob, "embedded");
+        cx.builder.scope(self.scope, || {
+            let embedded = self.tables.embed(cx, tokens);
+            let embedded = cx.dropout(embedded, network.hidden_dropout_prob, "embedded");
             let projected = match network.embedding_size == network.hidden_size {
                 true => embedded,
                 false => {
                     let (to, init) = (("embed", network.hidden_size), network.initializer_range);
-                    project(run, "projection", embedded, "embed", to, init).pin_residual()
+                    project(cx, "projection", embedded, "embed", to, init).pin_residual()
                 }
             };
-            network.encoder().stack(run, projected, tokens.mask, inputs)
+            network
+                .common()
+                .encoder()
+                .stack(cx, projected, tokens.mask, inputs)
         })
     }
 
     /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
-    pub fn token_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+    pub fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
         let head = MaskedHead {
             embeddings: self.tables,
             tied: self.network.tie_word_embeddings,
@@ -210,27 +150,26 @@ impl Part<'_> {
             epsilon: self.network.layer_norm_eps,
             init: self.network.initializer_range,
         };
-        run.builder.scope(self.scope, || head.logits(run, encoded))
+        cx.builder.scope(self.scope, || head.logits(cx, encoded))
     }
 
-    /// The logits `[batch, length]` of whether each token of `encoded` `[batch, length, embed]` was replaced, in the
-    /// exact type.
-    pub fn replaced_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+    /// The logits `[batch, length]` that each token of `encoded` `[batch, length, embed]` was replaced, in the exact type.
+    pub fn replaced_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
         let Network {
             hidden_size,
             hidden_act,
             initializer_range: init,
             ..
         } = *self.network;
-        run.builder.scope(&format!("{}/replaced", self.scope), || {
+        cx.builder.scope(&format!("{}/replaced", self.scope), || {
             let to = ("embed", hidden_size);
-            let dense = project(run, "dense", encoded, "embed", to, init);
+            let dense = project(cx, "dense", encoded, "embed", to, init);
             let hidden = hidden_act.of(dense).pin_residual();
-            heads::classify(run, "output", hidden, &[], init).pin()
+            heads::classify(cx, "output", hidden, &[], init).pin()
         })
     }
 
-    /// Where Hugging Face keeps each weight of the network and of either head, below `prefix`.
+    /// The name and layout of each weight in Hugging Face's files of the network and of either head, below `prefix`.
     pub fn hugging_face(&self, prefix: &str) -> Vec<Entry> {
         let own = |name: &str| format!("{}/{name}", self.scope);
         let file = |name: &str| format!("{prefix}{name}");
@@ -243,16 +182,16 @@ impl Part<'_> {
         let head = [&*head[0], &*head[1], &*head[2], &*head[3]];
         let (layer, predictions) = (own("encoder/layer"), "discriminator_predictions");
         [
-            encoder_hf::embeddings(self.tables.scope, &file("electra.embeddings"), head[2]),
-            encoder_hf::linear(&own("projection"), &file("electra.embeddings_project"), 1),
-            encoder_hf::layer(&layer, &file("electra.encoder.layer.{layer}"), &BERT_LAYER),
-            encoder_hf::masked_head(&own("masked_lm"), head),
-            encoder_hf::linear(
+            files::embeddings(self.tables.scope, &file("electra.embeddings"), head[2]),
+            files::linear(&own("projection"), &file("electra.embeddings_project"), 1),
+            files::layer(&layer, &file("electra.encoder.layer.{layer}"), &BERT_LAYER),
+            files::masked_head(&own("masked_lm"), head),
+            files::linear(
                 &own("replaced/dense"),
                 &file(&format!("{predictions}.dense")),
                 1,
             ),
-            encoder_hf::linear(
+            files::linear(
                 &own("replaced/output"),
                 &file(&format!("{predictions}.dense_prediction")),
                 1,
@@ -263,10 +202,10 @@ impl Part<'_> {
 }
 
 impl Config {
-    fn shared_discriminator(&self) -> Part<'_> {
+    fn shared_discriminator(&self) -> RoledNetwork<'_> {
         let part = self.discriminator.discriminator();
         match self.share_embeddings {
-            true => Part {
+            true => RoledNetwork {
                 tables: self.generator.generator().tables,
                 ..part
             },
@@ -275,58 +214,114 @@ impl Config {
     }
 
     /// The generator's logits `[batch, length, vocab]` for `tokens`, some of which are masked, in the exact type.
-    pub fn generator_logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+    pub fn generator_logits<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
         let generator = self.generator.generator();
-        let encoded = generator.encode(run, tokens, false).last;
-        generator.token_logits(run, encoded)
+        let encoded = generator.encode(cx, tokens, false).last;
+        generator.token_logits(cx, encoded)
     }
 
-    /// The discriminator's logits `[batch, length]` of whether each of `tokens` was replaced, in the exact type.
-    pub fn discriminator_logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
+    /// The discriminator's logits `[batch, length]` that each of `tokens` was replaced, in the exact type.
+    pub fn discriminator_logits<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
         let discriminator = self.shared_discriminator();
-        let encoded = discriminator.encode(run, tokens, false).last;
-        discriminator.replaced_logits(run, encoded)
+        let encoded = discriminator.encode(cx, tokens, false).last;
+        discriminator.replaced_logits(cx, encoded)
     }
 
-    /// Refuses what no pair can have.
-    ///
-    /// # Errors
-    /// Sizes or switches that do not fit one another.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        self.generator.check()?;
-        self.discriminator.check()?;
-        let (ours, theirs) = (&self.generator, &self.discriminator);
-        let sizes = |it: &Network| {
-            let tables = [
-                it.vocab_size,
-                it.max_position_embeddings,
-                it.type_vocab_size,
-            ];
-            (it.embedding_size, tables)
-        };
-        let fit = !self.share_embeddings || sizes(ours) == sizes(theirs);
-        ConfigError::require(fit, || {
-            let ((a, [b, c, d]), (e, [f, g, h])) = (sizes(ours), sizes(theirs));
-            format!(
-                "shared embeddings need one embedding_size, vocab_size, max_position_embeddings and type_vocab_size; \
-                 the generator has {a}, {b}, {c} and {d}, the discriminator {e}, {f}, {g} and {h}"
-            )
-        })
-    }
-
-    /// Where Hugging Face keeps the generator's weights, in a file of its own.
+    /// The names and layouts of the generator's weights in its own Hugging Face file.
     pub fn generator_names(&self) -> Vec<Entry> {
         self.generator.generator().hugging_face("")
     }
 
-    /// Where Hugging Face keeps the discriminator's weights, shared embeddings among them, in a file of its own.
+    /// The same for the discriminator's file, which includes shared embeddings.
     pub fn discriminator_names(&self) -> Vec<Entry> {
         self.shared_discriminator().hugging_face("")
     }
+}
 
-    /// Where Hugging Face keeps each weight: each network as in its own file, below `generator.` and `discriminator.`, and
-    /// shared embeddings below `generator.`.
-    pub fn hugging_face(&self) -> Vec<Entry> {
+impl Family for Config {
+    fn name() -> &'static str {
+        "electra"
+    }
+
+    /// A `config.json` describes one network; the pair is found by its folder's name.
+    fn from_hugging_face(_: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let message = "it is one of ELECTRA's two networks, which are trained together: take a folder that has the two as \
+                       `generator` and `discriminator`";
+        Err(ConfigError::Unfit(message.into()))
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.generator.vocab_size
+    }
+
+    fn positions(&self) -> Option<usize> {
+        let [one, other] = [&self.generator, &self.discriminator];
+        Some((one.max_position_embeddings).min(other.max_position_embeddings))
+    }
+
+    fn vocab_keys(&self) -> &'static [&'static str] {
+        &["generator.vocab_size", "discriminator.vocab_size"]
+    }
+
+    fn position_keys(&self) -> &'static [&'static str] {
+        &[
+            "generator.max_position_embeddings",
+            "discriminator.max_position_embeddings",
+        ]
+    }
+
+    fn layer_keys(&self) -> &'static [&'static str] {
+        &[
+            "generator.num_hidden_layers",
+            "discriminator.num_hidden_layers",
+        ]
+    }
+
+    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
+        self.generator_logits(cx, Tokens::new(ids));
+        self.discriminator_logits(cx, Tokens::new(ids));
+    }
+
+    fn check(&self) -> Result<(), SettingError> {
+        let (ours, theirs) = (&self.generator, &self.discriminator);
+        ours.check().map_err(|error| error.below("generator"))?;
+        theirs
+            .check()
+            .map_err(|error| error.below("discriminator"))?;
+        let sizes = |it: &Network| {
+            [
+                ("vocab_size", it.vocab_size),
+                ("embedding_size", it.embedding_size),
+                ("max_position_embeddings", it.max_position_embeddings),
+                ("type_vocab_size", it.type_vocab_size),
+            ]
+        };
+        for ((key, our), (_, their)) in sizes(ours).into_iter().zip(sizes(theirs)) {
+            let same = match key {
+                "vocab_size" if !self.share_embeddings => our <= their,
+                _ => our == their || !self.share_embeddings,
+            };
+            let [ours, theirs] = ["generator", "discriminator"].map(|it| format!("{it}.{key}"));
+            let settings: [(&str, &dyn Display); 2] = [(&ours, &our), (&theirs, &their)];
+            SettingError::require(same, settings, || match self.share_embeddings {
+                true => "with share_embeddings = true the two must be equal".into(),
+                false => "the discriminator must have every token of the generator".into(),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
+        config::write(self, model_type, "ElectraForPreTraining")
+    }
+
+    fn networks(&self, model_type: &str) -> Result<Vec<NetworkFiles>, ConfigError> {
+        self.files(model_type)
+    }
+
+    /// The name and layout of each weight in Hugging Face's files: as in each network's own file, below `generator.`
+    /// and `discriminator.`, with shared embeddings below `generator.`.
+    fn hugging_face(&self) -> Vec<Entry> {
         let discriminator = self.shared_discriminator();
         let shared = |entry: &Entry| entry.ours.starts_with(self.generator.generator().scope);
         let mut table = self.generator.generator().hugging_face("generator.");
@@ -365,12 +360,12 @@ mod tests {
         }
     }
 
-    /// ProtElectra's two checkpoints, each with tables of its own.
+    /// ProtElectra's two checkpoints, each with its own tables.
     #[test]
     fn parameter_counts_are_the_published_ones() {
         let model = prot_electra();
         let names = model.generator_names();
-        let mut weights = Model::Electra(model.clone()).weights();
+        let mut weights = Model::new(model.clone()).weights();
         weights.retain(|weight| names.iter().any(|entry| entry.ours == weight.name));
         let generator: usize = weights.iter().map(|it| it.shape.elements()).sum();
         assert_eq!(generator, 65_215_262);
@@ -379,12 +374,12 @@ mod tests {
             ..model.clone()
         };
         assert_eq!(
-            Model::Electra(apart.clone()).parameters() - generator,
+            Model::new(apart.clone()).parameters() - generator,
             419_932_161
         );
         let shared = (40000 + 30 + 2 + 2) * 1024;
         assert_eq!(
-            Model::Electra(apart.clone()).parameters() - Model::Electra(model.clone()).parameters(),
+            Model::new(apart.clone()).parameters() - Model::new(model.clone()).parameters(),
             shared
         );
     }
@@ -395,7 +390,10 @@ mod tests {
         model.check().unwrap();
         model.generator.max_position_embeddings = 512;
         let error = model.check().unwrap_err().to_string();
-        assert!(error.contains("the generator has 1024, 30, 512"), "{error}");
+        assert!(
+            error.contains("generator.max_position_embeddings is 512"),
+            "{error}"
+        );
         model.share_embeddings = false;
         model.check().unwrap();
     }

@@ -1,38 +1,38 @@
-//! LoRA (Hu et al. 2022): linear layers whose kernels stay as they are but for a product of two thin matrices, which is all
-//! that is trained. Any family whose layers come from [`super::layers::linear`] takes one, through
-//! [`Run::low_rank`](super::Run).
+//! LoRA (Hu et al. 2022): kernels of linear layers are fixed, and only a product of two thin matrices that changes them is
+//! trained. Every family whose layers are [`super::layers::Linear`] accepts one through
+//! [`Context::low_rank`].
 //!
-//! Two forms are in use on ProtT5: Hugging Face's peft adds `b·a x alpha / r`; ProtTrans's own fine-tuning also multiplies
-//! the kernel, by a product of rank 1 that starts near 1 (after Liu et al. 2022), and trains the norms.
+//! ProtT5 is tuned with two forms. Hugging Face's peft adds `b·a x alpha / r`. ProtTrans's own fine-tuning also multiplies
+//! the kernel by a product of rank 1 that starts near 1 (after Liu et al. 2022), and trains the norms.
 //!
 //! ```text
 //! ribosome verify golden/numeric/lora_prottrans.safetensors
 //! ```
 
-use super::run::Run;
+use super::context::Context;
 use super::weights::{Entry, Kept};
 use crate::graph::{Axis, Init, Tensor};
 
 /// A low-rank change of some linear layers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LowRank {
-    /// The rank of what is added (`r`); 0 adds nothing.
+    /// The rank of the added product (`r`); 0 adds nothing.
     pub rank: usize,
-    /// What the added product is multiplied by.
+    /// The factor of the added product.
     pub scale: f64,
-    /// The rank of what the kernel is multiplied by first, which is divided by it; 0 multiplies by nothing.
+    /// The rank of the product that first multiplies the kernel, which is divided by this rank; 0 multiplies by nothing.
     pub multiplier_rank: usize,
-    /// Which linear layers change: the last names of their scopes, as `q` or `cross_attention/q`.
+    /// The linear layers that change, by the last names of their scopes, such as `q` or `cross_attention/q`.
     pub targets: Vec<String>,
     /// Whether norms are trained too.
     pub norms: bool,
-    /// Whether biases are trained too, those of relative positions among them.
+    /// Whether biases are trained too, including those of relative positions.
     pub biases: bool,
-    /// What the new weights are called in files.
+    /// The names of the new weights in files.
     pub names: Names,
 }
 
-/// What the new weights of a layer `L` are called in files.
+/// The names of a layer `L`'s new weights in files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     /// `L.lora_A.weight`, `L.lora_B.weight`.
@@ -41,11 +41,12 @@ pub enum Names {
     ProtTrans,
 }
 
-/// The weights of one layer's change: added and multiplied products, each from the inputs and to the outputs.
+/// The weights of one layer's change: the factors of the added and of the multiplied product, from the inputs and to the
+/// outputs.
 const ADDED: [&str; 2] = ["lora_a", "lora_b"];
 const MULTIPLIED: [&str; 2] = ["multi_lora_a", "multi_lora_b"];
 
-/// The attention layers' linear layers, which both forms change on ProtT5.
+/// The linear layers of attention, which both forms change in ProtT5.
 const ATTENTION: [&str; 4] = ["q", "k", "v", "o"];
 
 impl LowRank {
@@ -75,34 +76,27 @@ impl LowRank {
         }
     }
 
-    /// The `kernel` of the current scope, whose first axes are `inputs`, as it is changed; as it is where the scope is no
+    /// The changed `kernel` of the current scope, whose first axes are `inputs`. It is unchanged if the scope is not a
     /// target.
-    pub fn apply<'g>(&self, run: Run<'g>, kernel: Tensor<'g>, inputs: &[&str]) -> Tensor<'g> {
-        if !self.changes(&run.builder.path()) {
+    pub fn apply<'g>(&self, cx: Context<'g>, kernel: Tensor<'g>, inputs: &[&str]) -> Tensor<'g> {
+        if !self.changes(&cx.builder.path()) {
             return kernel;
         }
         let fan_in: usize = inputs.iter().map(|name| kernel.size(name)).product();
         let mut changed = kernel;
         if self.multiplier_rank > 0 {
             let starts = [Init::Near1(0.01), Init::Ones];
-            let product = product(
-                run,
-                kernel,
-                inputs,
-                self.multiplier_rank,
-                MULTIPLIED,
-                starts,
-            );
+            let product = product(cx, kernel, inputs, self.multiplier_rank, MULTIPLIED, starts);
             changed = changed * product * (1.0 / self.multiplier_rank as f64);
         }
         let start = match self.names {
-            // Uniform within fan_in^-1/2, by its deviation.
+            // The standard deviation of a uniform distribution within fan_in^-1/2.
             Names::Peft => (3.0 * fan_in as f64).powf(-0.5),
             Names::ProtTrans => 0.01,
         };
         if self.rank > 0 {
             let starts = [Init::Normal(start), Init::Zeros];
-            let product = product(run, kernel, inputs, self.rank, ADDED, starts);
+            let product = product(cx, kernel, inputs, self.rank, ADDED, starts);
             changed = changed + product * self.scale;
         }
         changed
@@ -116,7 +110,7 @@ impl LowRank {
         })
     }
 
-    /// Whether the weight `name` is trained; the others stay as they are.
+    /// Whether the weight `name` is trained; other weights are fixed.
     pub fn trains(&self, name: &str) -> bool {
         let (path, last) = name.rsplit_once('/').unwrap_or(("", name));
         ADDED.contains(&last)
@@ -126,7 +120,7 @@ impl LowRank {
             || (self.biases && (last == "bias" || path.ends_with("_bias")))
     }
 
-    /// Where files keep the weights of a model whose own are in `table`, and of its change.
+    /// The names and layouts in files of a model's own weights (`table`) and of its change.
     pub fn entries(&self, table: &[Entry]) -> Vec<Entry> {
         let mut all = table.to_vec();
         for entry in table {
@@ -143,7 +137,7 @@ impl LowRank {
                 let kept = Kept::Linear { inputs };
                 all.push(Entry::new(format!("{path}/{ours}"), theirs, kept));
             };
-            // From the inputs to the rank, and from the rank to the outputs.
+            // Inputs to rank, and rank to outputs.
             match self.names {
                 Names::Peft => {
                     add(ADDED[0], format!("{layer}.lora_A.weight"), inputs);
@@ -162,10 +156,10 @@ impl LowRank {
     }
 }
 
-/// The product, of the kernel's shape, of the weights `names` of the current scope: `[inputs.., rank]` and
+/// The product of the weights `names` of the current scope, in the kernel's shape: `[inputs.., rank]` and
 /// `[rank, outputs..]`.
 fn product<'g>(
-    run: Run<'g>,
+    cx: Context<'g>,
     kernel: Tensor<'g>,
     inputs: &[&str],
     rank: usize,
@@ -177,8 +171,8 @@ fn product<'g>(
     let rank = Axis::new("rank", rank);
     let from = ins.iter().cloned().chain([rank.clone()]);
     let to = [rank].into_iter().chain(outs.iter().cloned());
-    let from = run.builder.weight(names[0], from, starts[0]);
-    let to = run.builder.weight(names[1], to, starts[1]);
+    let from = cx.builder.weight(names[0], from, starts[0]);
+    let to = cx.builder.weight(names[1], to, starts[1]);
     from.dot(to, ["rank"])
 }
 

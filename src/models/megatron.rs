@@ -1,6 +1,6 @@
-//! Megatron's BERT (Shoeybi et al. 2019), as ProteinLM uses it (Xiao et al. 2021): BERT with the norm before each block
-//! and once after the last layer, and none in the embeddings. ProteinLM has no types (`type_vocab_size` 0), pads its 31
-//! ids to 128, and packs several proteins into a row, which a mask and positions that start again keep apart.
+//! Megatron's BERT (Shoeybi et al. 2019), as ProteinLM uses it (Xiao et al. 2021): BERT with a norm before each block
+//! and after the last layer, and without one in the embeddings. ProteinLM has no types (`type_vocab_size` 0), pads its 31
+//! ids to 128, and packs several proteins into a row. A mask and positions that restart keep them apart.
 //!
 //! Reference: `MegatronBertForMaskedLM` of Hugging Face transformers. Config keys are its `config.json`'s.
 //!
@@ -8,109 +8,52 @@
 //! ribosome verify golden/numeric/megatron_bert.safetensors
 //! ```
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::bert_fields::bert_config;
+use super::context::Context;
 use super::embeddings::Embeddings;
 use super::encoder::{Encoded, Encoder, Norm, ungated};
-use super::encoder_hf::{self, BERT_DECODER, BERT_LAYER, LayerNames};
+use super::family::{Family, MaskedLanguageModel};
 use super::heads::MaskedHead;
-use super::hf_config::ConfigError;
+use super::hugging_face::config::{self, ConfigError};
+use super::hugging_face::encoder as files;
+use super::hugging_face::encoder::{BERT_DECODER, BERT_LAYER, LayerNames};
 use super::layers::Activation;
-use super::run::Run;
+use super::settings::SettingError;
 use super::tokens::Tokens;
 use super::weights::Entry;
 use crate::graph::Tensor;
 
-/// The sizes and switches of a Megatron BERT model; Hugging Face's values where nothing is said.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Rows of the embedding.
-    pub vocab_size: usize,
-    /// The residual stream's size (`embed`).
-    pub hidden_size: usize,
-    /// Layers.
-    pub num_hidden_layers: usize,
-    /// Heads.
-    pub num_attention_heads: usize,
-    /// Hidden units of a feed-forward layer (`mlp`).
-    pub intermediate_size: usize,
-    /// The function of the feed-forward layers.
-    pub hidden_act: Activation,
-    /// How often an element of a block's result is dropped in training.
-    pub hidden_dropout_prob: f64,
-    /// How often a weight of the attention is.
-    pub attention_probs_dropout_prob: f64,
-    /// Rows of the position table: the longest row.
-    pub max_position_embeddings: usize,
-    /// Rows of the type table; 0 leaves it out.
-    pub type_vocab_size: usize,
-    /// The deviation of the weights' first values.
-    pub initializer_range: f64,
-    /// What norms add to the variance.
-    pub layer_norm_eps: f64,
-    /// The id that pads rows.
-    pub pad_token_id: i32,
-    /// Whether the output layer is the embedding.
-    pub tie_word_embeddings: bool,
-    /// The function of the output layer where it is another: ProteinLM's code has the tanh form of gelu in its layers
-    /// and the exact one here.
-    pub head_act: Option<Activation>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            vocab_size: 29056,
-            hidden_size: 1024,
-            num_hidden_layers: 24,
-            num_attention_heads: 16,
-            intermediate_size: 4096,
-            hidden_act: Activation::Gelu,
-            hidden_dropout_prob: 0.1,
-            attention_probs_dropout_prob: 0.1,
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
-            initializer_range: 0.02,
-            layer_norm_eps: 1e-12,
-            pad_token_id: 0,
-            tie_word_embeddings: true,
-            head_act: None,
-        }
+bert_config! {
+    /// The sizes and switches of a Megatron BERT model; the defaults are Hugging Face's.
+    pub struct Config {
+        common vocab_size = 29056,
+        common hidden_size = 1024,
+        common num_hidden_layers = 24,
+        common num_attention_heads = 16,
+        common intermediate_size = 4096,
+        /// The activation of the output layer if it differs: ProteinLM's code has the tanh form of gelu in its layers and the
+        /// exact form here.
+        pub head_act: Option<Activation> = None,
     }
 }
 
 impl Config {
     fn embeddings(&self) -> Embeddings {
         Embeddings {
-            scope: "embeddings",
-            axis: "embed",
-            size: self.hidden_size,
-            vocab: self.vocab_size,
-            positions: self.max_position_embeddings,
-            types: self.type_vocab_size,
-            pad: self.pad_token_id,
             norm: None,
-            init: self.initializer_range,
+            ..self.common().embeddings("embeddings")
         }
     }
 
     fn encoder(&self) -> Encoder {
-        // What 2 L blocks add to the residual stream starts as large as what one would (Megatron's scaled initialisation).
+        // At the start, 2 L blocks add as much to the residual stream as one would (Megatron's scaled initialisation).
         let sums = 2.0 * self.num_hidden_layers as f64;
         Encoder {
-            layers: self.num_hidden_layers,
-            hidden: self.hidden_size,
-            heads: self.num_attention_heads,
-            mlp: self.intermediate_size,
-            activation: self.hidden_act,
             norm: Norm::Before,
-            epsilon: self.layer_norm_eps,
-            dropout: self.hidden_dropout_prob,
-            attention_dropout: self.attention_probs_dropout_prob,
-            init: self.initializer_range,
             output_init: self.initializer_range / sums.sqrt(),
+            ..self.common().encoder()
         }
     }
 
@@ -123,59 +66,78 @@ impl Config {
             init: self.initializer_range,
         }
     }
+}
 
-    /// Encodes `tokens`. With `inputs` each layer's input comes too.
-    pub fn encode<'g>(&self, run: Run<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
-        let embedded = self.embeddings().embed(run, tokens);
-        let embedded = run.dropout(embedded, self.hidden_dropout_prob, "embedded");
-        self.encoder().stack(run, embedded, tokens.mask, inputs)
+impl Family for Config {
+    fn name() -> &'static str {
+        "megatron"
     }
 
-    /// The logits `[batch, length, vocab]` of `encoded` `[batch, length, embed]`, in the exact type.
-    pub fn token_logits<'g>(&self, run: Run<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
-        self.head().logits(run, encoded)
+    fn model_type() -> &'static str {
+        "megatron-bert"
     }
 
-    /// The masked-LM logits `[batch, length, vocab]` of `tokens`, in the exact type.
-    pub fn logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Tensor<'g> {
-        let encoded = self.encode(run, tokens, false).last;
-        self.token_logits(run, encoded)
-    }
-
-    /// Refuses what no model can have.
-    ///
-    /// # Errors
-    /// Sizes or switches that do not fit one another.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        self.embeddings().check()?;
-        self.encoder().check()?;
-        ungated(self.head().activation)
-    }
-
-    /// The configuration in a Hugging Face `config.json`.
-    ///
-    /// # Errors
-    /// An unknown key, a value of the wrong kind, or values that do not fit one another.
-    pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
-        let config: Self = encoder_hf::config(config)?;
+    fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let config: Self = files::config(config)?;
         config.check()?;
         Ok(config)
     }
 
-    /// Where Hugging Face keeps each weight.
-    pub fn hugging_face(&self) -> Vec<Entry> {
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn positions(&self) -> Option<usize> {
+        Some(self.max_position_embeddings)
+    }
+
+    fn masked_language_model(&self) -> Option<&dyn MaskedLanguageModel> {
+        Some(self)
+    }
+
+    fn check(&self) -> Result<(), SettingError> {
+        self.common().check(self.embeddings())?;
+        ungated("head_act", self.head().activation)
+    }
+
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
+        config::write(self, model_type, "MegatronBertForMaskedLM")
+    }
+
+    fn hugging_face(&self) -> Vec<Entry> {
         let names = LayerNames {
             attention_norm: "attention.ln",
             mlp_norm: "ln",
             ..BERT_LAYER
         };
         [
-            encoder_hf::embeddings("embeddings", "bert.embeddings", BERT_DECODER),
-            encoder_hf::layer("encoder/layer", "bert.encoder.layer.{layer}", &names),
-            encoder_hf::norm("encoder/final_norm", "bert.encoder.ln"),
-            encoder_hf::bert_head("masked_lm"),
+            files::embeddings("embeddings", "bert.embeddings", BERT_DECODER),
+            files::layer("encoder/layer", "bert.encoder.layer.{layer}", &names),
+            files::norm("encoder/final_norm", "bert.encoder.ln"),
+            files::bert_head("masked_lm"),
         ]
         .concat()
+    }
+
+    fn unlike_transformers(&self) -> Option<String> {
+        let head = self.head_act.filter(|head| *head != self.hidden_act)?;
+        let [layers, head] = [self.hidden_act, head].map(|it| json!(it));
+        Some(format!(
+            "MegatronBertForMaskedLM has one activation, {layers}, for its layers and its head; this model's head has {head} \
+             (model.head_act). Its logits will differ slightly there; its hidden states will not"
+        ))
+    }
+}
+
+impl MaskedLanguageModel for Config {
+    fn encode<'g>(&self, cx: Context<'g>, tokens: Tokens<'g>, inputs: bool) -> Encoded<'g> {
+        let embedded = self.embeddings().embed(cx, tokens);
+        let embedded = cx.dropout(embedded, self.hidden_dropout_prob, "embedded");
+        self.encoder().stack(cx, embedded, tokens.mask, inputs)
+    }
+
+    fn token_logits<'g>(&self, cx: Context<'g>, encoded: Tensor<'g>) -> Tensor<'g> {
+        self.head().logits(cx, encoded)
     }
 }
 
@@ -194,10 +156,7 @@ mod tests {
             type_vocab_size: 0,
             ..Config::default()
         };
-        assert_eq!(
-            Model::Megatron(protein_lm.clone()).parameters(),
-            204_952_704
-        );
+        assert_eq!(Model::new(protein_lm.clone()).parameters(), 204_952_704);
     }
 
     #[test]

@@ -1,322 +1,67 @@
-//! A model of any family: what the rooms above need of all of them.
+//! A model: a configuration of any family. It is cheap to clone.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use std::any::Any;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use super::hf_config::{self, ConfigError};
-use super::run::Run;
-use super::tokens::Tokens;
-use super::weights::Entry;
-use super::{albert, bert, electra, megatron, t5, transfo_xl, xlnet};
-use crate::graph::{Builder, DType, Policy, Role, Shape, Tensor, Weight};
+use serde::{Serialize, Serializer};
 
-/// A model's family and configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "family", rename_all = "kebab-case")]
-pub enum Model {
-    /// T5 (ProtT5).
-    T5(t5::Config),
-    /// BERT (ProtBert).
-    Bert(bert::Config),
-    /// ALBERT (ProtAlbert).
-    Albert(albert::Config),
-    /// ELECTRA's generator and discriminator (ProtElectra).
-    Electra(electra::Config),
-    /// Megatron's BERT (ProteinLM).
-    Megatron(megatron::Config),
-    /// XLNet (ProtXLNet).
-    Xlnet(xlnet::Config),
-    /// Transformer-XL (ProtTXL).
-    TransfoXl(transfo_xl::Config),
-}
+use super::context::Context;
+use super::family::Family;
+use super::settings::{self, SettingError};
+use crate::graph::{Builder, DType, Policy, Role, Shape, Weight};
 
-/// The sizes that a mesh has to divide, and what moves between devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outline {
-    /// The residual stream's size; where a model has several, what divides all of them.
-    pub embed: usize,
-    /// Heads; where a model has several networks, what divides the heads of all.
-    pub heads: usize,
-    /// Hidden units of a feed-forward layer, likewise.
-    pub mlp: usize,
-    /// Blocks that read the residual stream and add to it.
-    pub residual_blocks: usize,
+/// A model of any family. In TOML and JSON it is the configuration and the family's name as `family`;
+/// [`super::Families`] reads it.
+#[derive(Clone)]
+pub struct Model {
+    name: &'static str,
+    model_type: &'static str,
+    config: Arc<dyn Family>,
 }
 
 impl Model {
+    /// The model that `config` describes.
+    pub fn new<F: Family>(config: F) -> Self {
+        Model {
+            name: F::name(),
+            model_type: F::model_type(),
+            config: Arc::new(config),
+        }
+    }
+
     /// The family's name, as recipes spell it.
     pub fn family(&self) -> &'static str {
-        match self {
-            Model::T5(_) => "t5",
-            Model::Bert(_) => "bert",
-            Model::Albert(_) => "albert",
-            Model::Electra(_) => "electra",
-            Model::Megatron(_) => "megatron",
-            Model::Xlnet(_) => "xlnet",
-            Model::TransfoXl(_) => "transfo-xl",
-        }
+        self.name
     }
 
-    /// Rows of the embedding.
-    pub fn vocab_size(&self) -> usize {
-        match self {
-            Model::T5(config) => config.vocab_size,
-            Model::Bert(config) => config.vocab_size,
-            Model::Albert(config) => config.vocab_size,
-            Model::Electra(config) => config.generator.vocab_size,
-            Model::Megatron(config) => config.vocab_size,
-            Model::Xlnet(config) => config.vocab_size,
-            Model::TransfoXl(config) => config.vocab_size,
-        }
+    /// The family's `model_type` in Hugging Face's `config.json`.
+    pub fn model_type(&self) -> &'static str {
+        self.model_type
     }
 
-    /// The longest row that the model has positions for; none where positions have no end.
-    pub fn positions(&self) -> Option<usize> {
-        match self {
-            Model::T5(_) | Model::Xlnet(_) | Model::TransfoXl(_) => None,
-            Model::Bert(config) => Some(config.max_position_embeddings),
-            Model::Albert(config) => Some(config.max_position_embeddings),
-            Model::Electra(config) => Some(
-                (config.generator.max_position_embeddings)
-                    .min(config.discriminator.max_position_embeddings),
-            ),
-            Model::Megatron(config) => Some(config.max_position_embeddings),
-        }
+    /// The configuration if the model is of the family `F`, or `None`.
+    pub fn config<F: Family>(&self) -> Option<&F> {
+        let config: &dyn Any = &*self.config;
+        config.downcast_ref()
     }
 
-    /// Refuses sizes and switches that do not go together.
+    /// Refuses settings that are out of range or do not fit together.
     ///
     /// # Errors
-    /// What does not, by the configuration's keys.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        hf_config::check_sizes(self)?;
-        match self {
-            Model::T5(_) => Ok(()),
-            Model::Bert(config) => config.check(),
-            Model::Albert(config) => config.check(),
-            Model::Electra(config) => config.check(),
-            Model::Megatron(config) => config.check(),
-            Model::Xlnet(config) => config.check(),
-            Model::TransfoXl(config) => config.check(),
-        }
-    }
-
-    /// The sizes that a mesh has to divide.
-    pub fn outline(&self) -> Outline {
-        let encoder = |embed, heads, mlp, layers: usize| Outline {
-            embed,
-            heads,
-            mlp,
-            residual_blocks: 2 * layers,
-        };
-        match self {
-            Model::T5(config) => Outline {
-                embed: config.d_model,
-                heads: config.num_heads,
-                mlp: config.d_ff,
-                residual_blocks: 2 * config.num_layers + 3 * config.num_decoder_layers,
-            },
-            Model::Bert(bert::Config {
-                hidden_size,
-                num_attention_heads,
-                intermediate_size,
-                num_hidden_layers,
-                ..
-            }) => encoder(
-                *hidden_size,
-                *num_attention_heads,
-                *intermediate_size,
-                *num_hidden_layers,
-            ),
-            Model::Albert(albert::Config {
-                hidden_size,
-                num_attention_heads,
-                intermediate_size,
-                num_hidden_layers,
-                inner_group_num,
-                ..
-            }) => {
-                let layers = num_hidden_layers * inner_group_num;
-                encoder(
-                    *hidden_size,
-                    *num_attention_heads,
-                    *intermediate_size,
-                    layers,
-                )
-            }
-            Model::Megatron(megatron::Config {
-                hidden_size,
-                num_attention_heads,
-                intermediate_size,
-                num_hidden_layers,
-                ..
-            }) => encoder(
-                *hidden_size,
-                *num_attention_heads,
-                *intermediate_size,
-                *num_hidden_layers,
-            ),
-            Model::Electra(electra::Config {
-                generator,
-                discriminator,
-                ..
-            }) => Outline {
-                embed: divisor(generator.hidden_size, discriminator.hidden_size),
-                heads: divisor(
-                    generator.num_attention_heads,
-                    discriminator.num_attention_heads,
-                ),
-                mlp: divisor(generator.intermediate_size, discriminator.intermediate_size),
-                residual_blocks: 2
-                    * (generator.num_hidden_layers + discriminator.num_hidden_layers),
-            },
-            // Both streams.
-            Model::Xlnet(xlnet::Config {
-                d_model,
-                n_head,
-                d_inner,
-                n_layer,
-                ..
-            }) => encoder(*d_model, *n_head, *d_inner, 2 * n_layer),
-            Model::TransfoXl(transfo_xl::Config {
-                d_model,
-                n_head,
-                d_inner,
-                n_layer,
-                ..
-            }) => encoder(*d_model, *n_head, *d_inner, *n_layer),
-        }
-    }
-
-    /// What the model remembers of the batches before, for `batch` rows: `[layers, batch, memory, embed]`.
-    pub fn memory(&self, batch: usize, dtype: DType) -> Option<Shape> {
-        let (layers, memory, embed) = match self {
-            Model::Xlnet(config) => (config.n_layer, config.mem_len, config.d_model),
-            Model::TransfoXl(config) => (config.n_layer, config.mem_len, config.d_model),
-            _ => return None,
-        };
-        let axes = [
-            ("layers", layers),
-            ("batch", batch),
-            ("memory", memory),
-            ("embed", embed),
-        ];
-        (memory > 0).then(|| Shape::new(dtype, axes))
-    }
-
-    /// The keys that say how many layers there are.
-    pub fn layer_keys(&self) -> &'static [&'static str] {
-        match self {
-            Model::T5(_) => &["num_layers", "num_decoder_layers"],
-            Model::Bert(_) | Model::Albert(_) | Model::Megatron(_) => &["num_hidden_layers"],
-            Model::Electra(_) => &[
-                "generator.num_hidden_layers",
-                "discriminator.num_hidden_layers",
-            ],
-            Model::Xlnet(_) | Model::TransfoXl(_) => &["n_layer"],
-        }
-    }
-
-    /// Where Hugging Face keeps each weight.
-    pub fn hugging_face(&self) -> Vec<Entry> {
-        match self {
-            Model::T5(config) => config.hugging_face(),
-            Model::Bert(config) => config.hugging_face(),
-            Model::Albert(config) => config.hugging_face(),
-            Model::Electra(config) => config.hugging_face(),
-            Model::Megatron(config) => config.hugging_face(),
-            Model::Xlnet(config) => config.hugging_face(),
-            Model::TransfoXl(config) => config.hugging_face(),
-        }
-    }
-
-    /// The model that a Hugging Face `config.json` describes.
-    ///
-    /// # Errors
-    /// A kind of model that is none of ours, or what its family says.
-    pub fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
-        let kind = config.get("model_type").and_then(Value::as_str);
-        Ok(match kind {
-            Some("t5") => Model::T5(t5::Config::from_hugging_face(config)?),
-            Some("bert") => Model::Bert(bert::Config::from_hugging_face(config)?),
-            Some("albert") => Model::Albert(albert::Config::from_hugging_face(config)?),
-            Some("megatron-bert") => Model::Megatron(megatron::Config::from_hugging_face(config)?),
-            Some("xlnet") => Model::Xlnet(xlnet::Config::from_hugging_face(config)?),
-            Some("transfo-xl") => Model::TransfoXl(transfo_xl::Config::from_hugging_face(config)?),
-            _ => {
-                return Err(ConfigError::UnknownModel(
-                    kind.unwrap_or_default().to_string(),
-                ));
-            }
-        })
-    }
-
-    /// The logits of masked tokens, `[batch, length, vocab]`; none where the model is no masked language model.
-    pub fn masked_logits<'g>(&self, run: Run<'g>, tokens: Tokens<'g>) -> Option<Tensor<'g>> {
-        match self {
-            Model::Bert(config) => Some(config.logits(run, tokens)),
-            Model::Albert(config) => Some(config.logits(run, tokens)),
-            Model::Megatron(config) => Some(config.logits(run, tokens)),
-            _ => None,
-        }
-    }
-
-    /// The logits of masked tokens and those of the sentence head, `[batch, classes]`; none where the model lacks either.
-    pub fn masked_and_sentence_logits<'g>(
-        &self,
-        run: Run<'g>,
-        tokens: Tokens<'g>,
-    ) -> Option<(Tensor<'g>, Tensor<'g>)> {
-        match self {
-            Model::Bert(config) if config.sentence_head => {
-                let encoded = config.encode(run, tokens, false).last;
-                let order = config.sentence_logits(run, encoded);
-                Some((config.token_logits(run, encoded), order))
-            }
-            Model::Albert(config) if config.sentence_head => {
-                let encoded = config.encode(run, tokens, false).last;
-                let order = config.sentence_logits(run, encoded);
-                Some((config.token_logits(run, encoded), order))
-            }
-            _ => None,
-        }
+    /// The first such settings, by the configuration's keys.
+    pub fn check(&self) -> Result<(), SettingError> {
+        settings::check_ranges(self, self.config.ranges())?;
+        self.config.check()
     }
 
     /// Every weight, in the order in which the model declares them.
     pub fn weights(&self) -> Vec<Weight> {
         let builder = Builder::new();
-        let run = Run::new(&builder, Policy::F32);
+        let cx = Context::new(&builder, Policy::F32);
         let shape = Shape::new(DType::S32, [("batch", 2), ("length", 2)]);
-        let ids = builder.input("ids", Role::Batch, shape);
-        let all = ids.ge(ids.constant(0.0));
-        match self {
-            Model::T5(config) => {
-                config.loss(run, ids, ids, all);
-            }
-            Model::Electra(config) => {
-                config.generator_logits(run, Tokens::new(ids));
-                config.discriminator_logits(run, Tokens::new(ids));
-            }
-            Model::Xlnet(config) => {
-                let input = xlnet::Input {
-                    ids,
-                    types: Some(ids),
-                    mask: None,
-                    permutation: None,
-                    targets: None,
-                    memory: None,
-                };
-                let output = config.forward(run, input);
-                config.logits(run, output.hidden);
-            }
-            Model::TransfoXl(config) => {
-                let output = config.forward(run, ids, None);
-                config.losses(run, output.hidden, ids, all);
-            }
-            Model::Bert(_) | Model::Albert(_) | Model::Megatron(_) => {
-                self.masked_logits(run, Tokens::new(ids));
-            }
-        }
+        self.declare(cx, builder.input("ids", Role::Batch, shape));
         builder.weights()
     }
 
@@ -327,10 +72,41 @@ impl Model {
     }
 }
 
-/// The largest number that divides both.
-fn divisor(a: usize, b: usize) -> usize {
-    match b {
-        0 => a,
-        b => divisor(b, a % b),
+impl<F: Family> From<F> for Model {
+    fn from(config: F) -> Self {
+        Model::new(config)
+    }
+}
+
+impl Deref for Model {
+    type Target = dyn Family;
+
+    fn deref(&self) -> &dyn Family {
+        &*self.config
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.name, self.config)
+    }
+}
+
+impl PartialEq for Model {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.config.equals(&*other.config)
+    }
+}
+
+impl Serialize for Model {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Tagged<'m> {
+            family: &'m str,
+            #[serde(flatten)]
+            config: &'m dyn Family,
+        }
+        let (family, config) = (self.name, &*self.config);
+        Tagged { family, config }.serialize(serializer)
     }
 }

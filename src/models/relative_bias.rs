@@ -1,25 +1,25 @@
 //! T5's relative-position bias: distances fall into buckets, exact for near ones and logarithmic for far ones, and
 //! each head has a learned number for each bucket (Raffel et al. 2020, section 2.1).
 
-use super::run::Run;
+use super::context::Context;
 use crate::graph::{DType, Init, Shape, Tensor};
 
-/// How distances are put into buckets.
+/// The mapping of distances to buckets.
 #[derive(Clone, Copy, Debug)]
 pub struct Buckets {
-    /// How many buckets.
+    /// The number of buckets.
     pub count: usize,
     /// Distances from here on share the last bucket.
     pub max_distance: usize,
-    /// Whether keys on both sides are told apart (encoder) or only those before (decoder).
+    /// Whether keys on both sides have buckets (encoder) or only those before the query (decoder).
     pub bidirectional: bool,
 }
 
 impl Buckets {
-    /// The bucket of a key that stands `relative` positions after the query.
+    /// The bucket of a key `relative` positions after the query.
     ///
-    /// The table is made here and not in the program: at the exact boundaries of the logarithm (distance 16 of 128)
-    /// one unit in the last place would move a distance to the next bucket. The original computes in `f32`.
+    /// The table is made here and not in the program. At an exact boundary of the logarithm (distance 16 of 128), one unit in
+    /// the last place would move a distance to the next bucket. The original computes in `f32`.
     pub fn bucket(&self, relative: i64) -> i64 {
         let (mut count, mut first) = (self.count as i64, 0);
         let distance = if self.bidirectional {
@@ -52,17 +52,17 @@ impl Buckets {
 
 /// The bias `[heads, length, keys]` of `heads` heads, from a weight `[relpos_buckets, heads]` of the current scope.
 pub fn relative_bias<'g>(
-    run: Run<'g>,
+    cx: Context<'g>,
     buckets: Buckets,
     length: usize,
     heads: usize,
     init: f64,
 ) -> Tensor<'g> {
-    let builder = run.builder;
+    let builder = cx.builder;
     builder.scope("relative_bias", || {
         let axes = [("relpos_buckets", buckets.count), ("heads", heads)];
         let weight = builder.weight("embedding", axes, Init::Normal(init));
-        let exact = run.policy.exact();
+        let exact = cx.policy.exact();
         let table = builder.table("distance", buckets.table(length));
         let shape = Shape::new(DType::S32, [("length", length), ("keys", length)]);
         let last = builder.constant(length as f64 - 1.0, DType::S32);

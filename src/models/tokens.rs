@@ -1,4 +1,4 @@
-//! What a bidirectional encoder reads: ids, and what else is known of each position.
+//! The input of a bidirectional encoder: ids, and the mask, type and position of each.
 
 use crate::graph::Tensor;
 

@@ -8,23 +8,30 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::adaptive_softmax::AdaptiveVocabulary;
-use super::hf_config::ConfigError;
+use super::context::Context;
+use super::family::{CausalLanguageModel, Family, Segment};
+use super::hugging_face::config::{self, ConfigError};
+use super::hugging_face::transfo_xl as files;
 use super::layers::{
-    Activation, Dense, FeedForward, Place, Sight, cross_entropy, feed_forward, layer_norm, linear,
+    Activation, FeedForward, Linear, Sight, cross_entropy, feed_forward, layer_norm,
 };
-use super::relative_attention::{Compared, Reach, keys, mix, relative_scores, remember, sinusoids};
-use super::run::Run;
-use crate::graph::{Axis, Init, LoopOptions, Shape, Tensor};
+use super::relative_attention::{
+    Compared, Reach, keys, memory, mix, relative_scores, remember, sinusoids,
+};
+use super::settings::{SettingError, even};
+use super::weights::Entry;
+use crate::graph::{Axis, DType, Init, LoopOptions, Shape, Tensor};
 
-/// The sizes and switches of a Transformer-XL model. What is not given is as in Hugging Face's `TransfoXLConfig`.
+/// The sizes and switches of a Transformer-XL model. Defaults are those of Hugging Face's `TransfoXLConfig`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Rows of the embedding.
     pub vocab_size: usize,
-    /// The first word of each cluster of the vocabulary but the first.
+    /// The first word of each cluster of the vocabulary except the first.
     pub cutoffs: Vec<usize>,
     /// The residual stream's size (`embed`).
     pub d_model: usize,
@@ -36,33 +43,33 @@ pub struct Config {
     pub d_head: usize,
     /// Hidden units of a feed-forward layer (`mlp`).
     pub d_inner: usize,
-    /// How much shorter each cluster's vectors are than those before.
+    /// The factor by which each cluster's vectors are shorter than those before.
     pub div_val: usize,
-    /// Whether norms stand before blocks and not after them.
+    /// Whether norms are before blocks and not after them.
     pub pre_lnorm: bool,
     /// Layers.
     pub n_layer: usize,
-    /// Positions of the memory; 0 has none.
+    /// Positions of the memory; 0 leaves it out.
     pub mem_len: usize,
-    /// Distances beyond this count as this; 0 and less clamp nothing.
+    /// Distances beyond this are clamped to it; 0 or less clamps none.
     pub clamp_len: i64,
     /// Whether every position sees equally many keys.
     pub same_length: bool,
-    /// How often an element is dropped in training.
+    /// The dropout rate in training.
     pub dropout: f64,
-    /// How often a weight of the attention is dropped in training.
+    /// The dropout rate of attention weights in training.
     pub dropatt: f64,
-    /// Whether each layer has biases of its own for content and position.
+    /// Whether each layer has its own biases for content and position.
     pub untie_r: bool,
-    /// The deviation of first values of projections of words.
+    /// The standard deviation of initial projections of words.
     pub proj_init_std: f64,
-    /// The deviation of all other weights' first values.
+    /// The standard deviation of all other initial weights.
     pub init_std: f64,
-    /// What norms add to the variance.
+    /// The epsilon that norms add to the variance.
     pub layer_norm_epsilon: f64,
-    /// Whether each cluster's softmax has the embedding's projection; not given, all but the first have.
+    /// Whether each cluster's softmax uses the embedding's projection. By default all but the first do.
     pub tie_projs: Option<Vec<bool>>,
-    /// Whether the softmax has the embedding's vectors.
+    /// Whether the softmax uses the embedding's vectors.
     pub tie_word_embeddings: bool,
     /// The id that ends a text.
     pub eos_token_id: i32,
@@ -97,41 +104,19 @@ impl Default for Config {
     }
 }
 
-/// What a segment gives.
+/// Inputs that all layers share.
 #[derive(Clone, Copy)]
-pub struct Output<'g> {
-    /// The last layer's result, `[batch, length, embed]`.
-    pub hidden: Tensor<'g>,
-    /// The memory for the next segment, `[layers, batch, memory, embed]` in the policy's compute type, through which no
-    /// gradient goes; none where `mem_len` is 0.
-    pub memory: Option<Tensor<'g>>,
-}
-
-/// What all layers share.
-#[derive(Clone, Copy)]
-struct Shared<'g> {
+struct SharedPositions<'g> {
     /// The sinusoids of distances, `[distance, embed]`.
     sinusoids: Tensor<'g>,
     /// Which keys are seen, `pred[length, keys]`.
     seen: Tensor<'g>,
-    /// The biases for content and position, where layers have none of their own.
+    /// The biases for content and position, if layers share them.
     biases: Option<[Tensor<'g>; 2]>,
 }
 
 impl Config {
-    /// Whether the model can be built.
-    ///
-    /// # Errors
-    /// Sizes that are 0 or do not go together.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        if !self.d_model.is_multiple_of(2) {
-            let message = format!("d_model is {}; half of it are sines", self.d_model);
-            return Err(ConfigError::Unfit(message));
-        }
-        self.tying(|vocabulary| vocabulary.check())
-    }
-
-    /// The vocabulary's clusters, with what in- and output share.
+    /// The vocabulary's clusters, and the weights that input and output share.
     pub(super) fn tying<T>(&self, body: impl FnOnce(AdaptiveVocabulary<'_>) -> T) -> T {
         let usual: Vec<_> = (0..=self.cutoffs.len())
             .map(|cluster| cluster > 0)
@@ -149,72 +134,9 @@ impl Config {
         })
     }
 
-    /// Reads the segment `ids` (`s32[batch, length]`) with the memory of those before, `[layers, batch, memory, embed]`
-    /// in the policy's compute type. Without one the memory is zeros, `mem_len` of them, which are attended to like any
-    /// other, as in the original.
-    pub fn forward<'g>(
-        &self,
-        run: Run<'g>,
-        ids: Tensor<'g>,
-        memory: Option<Tensor<'g>>,
-    ) -> Output<'g> {
-        let builder = run.builder;
-        let compute = run.policy.compute();
-        let memory = memory.or_else(|| {
-            let axes = [
-                ("layers", self.n_layer),
-                ("batch", ids.size("batch")),
-                ("memory", self.mem_len),
-                ("embed", self.d_model),
-            ];
-            let zeros = || builder.full(0.0, Shape::new(compute, axes)).pin();
-            (self.mem_len > 0).then(zeros)
-        });
-        let embedded = self.tying(|vocabulary| vocabulary.embed(run, ids));
-        let embedded = run.dropout(embedded.pin_residual(), self.dropout, "embedded");
-        let length = ids.size("length");
-        let before = memory.map_or(0, |memory| memory.size("memory"));
-        let reach = Reach {
-            length,
-            keys: before + length,
-            after: false,
-            clamp: self.clamp_len,
-        };
-        let waves = builder.scope("positions", || {
-            sinusoids(run, reach.distances(run), self.d_model)
-        });
-        let shared = Shared {
-            sinusoids: run.dropout(waves, self.dropout, "positions"),
-            seen: reach.window(run, self.oldest(reach)),
-            biases: (!self.untie_r).then(|| self.biases(run)),
-        };
-        let results = builder.scope("layer", || {
-            let options = LoopOptions {
-                remat: run.remat,
-                stack_weights: true,
-                ..LoopOptions::default()
-            };
-            let body = builder.open_loop(Axis::new("layers", self.n_layer), options);
-            let x = body.carry(embedded);
-            let memory = memory.map(|memory| body.slice(memory));
-            if self.mem_len > 0 {
-                body.emit(remember(run, memory, x, self.mem_len));
-            }
-            let run = run.at(body.index());
-            let x = self.attention(run, x, memory, shared);
-            body.set_next(0, self.mlp(run, x));
-            body.close()
-        });
-        Output {
-            hidden: run.dropout(results[0], self.dropout, "final").pin(),
-            memory: (self.mem_len > 0).then(|| results[1]),
-        }
-    }
-
-    /// With `same_length`, how many positions after its own number (or before, where below 0) the first key stands that
-    /// a query sees.
+    /// With `same_length`, the number of the first key that a query sees, less the query's own number.
     fn oldest(&self, reach: Reach) -> Option<i64> {
-        // Keys beyond mem_len are as many as the mask leaves out of the first query's.
+        // The mask hides from the first query as many keys as there are beyond mem_len.
         let beyond = reach.keys as i64 - self.mem_len as i64;
         let length = reach.length as i64;
         let shift = if beyond > 0 { length - beyond } else { length };
@@ -222,54 +144,51 @@ impl Config {
     }
 
     /// The biases of the current scope for content and position, `[heads, kv]`.
-    fn biases<'g>(&self, run: Run<'g>) -> [Tensor<'g>; 2] {
+    fn biases<'g>(&self, cx: Context<'g>) -> [Tensor<'g>; 2] {
         ["content_bias", "position_bias"].map(|name| {
             let axes = [("heads", self.n_head), ("kv", self.d_head)];
-            run.builder.weight(name, axes, Init::Normal(self.init_std))
+            cx.builder.weight(name, axes, Init::Normal(self.init_std))
         })
     }
 
-    fn norm<'g>(&self, run: Run<'g>, x: Tensor<'g>) -> Tensor<'g> {
-        layer_norm(run, "norm", x, self.layer_norm_epsilon)
+    fn norm<'g>(&self, cx: Context<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        layer_norm(cx, "norm", x, self.layer_norm_epsilon)
     }
 
-    /// `x` and what a block makes of it, with the norm before the block or after the sum.
+    /// `x` plus a block of it, with the norm before the block or after the sum.
     fn residual<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         x: Tensor<'g>,
         block: impl FnOnce(Tensor<'g>) -> Tensor<'g>,
     ) -> Tensor<'g> {
-        let update = |x| run.dropout(block(x), self.dropout, "residual");
+        let update = |x| cx.dropout(block(x), self.dropout, "residual");
         let sum = match self.pre_lnorm {
-            true => x + update(self.norm(run, x)),
-            false => self.norm(run, (x + update(x)).pin_residual()),
+            true => x + update(self.norm(cx, x)),
+            false => self.norm(cx, (x + update(x)).pin_residual()),
         };
         sum.pin_residual().tag("residual")
     }
 
     fn attention<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         x: Tensor<'g>,
         memory: Option<Tensor<'g>>,
-        shared: Shared<'g>,
+        shared: SharedPositions<'g>,
     ) -> Tensor<'g> {
-        let builder = run.builder;
-        let compute = run.policy.compute();
+        let builder = cx.builder;
+        let compute = cx.policy.compute();
         let (heads, init) = ([("heads", self.n_head), ("kv", self.d_head)], self.init_std);
-        let dense = Dense {
-            init,
-            biased: false,
-        };
+        let linear = |name| Linear::new(name, init).biased(false);
         builder.scope("attention", || {
-            // The memory is of the residual stream, and is normed with it.
+            // The memory is of the residual stream and is normed with it.
             let memory = match self.pre_lnorm {
-                true => memory.map(|memory| self.norm(run, memory)),
+                true => memory.map(|memory| self.norm(cx, memory)),
                 false => memory,
             };
-            self.residual(run, x, |x| {
-                // Gathered once for all three, so that their gradients are summed before they are summed over devices.
+            self.residual(cx, x, |x| {
+                // Gathered once for all three, so that their gradients are added before they are summed over devices.
                 let x = x.pin();
                 let kernel = builder.scope("qkv", || {
                     let axes = [("embed", self.d_model), ("qkv", 3), heads[0], heads[1]];
@@ -281,22 +200,14 @@ impl Config {
                         .pin()
                 };
                 let [content_bias, position_bias] =
-                    shared.biases.unwrap_or_else(|| self.biases(run));
+                    shared.biases.unwrap_or_else(|| self.biases(cx));
                 let waves = shared.sinusoids;
                 let scores = relative_scores(
-                    run,
+                    cx,
                     Compared {
                         query: project(0, x),
-                        key: keys(run, memory, x, |of| project(1, of)),
-                        distance: linear(
-                            run,
-                            "r",
-                            waves,
-                            &["embed"],
-                            &heads,
-                            dense,
-                            Place::Activation,
-                        ),
+                        key: keys(cx, memory, x, |of| project(1, of)),
+                        distance: linear("r").activation().of(cx, waves, &["embed"], &heads),
                         content_bias,
                         position_bias,
                     },
@@ -307,18 +218,19 @@ impl Config {
                     dropout: self.dropatt,
                 };
                 let scores = scores * (self.d_head as f64).powf(-0.5);
-                let value = keys(run, memory, x, |of| project(2, of));
-                let mixed = mix(run, scores, value, sight);
+                let value = keys(cx, memory, x, |of| project(2, of));
+                let mixed = mix(cx, scores, value, sight);
                 let outputs = [("embed", self.d_model)];
-                let inputs = ["heads", "kv"];
-                linear(run, "o", mixed, &inputs, &outputs, dense, Place::Residual)
+                linear("o")
+                    .residual()
+                    .of(cx, mixed, &["heads", "kv"], &outputs)
             })
         })
     }
 
-    fn mlp<'g>(&self, run: Run<'g>, x: Tensor<'g>) -> Tensor<'g> {
-        run.builder.scope("mlp", || {
-            self.residual(run, x, |x| {
+    fn mlp<'g>(&self, cx: Context<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        cx.builder.scope("mlp", || {
+            self.residual(cx, x, |x| {
                 let shape = FeedForward {
                     mlp: self.d_inner,
                     activation: Activation::Relu,
@@ -327,28 +239,127 @@ impl Config {
                     init: self.init_std,
                     output_init: self.init_std,
                 };
-                feed_forward(run, x, shape)
+                feed_forward(cx, x, shape)
             })
         })
     }
 
-    /// The logarithms of the probabilities of every word to come after `hidden`: `[batch, length, vocab]` in the exact
-    /// type.
-    pub fn log_probabilities<'g>(&self, run: Run<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
-        self.tying(|vocabulary| vocabulary.log_probabilities(run, hidden))
+    /// The log-probabilities of every next word after `hidden`: `[batch, length, vocab]` in the exact type.
+    pub fn log_probabilities<'g>(&self, cx: Context<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
+        self.tying(|vocabulary| vocabulary.log_probabilities(cx, hidden))
+    }
+}
+
+impl Family for Config {
+    fn name() -> &'static str {
+        "transfo-xl"
     }
 
-    /// The cross-entropies of `labels` (`s32[batch, length]`, the words to come after each position) where `counted`
-    /// (`pred`, the same axes) holds: their sum and their number, scalars.
-    pub fn losses<'g>(
+    fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        files::read(config)
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn memory(&self, batch: usize, dtype: DType) -> Option<Shape> {
+        memory(self.n_layer, batch, self.mem_len, self.d_model, dtype)
+    }
+
+    fn layer_keys(&self) -> &'static [&'static str] {
+        &["n_layer"]
+    }
+
+    fn causal_language_model(&self) -> Option<&dyn CausalLanguageModel> {
+        Some(self)
+    }
+
+    fn check(&self) -> Result<(), SettingError> {
+        even("d_model", self.d_model)?;
+        self.tying(|vocabulary| vocabulary.check())
+    }
+
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
+        config::write(self, model_type, "TransfoXLLMHeadModel")
+    }
+
+    fn hugging_face(&self) -> Vec<Entry> {
+        files::entries(self)
+    }
+}
+
+impl CausalLanguageModel for Config {
+    /// Without a given memory, it is `mem_len` positions of zeros. They are attended to like
+    /// any other, as in the original.
+    fn read<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
+        ids: Tensor<'g>,
+        memory: Option<Tensor<'g>>,
+    ) -> Segment<'g> {
+        let builder = cx.builder;
+        let compute = cx.policy.compute();
+        let memory = memory.or_else(|| {
+            let axes = [
+                ("layers", self.n_layer),
+                ("batch", ids.size("batch")),
+                ("memory", self.mem_len),
+                ("embed", self.d_model),
+            ];
+            let zeros = || builder.full(0.0, Shape::new(compute, axes)).pin();
+            (self.mem_len > 0).then(zeros)
+        });
+        let embedded = self.tying(|vocabulary| vocabulary.embed(cx, ids));
+        let embedded = cx.dropout(embedded.pin_residual(), self.dropout, "embedded");
+        let length = ids.size("length");
+        let before = memory.map_or(0, |memory| memory.size("memory"));
+        let reach = Reach {
+            length,
+            keys: before + length,
+            after: false,
+            clamp: self.clamp_len,
+        };
+        let waves = builder.scope("positions", || {
+            sinusoids(cx, reach.distances(cx), self.d_model)
+        });
+        let shared = SharedPositions {
+            sinusoids: cx.dropout(waves, self.dropout, "positions"),
+            seen: reach.window(cx, self.oldest(reach)),
+            biases: (!self.untie_r).then(|| self.biases(cx)),
+        };
+        let results = builder.scope("layer", || {
+            let options = LoopOptions {
+                remat: cx.remat,
+                stack_weights: true,
+                ..LoopOptions::default()
+            };
+            let body = builder.open_loop(Axis::new("layers", self.n_layer), options);
+            let x = body.carry(embedded);
+            let memory = memory.map(|memory| body.slice(memory));
+            if self.mem_len > 0 {
+                body.emit(remember(cx, memory, x, self.mem_len));
+            }
+            let cx = cx.at(body.index());
+            let x = self.attention(cx, x, memory, shared);
+            body.set_next(0, self.mlp(cx, x));
+            body.close()
+        });
+        Segment {
+            hidden: cx.dropout(results[0], self.dropout, "final").pin(),
+            memory: (self.mem_len > 0).then(|| results[1]),
+        }
+    }
+
+    fn losses<'g>(
+        &self,
+        cx: Context<'g>,
         hidden: Tensor<'g>,
         labels: Tensor<'g>,
         counted: Tensor<'g>,
     ) -> (Tensor<'g>, Tensor<'g>) {
-        let logarithms = self.log_probabilities(run, hidden);
-        run.builder
+        let logarithms = self.log_probabilities(cx, hidden);
+        cx.builder
             .scope("loss", || cross_entropy(logarithms, labels, counted))
     }
 }

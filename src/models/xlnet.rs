@@ -1,6 +1,6 @@
 //! XLNet (Yang et al. 2019), as ProtXLNet uses it (Elnaggar et al. 2021): post-norm blocks that attend to a memory of the
-//! segment before with relative positions, and, to learn by permutation, a second stream of queries that know where they
-//! are but not which token is there.
+//! segment before by relative position. To learn by permutation, a second stream holds queries that see their position but
+//! not its token.
 //!
 //! Reference: `XLNetLMHeadModel` of Hugging Face transformers. Config keys are its `config.json`'s.
 //!
@@ -9,24 +9,30 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::hf_config::ConfigError;
+use super::context::Context;
+use super::encoder::ungated;
+use super::family::{Family, Segment};
+use super::hugging_face::config::{self, ConfigError};
+use super::hugging_face::xlnet as files;
 use super::layers::{self, Activation};
-use super::relative_attention::remember;
-use super::run::Run;
-use crate::graph::{Axis, Init, LoopOptions, Tensor};
+use super::relative_attention::{memory, remember};
+use super::settings::{SettingError, divides, even};
+use super::weights::Entry;
+use crate::graph::{Axis, DType, Init, LoopOptions, Shape, Tensor};
 
 /// Which keys a position may see, before masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AttentionType {
-    /// All.
+    /// All keys.
     Bi,
-    /// None after itself.
+    /// No key after itself.
     Uni,
 }
 
-/// The sizes and switches of an XLNet model. What is not given is as in Hugging Face's `XLNetConfig`.
+/// The sizes and switches of an XLNet model. Defaults are those of Hugging Face's `XLNetConfig`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -42,31 +48,32 @@ pub struct Config {
     pub d_inner: usize,
     /// The function of the feed-forward layers.
     pub ff_activation: Activation,
-    /// Kept, without effect: each layer has biases of its own, as in transformers whatever this says.
+    /// Without effect: each layer has its own biases, as in transformers with either value.
     pub untie_r: bool,
     /// Which keys a position may see, before masks.
     pub attn_type: AttentionType,
-    /// The deviation of first values.
+    /// The standard deviation of initial weights.
     pub initializer_range: f64,
-    /// What norms add to the variance.
+    /// The epsilon that norms add to the variance.
     pub layer_norm_eps: f64,
-    /// How often an element is dropped in training.
+    /// The dropout rate in training.
     pub dropout: f64,
-    /// Positions of the memory; 0 (null in a `config.json`) keeps all there ever were.
+    /// Positions of the memory; 0 (null in a `config.json`) keeps all that were ever read.
     pub mem_len: usize,
-    /// How many of a segment's first positions go into the memory; 0 (or null) takes all.
+    /// The number of a segment's first positions that go into the memory; 0 (or null) takes all. In training a row moves on by
+    /// this many tokens per step, and the rest is read again.
     pub reuse_len: usize,
-    /// Whether callers hand memories on outside of training. [`Config::forward`] gives them either way.
+    /// Whether callers pass memories on outside of training. [`Config::forward`] returns them either way.
     pub use_mems_eval: bool,
-    /// Whether callers hand memories on in training. [`Config::forward`] gives them either way.
+    /// Whether callers pass memories on in training. [`Config::forward`] returns them either way.
     pub use_mems_train: bool,
-    /// Whether the second half of a batch's rows is written back to front, so that distances change their sign.
+    /// Whether the second half of a batch's rows is reversed, also in training, so that their distances change sign.
     pub bi_data: bool,
-    /// Distances beyond this, on either side, count as this; 0 and less clamp nothing.
+    /// Distances beyond this, on either side, are clamped to it; 0 or less clamps none.
     pub clamp_len: i64,
     /// With [`AttentionType::Uni`], whether every position sees equally many keys.
     pub same_length: bool,
-    /// Whether the output layer is the embedding or has weights of its own; it has a bias either way.
+    /// Whether the output layer uses the embedding or has its own weights. It has a bias either way.
     pub tie_word_embeddings: bool,
     /// The id that pads rows, on the left.
     pub pad_token_id: i32,
@@ -104,50 +111,20 @@ impl Default for Config {
 pub struct Input<'g> {
     /// The tokens, `s32[batch, length]`.
     pub ids: Tensor<'g>,
-    /// Which part of the text each belongs to, `s32[batch, length]`; memories belong to part 0.
+    /// The part of the text that each belongs to, `s32[batch, length]`; memories belong to part 0.
     pub types: Option<Tensor<'g>>,
     /// Which tokens are real, `pred[batch, length]`.
     pub mask: Option<Tensor<'g>>,
-    /// Which tokens of the segment cannot see which, `pred[batch, length, keys]`.
+    /// Which tokens `keys` of the segment each token cannot see, `pred[batch, length, keys]`.
     pub permutation: Option<Tensor<'g>>,
-    /// For each prediction a one at its position, `[batch, predictions, length]` of floats. With it there are two
+    /// For each prediction a one at its position, floats `[batch, predictions, length]`. If it is given, there are two
     /// streams.
     pub targets: Option<Tensor<'g>>,
     /// The memory of the segments before, `[layers, batch, memory, embed]` in the policy's compute type.
     pub memory: Option<Tensor<'g>>,
 }
 
-/// What a segment gives.
-#[derive(Clone, Copy)]
-pub struct Output<'g> {
-    /// What logits are made of: the content stream `[batch, length, embed]`, or the query stream
-    /// `[batch, predictions, embed]` where there are targets.
-    pub hidden: Tensor<'g>,
-    /// The memory for the next segment, `[layers, batch, memory, embed]` in the policy's compute type, through which no
-    /// gradient goes. There always is one.
-    pub memory: Option<Tensor<'g>>,
-}
-
 impl Config {
-    /// Whether the model can be built.
-    ///
-    /// # Errors
-    /// Sizes that do not go together, or a gated activation.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let (embed, heads) = (self.d_model, self.n_head);
-        let unfit = |message: String| Err(ConfigError::Unfit(message));
-        if heads == 0 || !embed.is_multiple_of(heads) {
-            return unfit(format!("n_head {heads} does not divide d_model {embed}"));
-        }
-        if !embed.is_multiple_of(2) {
-            return unfit(format!("d_model is {embed}; half of it are sines"));
-        }
-        if self.ff_activation == Activation::GatedGelu {
-            return unfit("ff_activation is gated, and there is one projection only".into());
-        }
-        Ok(())
-    }
-
     pub(super) fn init(&self) -> Init {
         Init::Normal(self.initializer_range)
     }
@@ -158,19 +135,19 @@ impl Config {
     }
 
     /// The embedding, `[vocab, embed]`.
-    fn embedding<'g>(&self, run: Run<'g>) -> Tensor<'g> {
+    fn embedding<'g>(&self, cx: Context<'g>) -> Tensor<'g> {
         let axes = [("vocab", self.vocab_size), ("embed", self.d_model)];
-        run.builder.at_root_scope(|| {
-            let weight = || run.builder.weight("embedding", axes, self.init());
-            run.builder.scope("word_embedding", weight)
+        cx.builder.at_root_scope(|| {
+            let weight = || cx.builder.weight("embedding", axes, self.init());
+            cx.builder.scope("word_embedding", weight)
         })
     }
 
     /// Reads one segment.
-    pub fn forward<'g>(&self, run: Run<'g>, input: Input<'g>) -> Output<'g> {
-        let builder = run.builder;
-        let content = layers::embed(run, self.embedding(run), input.ids);
-        let content = run.dropout(content, self.dropout, "embedded");
+    pub fn forward<'g>(&self, cx: Context<'g>, input: Input<'g>) -> Segment<'g> {
+        let builder = cx.builder;
+        let content = layers::embed(cx, self.embedding(cx), input.ids);
+        let content = cx.dropout(content, self.dropout, "embedded");
         let mask_embedding =
             builder.weight("mask_embedding", [("embed", self.d_model)], self.init());
         let query = input.targets.map(|targets| {
@@ -180,15 +157,15 @@ impl Config {
                 ("embed", self.d_model),
             ];
             let query = mask_embedding
-                .cast(run.policy.compute())
+                .cast(cx.policy.compute())
                 .broadcast(axes.map(Axis::from))
                 .pin_residual();
-            run.dropout(query, self.dropout, "masked")
+            cx.dropout(query, self.dropout, "masked")
         });
-        let shared = builder.scope("sight", || self.shared(run, input));
+        let shared = builder.scope("sight", || self.shared(cx, input));
         let results = builder.scope("layer", || {
             let options = LoopOptions {
-                remat: run.remat,
+                remat: cx.remat,
                 stack_weights: true,
                 ..LoopOptions::default()
             };
@@ -196,44 +173,52 @@ impl Config {
             let content = body.carry(content);
             let query = query.map(|query| body.carry(query));
             let memory = input.memory.map(|memory| body.slice(memory));
-            body.emit(self.next_memory(run, memory, content));
-            let run = run.at(body.index());
-            let streams = self.layer(run, content, query, memory, shared);
+            body.emit(self.next_memory(cx, memory, content));
+            let cx = cx.at(body.index());
+            let streams = self.layer(cx, content, query, memory, shared);
             for (carry, stream) in streams.into_iter().enumerate() {
                 body.set_next(carry, stream);
             }
             body.close()
         });
-        // The query stream's result stands second where there is one; the memory is last.
+        // The query stream's result is second if there is one; the memory is last.
         let streams = 1 + usize::from(query.is_some());
-        let hidden = run.dropout(results[streams - 1], self.dropout, "final");
-        Output {
+        let hidden = cx.dropout(results[streams - 1], self.dropout, "final");
+        Segment {
             hidden: hidden.pin(),
             memory: Some(results[streams]),
         }
     }
 
+    /// The number of first tokens of a row of `length` that go into the memory.
+    pub fn reused(&self, length: usize) -> usize {
+        match self.reuse_len {
+            0 => length,
+            reused => reused.min(length),
+        }
+    }
+
     fn next_memory<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         memory: Option<Tensor<'g>>,
         content: Tensor<'g>,
     ) -> Tensor<'g> {
         let length = content.size("length");
         let reused = match self.reuse_len {
             0 => content,
-            reused => content.slice("length", 0, reused.min(length)),
+            _ => content.slice("length", 0, self.reused(length)),
         };
-        remember(run, memory, reused, self.mem_len)
+        remember(cx, memory, reused, self.mem_len)
     }
 
     /// The logits of `hidden` `[.., embed]`: its other axes and `vocab`, in the exact type.
-    pub fn logits<'g>(&self, run: Run<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
-        let builder = run.builder;
-        let (compute, exact) = (run.policy.compute(), run.policy.exact());
+    pub fn logits<'g>(&self, cx: Context<'g>, hidden: Tensor<'g>) -> Tensor<'g> {
+        let builder = cx.builder;
+        let (compute, exact) = (cx.policy.compute(), cx.policy.exact());
         builder.scope("lm_head", || {
             let table = match self.tie_word_embeddings {
-                true => self.embedding(run),
+                true => self.embedding(cx),
                 false => {
                     let axes = [("vocab", self.vocab_size), ("embed", self.d_model)];
                     builder.weight("embedding", axes, self.init())
@@ -243,5 +228,58 @@ impl Config {
             let logits = hidden.dot_as(table.cast(compute), ["embed"], exact).pin();
             logits + bias.cast(exact)
         })
+    }
+}
+
+impl Family for Config {
+    fn name() -> &'static str {
+        "xlnet"
+    }
+
+    fn from_hugging_face(config: &Map<String, Value>) -> Result<Self, ConfigError> {
+        files::read(config)
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn memory(&self, batch: usize, dtype: DType) -> Option<Shape> {
+        memory(self.n_layer, batch, self.mem_len, self.d_model, dtype)
+    }
+
+    fn layer_keys(&self) -> &'static [&'static str] {
+        &["n_layer"]
+    }
+
+    fn declare<'g>(&self, cx: Context<'g>, ids: Tensor<'g>) {
+        let input = Input {
+            ids,
+            types: Some(ids),
+            mask: None,
+            permutation: None,
+            targets: None,
+            memory: None,
+        };
+        let read = self.forward(cx, input);
+        self.logits(cx, read.hidden);
+    }
+
+    fn check(&self) -> Result<(), SettingError> {
+        divides(("n_head", self.n_head), ("d_model", self.d_model))?;
+        even("d_model", self.d_model)?;
+        ungated("ff_activation", self.ff_activation)
+    }
+
+    fn config_json(&self, model_type: &str) -> Result<Map<String, Value>, ConfigError> {
+        let mut object = config::write(self, model_type, "XLNetLMHeadModel")?;
+        if self.mem_len == 0 {
+            object.insert("mem_len".into(), Value::Null);
+        }
+        Ok(object)
+    }
+
+    fn hugging_face(&self) -> Vec<Entry> {
+        files::entries()
     }
 }

@@ -1,21 +1,21 @@
-//! XLNet's layers: two streams that share all weights, and what they may see.
+//! XLNet's layers: two streams that share all weights, and the masks of what they see.
 
-use super::layers::{Dense, FeedForward, Place, Sight, feed_forward, layer_norm, linear};
+use super::context::Context;
+use super::layers::{FeedForward, Linear, Sight, feed_forward, layer_norm};
 use super::relative_attention::{Compared, Reach, SCORES, keys, mix, relative_scores, sinusoids};
-use super::run::Run;
 use super::xlnet::{AttentionType, Config, Input};
 use crate::graph::{Axis, DType, Shape, Tensor};
 
-/// What all layers share.
+/// Inputs that all layers share.
 #[derive(Clone, Copy)]
-pub(super) struct Shared<'g> {
+pub(super) struct SharedSight<'g> {
     /// The sinusoids of distances, `[distance, embed]`, or `[directions, distance, embed]`.
     sinusoids: Tensor<'g>,
-    /// For each row its direction as a one, `[batch, directions]`.
+    /// Each row's direction as a one, `[batch, directions]`.
     directions: Option<Tensor<'g>>,
     /// Which keys the content stream cannot see, `pred[batch, length, keys]`.
     content_blocked: Option<Tensor<'g>>,
-    /// The same of the query stream.
+    /// The same for the query stream.
     query_blocked: Option<Tensor<'g>>,
     /// Whether a key belongs to another part of the text than the query, `pred[batch, length, keys]`.
     apart: Option<Tensor<'g>>,
@@ -23,9 +23,9 @@ pub(super) struct Shared<'g> {
     targets: Option<Tensor<'g>>,
 }
 
-/// What both streams of a layer are compared with.
+/// The keys and values that both streams of a layer use.
 #[derive(Clone, Copy)]
-struct Context<'g> {
+struct Seen<'g> {
     key: Tensor<'g>,
     value: Tensor<'g>,
     distance: Tensor<'g>,
@@ -34,8 +34,8 @@ struct Context<'g> {
 
 impl Config {
     /// Positions and masks.
-    pub(super) fn shared<'g>(&self, run: Run<'g>, input: Input<'g>) -> Shared<'g> {
-        let builder = run.builder;
+    pub(super) fn shared<'g>(&self, cx: Context<'g>, input: Input<'g>) -> SharedSight<'g> {
+        let builder = cx.builder;
         let (batch, length) = (input.ids.size("batch"), input.ids.size("length"));
         let before = input.memory.map_or(0, |memory| memory.size("memory"));
         let reach = Reach {
@@ -45,13 +45,13 @@ impl Config {
             clamp: self.clamp_len,
         };
         let axes = [("batch", batch), ("length", length), ("keys", reach.keys)].map(Axis::from);
-        // Of keys, with the memory's before: `false` and part 0.
+        // Along keys, with the memory first: `false`, and part 0.
         let with_memory = |of: Tensor<'g>| of.pad("keys", before, 0, 0.0);
 
         let mut blocked = Vec::new();
         if self.attn_type == AttentionType::Uni {
             let oldest = self.same_length.then_some(0);
-            blocked.push(reach.window(run, oldest).not());
+            blocked.push(reach.window(cx, oldest).not());
         }
         if let Some(mask) = input.mask {
             blocked.push(with_memory(mask.not().rename("length", "keys")));
@@ -62,7 +62,7 @@ impl Config {
         let query_blocked = (blocked.into_iter())
             .map(|part| part.broadcast(axes.clone()))
             .reduce(|all, part| all.or(part));
-        let content_blocked = query_blocked.map(|blocked| blocked.and(reach.itself(run).not()));
+        let content_blocked = query_blocked.map(|blocked| blocked.and(reach.itself(cx).not()));
         let apart = input.types.map(|types| {
             let keys = with_memory(types.rename("length", "keys"));
             types
@@ -70,7 +70,7 @@ impl Config {
                 .ne(keys.broadcast(axes.clone()))
         });
 
-        let mut distances = reach.distances(run);
+        let mut distances = reach.distances(cx);
         let directions = self.bi_data.then(|| {
             let axes = [
                 ("directions", 2).into(),
@@ -79,17 +79,17 @@ impl Config {
             let both = distances.broadcast(axes);
             let turned = builder.iota("directions", both.shape()) * -2.0 + 1.0;
             distances = both * turned;
-            // Half of the rows each way; an odd row is a mistake, as its axis is too short.
+            // Half of the rows in each direction. An odd number of rows is a mistake, because the axis is then too short.
             let halves = Shape::new(DType::S32, [("halves", 2), ("batch", batch / 2)]);
             let way = builder
                 .iota("halves", halves)
                 .merge(["halves", "batch"], "batch");
-            way.one_hot("directions", 2, run.policy.compute())
+            way.one_hot("directions", 2, cx.policy.compute())
         });
-        let waves = sinusoids(run, distances, self.d_model);
-        Shared {
-            // The original drops each row's apart; here rows share what is dropped, as they share the sinusoids.
-            sinusoids: run.dropout(waves, self.dropout, "positions"),
+        let waves = sinusoids(cx, distances, self.d_model);
+        SharedSight {
+            // The original drops elements per row. Here rows share the sinusoids, and so what is dropped.
+            sinusoids: cx.dropout(waves, self.dropout, "positions"),
             directions,
             content_blocked,
             query_blocked,
@@ -101,20 +101,20 @@ impl Config {
     /// One layer's streams, the content first.
     pub(super) fn layer<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         content: Tensor<'g>,
         query: Option<Tensor<'g>>,
         memory: Option<Tensor<'g>>,
-        shared: Shared<'g>,
+        shared: SharedSight<'g>,
     ) -> Vec<Tensor<'g>> {
-        let builder = run.builder;
-        let query_run = second(run);
+        let builder = cx.builder;
+        let query_cx = second(cx);
         let attended = builder.scope("attention", || {
-            // Gathered once for all three, so that their gradients are summed before they are summed over devices.
+            // Gathered once for all three, so that their gradients are added before they are summed over devices.
             let whole = content.pin();
-            let project = |name: &str| keys(run, memory, whole, |of| self.project(run, name, of));
-            let distance = self.project(run, "r", shared.sinusoids);
-            let context = Context {
+            let project = |name: &str| keys(cx, memory, whole, |of| self.project(cx, name, of));
+            let distance = self.project(cx, "r", shared.sinusoids);
+            let seen = Seen {
                 key: project("k"),
                 value: project("v"),
                 distance: match shared.directions {
@@ -123,58 +123,57 @@ impl Config {
                 },
                 apart: shared.apart,
             };
-            let queries = self.project(run, "q", whole);
-            let mixed = self.attend(run, queries, context, shared.content_blocked);
-            let mut streams = vec![self.output(run, content, mixed)];
+            let queries = self.project(cx, "q", whole);
+            let mixed = self.attend(cx, queries, seen, shared.content_blocked);
+            let mut streams = vec![self.output(cx, content, mixed)];
             if let Some((query, targets)) = query.zip(shared.targets) {
-                // Queries stand at the positions of their predictions, and come back from there.
-                let targets = targets.cast(run.policy.compute());
-                let queries = self.project(run, "q", query);
+                // Queries are moved to the positions of their predictions, and their results back.
+                let targets = targets.cast(cx.policy.compute());
+                let queries = self.project(cx, "q", query);
                 let queries = targets.dot(queries, ["predictions"]).pin();
-                let mixed = self.attend(query_run, queries, context, shared.query_blocked);
+                let mixed = self.attend(query_cx, queries, seen, shared.query_blocked);
                 let mixed = targets.dot(mixed, ["length"]).pin();
-                streams.push(self.output(query_run, query, mixed));
+                streams.push(self.output(query_cx, query, mixed));
             }
             streams
         });
-        let runs = [run, query_run].into_iter();
-        let streams = runs.zip(attended).map(|(run, x)| self.mlp(run, x));
+        let runs = [cx, query_cx].into_iter();
+        let streams = runs.zip(attended).map(|(cx, x)| self.mlp(cx, x));
         streams.collect()
     }
 
-    /// `x` `[.., embed]` by the weight `name`, `[embed, heads, kv]`.
-    fn project<'g>(&self, run: Run<'g>, name: &str, x: Tensor<'g>) -> Tensor<'g> {
+    /// `x` `[.., embed]` times the weight `name`, `[embed, heads, kv]`.
+    fn project<'g>(&self, cx: Context<'g>, name: &str, x: Tensor<'g>) -> Tensor<'g> {
         let heads = [("heads", self.n_head), ("kv", self.kv())];
-        let dense = Dense {
-            init: self.initializer_range,
-            biased: false,
-        };
-        linear(run, name, x, &["embed"], &heads, dense, Place::Activation)
+        let layer = Linear::new(name, self.initializer_range)
+            .biased(false)
+            .activation();
+        layer.of(cx, x, &["embed"], &heads)
     }
 
-    /// What the queries `[batch, length, heads, kv]` find in `context`, but for the keys that are `blocked`:
+    /// The attention of the queries `[batch, length, heads, kv]` to all keys that are not `blocked`:
     /// `[batch, heads, length, kv]`.
     fn attend<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         query: Tensor<'g>,
-        context: Context<'g>,
+        seen: Seen<'g>,
         blocked: Option<Tensor<'g>>,
     ) -> Tensor<'g> {
         let heads = [("heads", self.n_head), ("kv", self.kv())];
-        let bias = |name: &str| run.builder.weight(name, heads, self.init());
+        let bias = |name: &str| cx.builder.weight(name, heads, self.init());
         let scores = relative_scores(
-            run,
+            cx,
             Compared {
                 query,
-                key: context.key,
-                distance: context.distance,
+                key: seen.key,
+                distance: seen.distance,
                 content_bias: bias("content_bias"),
                 position_bias: bias("position_bias"),
             },
         );
-        let by_part = self.scores_by_part(run, query);
-        let scores = match context.apart {
+        let by_part = self.scores_by_part(cx, query);
+        let scores = match seen.apart {
             Some(apart) => {
                 let axes = scores.shape().axes;
                 let [same, other] = by_part.map(|part| part.broadcast(axes.clone()));
@@ -183,32 +182,32 @@ impl Config {
             None => scores,
         };
         let sight = Sight {
-            // Subtracted, as in the original: a query that sees nothing is a mean through which gradients go.
-            bias: blocked.map(|blocked| blocked.cast(run.policy.exact()) * -1e30),
+            // Subtracted, as in the original: a query that sees nothing yields a mean, which passes gradients on.
+            bias: blocked.map(|blocked| blocked.cast(cx.policy.exact()) * -1e30),
             mask: None,
             dropout: self.dropout,
         };
         let scores = scores * (self.kv() as f64).powf(-0.5);
-        mix(run, scores, context.value, sight)
+        mix(cx, scores, seen.value, sight)
     }
 
-    /// The stream `x` with what it found, `[batch, heads, .., kv]`.
-    fn output<'g>(&self, run: Run<'g>, x: Tensor<'g>, mixed: Tensor<'g>) -> Tensor<'g> {
-        let builder = run.builder;
+    /// The stream `x` plus its attention's result, `[batch, heads, .., kv]`.
+    fn output<'g>(&self, cx: Context<'g>, x: Tensor<'g>, mixed: Tensor<'g>) -> Tensor<'g> {
+        let builder = cx.builder;
         let update = builder.scope("o", || {
             let embed = ("embed", self.d_model);
             let axes = [embed, ("heads", self.n_head), ("kv", self.kv())];
             let kernel = builder.weight("kernel", axes, self.init());
-            let update = mixed.dot(kernel.cast(run.policy.compute()), ["heads", "kv"]);
+            let update = mixed.dot(kernel.cast(cx.policy.compute()), ["heads", "kv"]);
             update.pin_residual()
         });
-        self.residual(run, x, update)
+        self.residual(cx, x, update)
     }
 
-    /// How a query scores the keys of its own part of the text, and those of others: `[batch, heads, length]` each.
-    fn scores_by_part<'g>(&self, run: Run<'g>, query: Tensor<'g>) -> [Tensor<'g>; 2] {
-        let builder = run.builder;
-        let compute = run.policy.compute();
+    /// A query's scores of keys in its own part of the text and in others: `[batch, heads, length]` each.
+    fn scores_by_part<'g>(&self, cx: Context<'g>, query: Tensor<'g>) -> [Tensor<'g>; 2] {
+        let builder = cx.builder;
+        let compute = cx.policy.compute();
         builder.scope("segments", || {
             let heads = [("heads", self.n_head), ("kv", self.kv())];
             let bias = builder.weight("bias", heads, self.init());
@@ -218,23 +217,23 @@ impl Config {
             [0, 1].map(|at| {
                 let part = parts.cast(compute).slice("segments", at, at + 1);
                 let part = part.merge(["segments", "heads"], "heads");
-                let scores = query.dot_as(part, ["kv"], run.policy.exact());
+                let scores = query.dot_as(part, ["kv"], cx.policy.exact());
                 let [batch, heads, length, _] = SCORES;
                 scores.transpose([batch, heads, length]).pin()
             })
         })
     }
 
-    /// The norm of `x` and what a block makes of it.
-    fn residual<'g>(&self, run: Run<'g>, x: Tensor<'g>, update: Tensor<'g>) -> Tensor<'g> {
-        let sum = x + run.dropout(update, self.dropout, "residual");
-        layer_norm(run, "norm", sum.pin_residual(), self.layer_norm_eps)
+    /// The norm of `x` plus a block's result.
+    fn residual<'g>(&self, cx: Context<'g>, x: Tensor<'g>, update: Tensor<'g>) -> Tensor<'g> {
+        let sum = x + cx.dropout(update, self.dropout, "residual");
+        layer_norm(cx, "norm", sum.pin_residual(), self.layer_norm_eps)
             .pin_residual()
             .tag("residual")
     }
 
-    fn mlp<'g>(&self, run: Run<'g>, x: Tensor<'g>) -> Tensor<'g> {
-        run.builder.scope("mlp", || {
+    fn mlp<'g>(&self, cx: Context<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        cx.builder.scope("mlp", || {
             let shape = FeedForward {
                 mlp: self.d_inner,
                 activation: self.ff_activation,
@@ -243,12 +242,12 @@ impl Config {
                 init: self.initializer_range,
                 output_init: self.initializer_range,
             };
-            self.residual(run, x, feed_forward(run, x, shape))
+            self.residual(cx, x, feed_forward(cx, x, shape))
         })
     }
 }
 
-/// The same run with other randomness, for the second stream.
-fn second(run: Run<'_>) -> Run<'_> {
-    run.at(run.builder.constant(1.0, DType::S32))
+/// The same context with other randomness, for the second stream.
+fn second(cx: Context<'_>) -> Context<'_> {
+    cx.at(cx.builder.constant(1.0, DType::S32))
 }

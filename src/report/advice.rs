@@ -1,13 +1,13 @@
 //! What to change when a program does not fit the device's memory, with the numbers.
 
-use super::job::workload;
-use super::memory::MemoryReport;
 use super::table::size;
-use crate::sharding::Mesh;
+use crate::forecast::MemoryReport;
+use crate::graph::Graph;
+use crate::sharding::{Mesh, Rules, over_rows, wider};
 use crate::train::recipe::{Recipe, RematName};
 
-/// The ways out, the cheapest first; each line starts with what to type.
-pub fn advice(recipe: &Recipe, mesh: &Mesh, memory: &MemoryReport) -> Vec<String> {
+/// The remedies for the recipe's step `graph` on `mesh`, the cheapest first. Each line starts with what to type.
+pub fn advice(recipe: &Recipe, graph: &Graph, mesh: &Mesh, memory: &MemoryReport) -> Vec<String> {
     let mut lines = Vec::new();
     let kept = memory.kept();
     if let Some(capacity) = memory.capacity
@@ -15,7 +15,7 @@ pub fn advice(recipe: &Recipe, mesh: &Mesh, memory: &MemoryReport) -> Vec<String
     {
         let devices = mesh.devices() as u64 * (kept / capacity + 1);
         lines.push(format!(
-            "--on a target of at least {devices} devices: weights and optimizer state alone take {} of {} a device",
+            "--on a target of at least {devices} devices: weights and optimizer state alone take {} of {} per device",
             size(kept),
             size(capacity)
         ));
@@ -29,37 +29,36 @@ pub fn advice(recipe: &Recipe, mesh: &Mesh, memory: &MemoryReport) -> Vec<String
             RematName::None => "none",
         };
         lines.push(format!(
-            "--remat full: the backward pass computes a layer again instead of keeping its results (now: {now})"
+            "--remat full: the backward pass recomputes each layer instead of saving its results (now: {now})"
         ));
     }
-    let data = mesh.size("data").unwrap_or(1);
+    let rules = recipe.rules.rules();
+    let data = row_groups(graph, &rules, mesh);
     let (batch, parts) = (recipe.batch, recipe.microbatches);
-    // Rows that a device works on at one time.
+    // Rows that a device processes at one time.
     let rows = batch / data / parts;
     if let Some(factor) = smallest_factor(rows) {
         let (parts, fewer) = (parts * factor, rows / factor);
         lines.push(format!(
-            "--microbatches {parts}: a device works on {fewer} of its {} rows at a time, now on {rows}",
+            "--microbatches {parts}: a device processes {fewer} of its {} rows at a time (now: {rows})",
             batch / data
         ));
         lines.push(format!(
-            "--batch {}: a device has {fewer} rows at a time, now {rows}",
+            "--batch {}: a device processes {fewer} rows at a time (now: {rows})",
             batch / factor
         ));
     }
-    if let Some(wider) = wider_model(recipe, mesh) {
-        let (data, model) = (
-            wider.size("data").unwrap_or(1),
-            wider.size("model").unwrap_or(1),
-        );
+    if let Some(wider) = wider(graph, &rules, mesh) {
+        let share = |mesh: &Mesh| mesh.devices() / row_groups(graph, &rules, mesh);
         lines.push(format!(
-            "--mesh {wider}: a device computes 1/{model} of each layer, now 1/{}, on {} rows, now {rows}",
-            mesh.size("model").unwrap_or(1),
-            batch / data / parts
+            "--mesh {wider}: a device computes 1/{} of each layer (now: 1/{}) on {} rows (now: {rows})",
+            share(&wider),
+            share(mesh),
+            batch / row_groups(graph, &rules, &wider) / parts
         ));
     }
     lines.push(format!(
-        "--on a target with more devices than {}, or with more memory each",
+        "--on a target with more than {} devices, or with more memory per device",
         mesh.devices()
     ));
     lines
@@ -69,21 +68,10 @@ fn smallest_factor(number: usize) -> Option<usize> {
     (2..=number).find(|&factor| number.is_multiple_of(factor))
 }
 
-/// The mesh with the next larger `model` axis that divides the model and the devices.
-fn wider_model(recipe: &Recipe, mesh: &Mesh) -> Option<Mesh> {
-    let work = workload(recipe, 0);
-    let (devices, now) = (mesh.devices(), mesh.size("model")?);
-    if mesh.axes().len() != 2 {
-        return None;
-    }
-    let wider = (now + 1..=devices).find(|&model| {
-        let data = devices / model;
-        devices.is_multiple_of(model)
-            && work.heads.is_multiple_of(model)
-            && work.mlp.is_multiple_of(model)
-            && (recipe.batch / recipe.microbatches).is_multiple_of(data)
-    })?;
-    Mesh::new([("data", devices / wider), ("model", wider)]).ok()
+/// How many groups of devices the rows of a batch are shared out to.
+fn row_groups(graph: &Graph, rules: &Rules, mesh: &Mesh) -> usize {
+    let split = over_rows(graph, rules, mesh);
+    split.iter().map(|&at| mesh.axes()[at].size).product()
 }
 
 #[cfg(test)]
@@ -107,19 +95,23 @@ mod tests {
         }
     }
 
+    fn step(recipe: &Recipe) -> Graph {
+        recipe.step().unwrap().build().unwrap().graph.into_graph()
+    }
+
     #[test]
     fn advice_has_the_numbers() {
         let recipe = Recipe::preset("prot-t5-xl").unwrap();
         let recipe = recipe.set("remat", "none").unwrap();
         let mesh = Mesh::parse("data=256,model=4").unwrap();
         assert_eq!(
-            advice(&recipe, &mesh, &memory(1 << 30)),
+            advice(&recipe, &step(&recipe), &mesh, &memory(1 << 30)),
             [
-                "--remat full: the backward pass computes a layer again instead of keeping its results (now: none)",
-                "--microbatches 2: a device works on 8 of its 16 rows at a time, now on 16",
-                "--batch 2048: a device has 8 rows at a time, now 16",
-                "--mesh data=128,model=8: a device computes 1/8 of each layer, now 1/4, on 32 rows, now 16",
-                "--on a target with more devices than 1024, or with more memory each",
+                "--remat full: the backward pass recomputes each layer instead of saving its results (now: none)",
+                "--microbatches 2: a device processes 8 of its 16 rows at a time (now: 16)",
+                "--batch 2048: a device processes 8 rows at a time (now: 16)",
+                "--mesh data=128,model=8: a device computes 1/8 of each layer (now: 1/4) on 32 rows (now: 16)",
+                "--on a target with more than 1024 devices, or with more memory per device",
             ]
         );
     }
@@ -129,10 +121,10 @@ mod tests {
         let recipe = Recipe::preset("prot-t5-xxl").unwrap();
         let mesh = Mesh::parse("data=2,model=4").unwrap();
         assert_eq!(
-            advice(&recipe, &mesh, &memory(40 << 30)),
+            advice(&recipe, &step(&recipe), &mesh, &memory(40 << 30)),
             [
                 "--on a target of at least 24 devices: weights and optimizer state alone take 40.00 GiB of 15.48 GiB \
-                 a device"
+                 per device"
             ]
         );
     }

@@ -1,181 +1,103 @@
-//! The pipeline, from a recipe to a compiled program and the report of it, as one function of named stages.
+//! The report of a compiled step: one structure, which `ribosome compile --json` prints as it is.
 
-use prost::Message;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::advice::advice;
-use super::error::Error;
-use super::flops::FlopsReport;
-use super::forecast::{CollectiveReport, Forecast, forecast};
-use super::job::{Job, Lowered};
-use super::machine::{Built, Machine};
-use super::memory::MemoryReport;
-use super::stages::{Seconds, Stages};
-use crate::hlo::proto::HloModuleProtoWithConfig;
-use crate::hlo::{Analysis, analyse};
-use crate::runtime::{self, Executable, Settings};
+use crate::forecast::{CollectiveReport, FlopsReport, Forecast, MemoryReport};
+use crate::pipeline::{Compiled, Machine, Seconds};
 use crate::sharding::{Mesh, Target};
+use crate::train::recipe::Recipe;
 
-/// What came out of the pipeline.
-pub struct Compiled {
-    /// The lowered program.
-    pub lowered: Lowered,
-    /// The machine that it was compiled for.
-    pub machine: Machine,
-    /// The executable; none where it does not fit the device's memory.
-    pub built: Option<Built>,
-    /// The report.
-    pub report: CompileReport,
-}
-
-/// Compiles `job`: build, check, place, lower, load, compile, analyse. A program that the compiler refuses for want of memory is
-/// a result, not an error: the report says so and what to change.
-///
-/// # Errors
-/// Those of [`Job::lower`]; no plugin; or what the compiler refuses for another reason.
-pub fn compile(job: &Job, plugins: &Settings, stages: &mut Stages) -> Result<Compiled, Error> {
-    let target = &job.target;
-    // Only an attached TPU has to be asked for its devices. All else is lowered first, so that a mistake in the mesh shows
-    // before a plugin is fetched.
-    let open = |stages: &mut Stages| stages.time("load", || Machine::open(target, plugins));
-    let (machine, lowered) = match target.devices() {
-        Some(devices) => {
-            let lowered = job.lower(devices, stages)?;
-            (open(stages)?, lowered)
-        }
-        None => {
-            let machine = open(stages)?;
-            let lowered = job.lower(machine.devices().len(), stages)?;
-            (machine, lowered)
-        }
-    };
-    let outcome = stages.time("compile", || machine.compile(&lowered.program, job.shardy));
-    let (built, refused) = match outcome {
-        Ok(built) => (Some(built), None),
-        Err(Error::Runtime(error)) if error.is_out_of_memory() => (None, Some(error.to_string())),
-        Err(error) => return Err(error),
-    };
-    let (stats, analysis) = stages.time("analyse", || match &built {
-        None => Ok((None, None)),
-        Some(built) => {
-            let executable = built.executable();
-            let stats = executable.memory_stats()?;
-            Ok::<_, Error>((Some(stats), analysis(executable, &lowered.mesh)?))
-        }
-    })?;
-    let memory = MemoryReport::new(&lowered.program.signature, stats, machine.memory_bytes());
-    let flops = FlopsReport::new(&lowered.cost, analysis.as_ref());
-    let forecast = (analysis.as_ref().zip(target.topology())).and_then(|(analysis, topology)| {
-        forecast(analysis, &lowered.mesh, topology, flops.model_per_step)
-    });
-    let recipe = &job.recipe;
-    let report = CompileReport {
-        model: recipe.name.clone(),
-        fingerprint: lowered.program.fingerprint(),
-        target: TargetReport::new(target, machine.devices().len()),
-        mesh: MeshReport(lowered.mesh.clone()),
-        mesh_reason: lowered.mesh_reason.clone(),
-        partitioner: if job.shardy { "shardy" } else { "gspmd" },
-        parameters: lowered.parameters,
-        global_batch: recipe.batch,
-        length: recipe.length,
-        tokens_per_step: recipe.tokens_per_step(),
-        seconds: stages.seconds(),
-        hlo: HloReport {
-            instructions: lowered.program.instructions(),
-            bytes: lowered.program.module.encoded_len(),
-        },
-        warnings: lowered.warnings.clone(),
-        advice: match memory.fits {
-            true => Vec::new(),
-            false => advice(recipe, &lowered.mesh, &memory),
-        },
-        memory,
-        flops,
-        forecast,
-        collectives: analysis.map(|it| it.collectives.iter().map(Into::into).collect()),
-        plugin: PluginReport::new(&machine),
-        refused,
-    };
-    Ok(Compiled {
-        lowered,
-        machine,
-        built,
-        report,
-    })
-}
-
-/// What the optimized program tells; `None` where the plugin does not give it.
-fn analysis(executable: &Executable, mesh: &Mesh) -> Result<Option<Analysis>, Error> {
-    let bytes = match executable.optimized_program() {
-        Ok(bytes) => bytes,
-        Err(runtime::Error::Unimplemented { .. }) => return Ok(None),
-        Err(runtime::Error::Plugin {
-            code: runtime::Code::Unimplemented,
-            ..
-        }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let unreadable = |error: prost::DecodeError| Error::Optimized(error.to_string());
-    let with_config = HloModuleProtoWithConfig::decode(bytes.as_slice()).map_err(unreadable)?;
-    let module = with_config
-        .hlo_module
-        .ok_or_else(|| Error::Optimized("it holds no module".to_string()))?;
-    let axes: Vec<_> = (mesh.axes().iter())
-        .map(|axis| (axis.name.to_string(), axis.size))
-        .collect();
-    Ok(Some(analyse(&module, &axes)))
-}
-
-/// All that is known of a compiled step. As JSON it is what `ribosome compile --json` prints.
+/// Everything known about a compiled step. `ribosome compile --json` prints it as JSON.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct CompileReport {
-    /// The recipe's name.
+    /// The recipe's name; the module's where no recipe made it.
     pub model: String,
     /// The hash of the lowered module and its signature.
     pub fingerprint: String,
-    /// What it was compiled for.
+    /// The target.
     pub target: TargetReport,
     /// The mesh.
     pub mesh: MeshReport,
-    /// Why it is this mesh; none where it was given.
+    /// Why this mesh was chosen; `None` if the user gave it.
     pub mesh_reason: Option<String>,
     /// `shardy` or `gspmd`.
     pub partitioner: &'static str,
     /// Number of weights.
     pub parameters: u64,
-    /// Rows of a step.
-    pub global_batch: usize,
-    /// Tokens of a row.
-    pub length: usize,
-    /// Tokens that encoder and decoder read in a step.
-    pub tokens_per_step: usize,
-    /// What each stage took.
+    /// Rows of a step, if a recipe says.
+    pub global_batch: Option<usize>,
+    /// Tokens of a row, if a recipe says.
+    pub length: Option<usize>,
+    /// Tokens that encoder and decoder read per step, if a recipe says.
+    pub tokens_per_step: Option<usize>,
+    /// The duration of each stage.
     pub seconds: Seconds,
     /// The lowered module.
     pub hlo: HloReport,
-    /// Where a device's memory goes.
+    /// The memory of a device.
     pub memory: MemoryReport,
     /// The arithmetic.
     pub flops: FlopsReport,
-    /// How long a step should take; for TPU targets with a known clock.
+    /// The expected duration of a step, for TPU targets with a known clock.
     pub forecast: Option<Forecast>,
-    /// What moves between devices, most bytes first.
+    /// The traffic between devices, most bytes first.
     pub collectives: Option<Vec<CollectiveReport>>,
     /// The compiler.
     pub plugin: PluginReport,
-    /// The compiler's words, where it refused the program for want of memory.
+    /// The compiler's message, if it refused the program because memory ran out.
     pub refused: Option<String>,
-    /// What to change, where it does not fit.
+    /// What to change, if the program does not fit.
     pub advice: Vec<String>,
-    /// Large weights and state that every device holds whole.
+    /// Large weights and state that are replicated on every device.
     pub warnings: Vec<String>,
 }
 
 impl CompileReport {
+    /// The report of `compiled`, and of the `recipe` that it came from, if there is one.
+    pub fn new(recipe: Option<&Recipe>, compiled: &Compiled) -> Self {
+        let Compiled {
+            lowered,
+            machine,
+            memory,
+            ..
+        } = compiled;
+        let collectives = compiled.analysis.as_ref().map(|it| &it.collectives);
+        let advised = recipe.filter(|_| !memory.fits);
+        CompileReport {
+            model: lowered.name.clone(),
+            fingerprint: lowered.program.fingerprint(),
+            target: TargetReport::new(machine.target(), machine.devices().len()),
+            mesh: MeshReport(lowered.mesh.clone()),
+            mesh_reason: lowered.mesh_reason.clone(),
+            partitioner: compiled.partitioner.name(),
+            parameters: lowered.parameters,
+            global_batch: recipe.map(|recipe| recipe.batch),
+            length: recipe.map(|recipe| recipe.length),
+            tokens_per_step: recipe.map(Recipe::tokens_per_step),
+            seconds: compiled.seconds.clone(),
+            hlo: HloReport {
+                instructions: lowered.program.instructions(),
+                bytes: lowered.program.bytes().len(),
+            },
+            warnings: lowered.warnings.clone(),
+            advice: advised
+                .zip(lowered.graph.as_ref())
+                .map_or_else(Vec::new, |(recipe, graph)| {
+                    advice(recipe, graph, &lowered.mesh, memory)
+                }),
+            memory: *memory,
+            flops: compiled.flops,
+            forecast: compiled.forecast.clone(),
+            collectives: collectives.map(|all| all.iter().map(Into::into).collect()),
+            plugin: PluginReport::new(machine),
+            refused: compiled.refused.clone(),
+        }
+    }
+
     /// The report as JSON.
     pub fn json(&self) -> String {
-        // Strings and finite numbers: this cannot fail.
+        // The report holds strings and finite numbers, so this cannot fail.
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 }
@@ -183,15 +105,15 @@ impl CompileReport {
 /// A target in numbers.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct TargetReport {
-    /// The name as people type it.
+    /// The name as users type it.
     pub name: String,
-    /// The TPU topology as the compiler calls it, slices before it.
+    /// The compiler's name of the TPU topology, with the number of slices before it.
     pub topology: Option<String>,
-    /// Chips of a TPU.
+    /// The number of chips of a TPU.
     pub chips: Option<usize>,
-    /// Cores of a TPU.
+    /// The number of cores of a TPU.
     pub cores: Option<usize>,
-    /// What a program is partitioned over.
+    /// The number of devices that a program is partitioned over.
     pub devices: usize,
     /// The three in words.
     #[serde(skip)]
@@ -239,10 +161,10 @@ pub struct HloReport {
     pub bytes: usize,
 }
 
-/// Which compiler it was.
+/// The compiler.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PluginReport {
-    /// The package's name; the library's file name where it came from no package.
+    /// The package's name, or the library's file name if it is not from a package.
     pub name: String,
     /// The package's version.
     pub version: Option<String>,

@@ -1,8 +1,8 @@
-//! Tables and figures as people read them: columns without lines, sizes in GiB, times in s or ms.
+//! Tables and figures for people: columns without lines, sizes in GiB, times in s or ms.
 
 use comfy_table::{CellAlignment, Table, presets};
 
-/// `rows` under `header`, in columns; those in `right` are set to the right, as figures are. Ends with a line break.
+/// `rows` under `header`, in columns, of which those in `right` are right-aligned. The table ends with a newline.
 pub fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -22,7 +22,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
     lines.collect()
 }
 
-/// Bytes in GiB; small ones in MiB or KiB, so that no size shows as nothing.
+/// Bytes in GiB, or small sizes in MiB or KiB, so that none prints as 0.
 pub fn size(bytes: u64) -> String {
     let bytes_ = bytes as f64;
     match bytes {
@@ -42,7 +42,7 @@ pub fn time(seconds: f64) -> String {
     }
 }
 
-/// A count with its thousands set apart: `2,818,830,336`.
+/// A count with thousands separators: `2,818,830,336`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

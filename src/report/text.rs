@@ -1,11 +1,11 @@
-//! A [`CompileReport`] as people read it.
+//! A [`CompileReport`] as text.
 
 use std::fmt::Write;
 
 use super::compile::CompileReport;
 use super::table::{count, size, table, time};
 
-/// Rows of the ledger of collectives that are shown; the JSON has all.
+/// The number of rows of collectives that are shown; the JSON has all.
 const SHOWN: usize = 12;
 
 impl CompileReport {
@@ -37,20 +37,19 @@ impl CompileReport {
             Some(version) => format!("{} {version}", self.plugin.name),
             None => self.plugin.name.clone(),
         };
-        let rows = [
-            row(
-                "model",
-                format!("{} with {} parameters", self.model, count(self.parameters)),
-            ),
+        let recipe = (self.global_batch.zip(self.length)).zip(self.tokens_per_step);
+        let batch = recipe.map(|((rows, length), tokens)| {
+            let (rows, tokens) = (count(rows as u64), count(tokens as u64));
             row(
                 "batch",
-                format!(
-                    "{} rows of {}: {} tokens a step",
-                    count(self.global_batch as u64),
-                    self.length,
-                    count(self.tokens_per_step as u64)
-                ),
-            ),
+                format!("{rows} rows of {length}: {tokens} tokens per step"),
+            )
+        });
+        let model = [row(
+            "model",
+            format!("{} with {} parameters", self.model, count(self.parameters)),
+        )];
+        let rest = [
             row("target", self.target.mapping.clone()),
             row("mesh", mesh.trim_start_matches("mesh ").to_string()),
             row(
@@ -59,6 +58,7 @@ impl CompileReport {
             ),
             row("program", self.fingerprint.clone()),
         ];
+        let rows: Vec<_> = model.into_iter().chain(batch).chain(rest).collect();
         table(&[], &rows, &[])
     }
 
@@ -71,7 +71,7 @@ impl CompileReport {
             ("memories", Some(memory.memories).filter(|bytes| *bytes > 0)),
             ("batch and counters", Some(memory.batch)),
             (
-                "padding of these",
+                "padding of the above",
                 memory.arguments.map(|it| it.saturating_sub(kept)),
             ),
             ("temporaries", memory.temporaries),
@@ -90,13 +90,9 @@ impl CompileReport {
             })
             .collect();
         if let Some(peak) = memory.peak {
-            rows.push(vec![
-                "peak at one time".to_string(),
-                size(peak),
-                share(peak),
-            ]);
+            rows.push(vec!["peak".to_string(), size(peak), share(peak)]);
         }
-        let mut text = "memory of a device\n".to_string();
+        let mut text = "memory per device\n".to_string();
         text += &table(&[], &rows, &[1, 2]);
         let _ = match (memory.peak, memory.capacity) {
             (Some(peak), Some(capacity)) if memory.fits => writeln!(
@@ -107,7 +103,7 @@ impl CompileReport {
             ),
             (Some(peak), Some(capacity)) => writeln!(
                 text,
-                "  does not fit {}: {} too much",
+                "  does not fit {}: {} over",
                 size(capacity),
                 size(peak - capacity)
             ),
@@ -122,7 +118,7 @@ impl CompileReport {
                 "  does not fit; the compiler says:\n  {}",
                 self.refused.as_deref().unwrap_or_default()
             ),
-            (Some(_), None) => writeln!(text, "  how much the device has is not known"),
+            (Some(_), None) => writeln!(text, "  the memory of the device is unknown"),
         };
         text
     }
@@ -132,7 +128,7 @@ impl CompileReport {
             .map(|(name, seconds)| format!("{name} {}", time(*seconds)))
             .collect();
         format!(
-            "how long it took\n  {}\n  {} instructions, {} of HLO\n",
+            "time spent\n  {}\n  {} instructions, {} of HLO\n",
             stages.join(", "),
             count(self.hlo.instructions as u64),
             size(self.hlo.bytes as u64)
@@ -144,32 +140,42 @@ impl CompileReport {
             return String::new();
         };
         let mut text = format!(
-            "a step, by the compiler's own estimate\n  {} a step: {} of computation ({} cycles) and {} on the links, not overlapped\n  \
-             {} tokens/s, {:.1} % of the chips' peak for {:.3e} flops of the model\n",
+            "step time, by the compiler's own estimate\n  {} per step: {} of computation ({} cycles) and {} of communication, not overlapped\n",
             time(forecast.step_seconds),
             time(forecast.compute_seconds),
             count(forecast.cycles),
             time(forecast.collective_seconds),
-            count((self.tokens_per_step as f64 / forecast.step_seconds) as u64),
-            100.0 * forecast.mfu,
-            self.flops.model_per_step as f64,
         );
-        if let Some(done) = self.flops.hardware_per_device {
-            let model = self.flops.model_per_step as f64 / self.target.devices as f64;
-            let _ = writeln!(
-                text,
-                "  {:.3e} flops a device, {:.2} times the model's: what is computed again, or on several devices",
-                done as f64,
-                done as f64 / model
-            );
+        let model = self.flops.model_per_step.map(|flops| flops as f64);
+        let speed = self.tokens_per_step.map(|tokens| {
+            let tokens = tokens as f64 / forecast.step_seconds;
+            format!("{} tokens/s", count(tokens as u64))
+        });
+        let share = forecast.mfu.zip(model).map(|(mfu, model)| {
+            let percent = 100.0 * mfu;
+            format!("{percent:.1} % of the chips' peak for {model:.3e} flops of the model")
+        });
+        let line: Vec<_> = speed.into_iter().chain(share).collect();
+        if !line.is_empty() {
+            let _ = writeln!(text, "  {}", line.join(", "));
         }
+        let _ = match (self.flops.hardware_per_device, model) {
+            (Some(done), Some(model)) => writeln!(
+                text,
+                "  {:.3e} flops per device, {:.2} times the model's share, because of recomputation and replicated work",
+                done as f64,
+                done as f64 / (model / self.target.devices as f64)
+            ),
+            (Some(done), None) => writeln!(text, "  {:.3e} flops per device", done as f64),
+            (None, _) => Ok(()),
+        };
         if forecast.crosses_slices {
-            text += "  the network between slices is slower than the links that this counts with\n";
+            text += "  the network between slices is slower than the links that this estimate assumes\n";
         }
         if forecast.misses_reshapes() {
             let _ = writeln!(
                 text,
-                "  too low: {} laid out anew (reshapes) has no estimate; {} at least, each byte read and written once",
+                "  too low: the compiler has no estimate for reshapes, which copy {} in at least {}",
                 size(forecast.reshaped_bytes),
                 time(forecast.reshaped_seconds),
             );
@@ -177,7 +183,7 @@ impl CompileReport {
         if !forecast.unknown_trips.is_empty() {
             let _ = writeln!(
                 text,
-                "  too low: {} loops whose number of rounds is not known count once",
+                "  too low: {} loops with an unknown number of iterations count once",
                 forecast.unknown_trips.len()
             );
         }
@@ -203,7 +209,7 @@ impl CompileReport {
             })
             .collect();
         let total: u64 = all.iter().map(|row| row.bytes).sum();
-        let mut text = format!("between devices: {} a step and device\n", size(total));
+        let mut text = format!("between devices: {} per step and device\n", size(total));
         text += &table(&["kind", "over", "bytes", "times", "for"], &rows, &[2, 3]);
         if all.len() > SHOWN {
             let _ = writeln!(

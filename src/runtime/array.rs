@@ -1,4 +1,4 @@
-//! Arrays by shape: whole on the host, or in parts on devices.
+//! Arrays with a shape: whole on the host, or in parts on devices.
 
 use super::element::Element;
 use super::error::{Error, Result};
@@ -18,11 +18,11 @@ impl HostArray {
     /// An array of `shape` from its `bytes`, in native order.
     ///
     /// # Errors
-    /// Bytes that are not as many as the shape takes.
+    /// The number of bytes is not the shape's.
     pub fn from_bytes(shape: Shape, bytes: Vec<u8>) -> Result<Self> {
         if bytes.len() != shape.bytes() {
             return Err(Error::Invalid(format!(
-                "{shape} takes {} bytes, and {} were given",
+                "{shape} takes {} bytes, but {} were given",
                 shape.bytes(),
                 bytes.len()
             )));
@@ -33,7 +33,7 @@ impl HostArray {
     /// An array of `shape` from its `values`.
     ///
     /// # Errors
-    /// Values of another type, or not as many as the shape takes.
+    /// The values have another type, or their number is not the shape's.
     pub fn from_values<E: Element>(shape: Shape, values: &[E]) -> Result<Self> {
         if shape.dtype != E::DTYPE {
             return Err(Error::Invalid(format!(
@@ -44,7 +44,7 @@ impl HostArray {
         HostArray::from_bytes(shape, E::to_bytes(values))
     }
 
-    /// The array of one number.
+    /// A scalar array.
     pub fn scalar<E: Element>(value: E) -> Self {
         HostArray {
             shape: Shape::scalar(E::DTYPE),
@@ -55,7 +55,7 @@ impl HostArray {
     /// An array of `shape` whose elements are `values`, converted to its type.
     ///
     /// # Errors
-    /// Values that are not as many as the shape takes.
+    /// The number of values is not the shape's.
     pub fn from_f64(shape: Shape, values: &[f64]) -> Result<Self> {
         let bytes = match shape.dtype {
             DType::Pred => bool::to_bytes(&values.iter().map(|v| *v != 0.0).collect::<Vec<_>>()),
@@ -90,7 +90,7 @@ impl HostArray {
     /// The values, if they are of this type.
     ///
     /// # Errors
-    /// Values of another type.
+    /// The values have another type.
     pub fn values<E: Element>(&self) -> Result<Vec<E>> {
         match self.shape.dtype == E::DTYPE {
             true => Ok(E::from_bytes(&self.bytes)),
@@ -123,21 +123,25 @@ impl HostArray {
     }
 }
 
-/// An array whose parts lie on the devices of a mesh.
+/// An array with its parts on the devices of a mesh.
 pub struct DeviceArray {
     /// The global shape.
     pub shape: Shape,
-    /// How it is cut.
+    /// The mesh.
+    pub mesh: Mesh,
+    /// How it is cut over the mesh.
     pub sharding: Sharding,
-    /// The part of each partition, in the mesh's order.
+    /// The position in [`Client::devices`] of each partition's device, in mesh order.
+    pub devices: Vec<usize>,
+    /// The part of each partition, in mesh order.
     pub parts: Vec<Buffer>,
 }
 
 impl DeviceArray {
-    /// Puts the parts of `array` on the client's `devices`, one a partition.
+    /// Puts the parts of `array` on the client's `devices`, one per partition.
     ///
     /// # Errors
-    /// The plugin's own.
+    /// Those of the plugin.
     pub fn put(
         client: &Client,
         devices: &[usize],
@@ -151,19 +155,32 @@ impl DeviceArray {
         Ok(DeviceArray {
             parts: upload(client, array.bytes(), shape.dtype, &dims, &blocks, devices)?,
             shape: shape.clone(),
+            mesh: mesh.clone(),
             sharding: sharding.clone(),
+            devices: devices.to_vec(),
         })
     }
 
-    /// Brings all parts to the host. Parts that several devices hold are read once.
+    /// Copies all parts to the host. A part on several devices is read once.
     ///
     /// # Errors
-    /// The plugin's own.
-    pub fn fetch(&self, mesh: &Mesh) -> Result<HostArray> {
+    /// Those of the plugin.
+    pub fn fetch(&self) -> Result<HostArray> {
         let parts: Vec<_> = self.parts.iter().collect();
-        let blocks = blocks(&self.sharding, mesh, &self.shape);
+        let blocks = self.blocks();
         let bytes = download(&parts, &self.shape.dims(), &blocks)?;
         HostArray::from_bytes(self.shape.clone(), bytes)
+    }
+
+    /// Whether each partition of `mesh` holds the part that `sharding` gives it.
+    pub fn is_cut_as(&self, sharding: &Sharding, mesh: &Mesh) -> bool {
+        (self.mesh == *mesh && self.sharding == *sharding)
+            || self.blocks() == blocks(sharding, mesh, &self.shape)
+    }
+
+    /// The part that each partition holds.
+    fn blocks(&self) -> Vec<Block> {
+        blocks(&self.sharding, &self.mesh, &self.shape)
     }
 }
 

@@ -1,14 +1,14 @@
-//! Blocks of dense row-major arrays: cutting a device's shard out of a host array, and putting it back.
+//! Blocks of dense row-major arrays: cuts a device's shard out of a host array, and puts it back.
 
 use std::ops::Range;
 
 use super::error::{Error, Result};
 
-/// Copies a block out of a dense row-major array of sizes `dims` and `element` bytes an element. `block` gives, for
-/// each dimension, the block's offset and size; the result is dense and row-major too.
+/// Copies a block out of a dense row-major array of sizes `dims` and `element` bytes per element. `block` holds the block's
+/// offset and size in each dimension; the result is also dense and row-major.
 ///
 /// # Errors
-/// [`Error::Invalid`] where the array has not the bytes its shape takes, or the block does not lie within it.
+/// [`Error::Invalid`] if the array's length is not that of its shape, or the block is not within it.
 pub fn slice_block(
     array: &[u8],
     dims: &[usize],
@@ -26,7 +26,7 @@ pub fn slice_block(
 /// Copies `shard`, a dense row-major block, to its place in a dense row-major array; the inverse of [`slice_block`].
 ///
 /// # Errors
-/// As [`slice_block`], and where `shard` has not the bytes the block takes.
+/// Those of [`slice_block`], and [`Error::Invalid`] if the length of `shard` is not that of the block.
 pub fn write_block(
     array: &mut [u8],
     dims: &[usize],
@@ -38,7 +38,7 @@ pub fn write_block(
     let needed = bytes(block.iter().map(|&(_, size)| size), element);
     if shard.len() != needed {
         return Err(Error::Invalid(format!(
-            "the block {block:?} takes {needed} bytes, and {} were given",
+            "the block {block:?} takes {needed} bytes, but {} were given",
             shard.len()
         )));
     }
@@ -59,7 +59,7 @@ fn check(len: usize, dims: &[usize], element: usize, block: &[(usize, usize)]) -
     let needed = bytes(dims.iter().copied(), element);
     if len != needed {
         return Err(Error::Invalid(format!(
-            "an array of {dims:?} takes {needed} bytes, and {len} were given"
+            "an array of {dims:?} takes {needed} bytes, but {len} were given"
         )));
     }
     let inside = dims.len() == block.len()
@@ -69,13 +69,13 @@ fn check(len: usize, dims: &[usize], element: usize, block: &[(usize, usize)]) -
             .all(|(&dim, &(offset, size))| offset.checked_add(size).is_some_and(|end| end <= dim));
     if !inside {
         return Err(Error::Invalid(format!(
-            "the block {block:?} (offset, size) does not lie within {dims:?}"
+            "the block {block:?} (offset, size) is not within {dims:?}"
         )));
     }
     Ok(())
 }
 
-/// Calls `run` with each contiguous range of the array's bytes that the block consists of, in the block's order.
+/// Calls `run` with each contiguous byte range of the array that is part of the block, in the block's order.
 fn for_each_run(
     dims: &[usize],
     element: usize,
@@ -85,7 +85,7 @@ fn for_each_run(
     if block.iter().any(|&(_, size)| size == 0) {
         return;
     }
-    // Trailing dimensions that the block covers whole are contiguous, and with them the one before.
+    // Trailing dimensions that the block covers in full are contiguous, together with the dimension before them.
     let whole = dims
         .iter()
         .zip(block)
@@ -93,7 +93,7 @@ fn for_each_run(
         .take_while(|&(&dim, &(_, size))| size == dim)
         .count();
     let outer = dims.len().saturating_sub(whole + 1);
-    // Bytes that one step along each dimension takes.
+    // The bytes of one step along each dimension.
     let mut strides = vec![element; dims.len()];
     for at in (1..dims.len()).rev() {
         strides[at - 1] = strides[at] * dims[at];
@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// Dimensions, a cut of each into equal parts, and an element's size.
+    /// Dimensions, the number of equal parts of each, and an element's size.
     fn cases() -> impl Strategy<Value = (Vec<(usize, usize)>, usize)> {
         (
             prop::collection::vec((1..4usize, 1..4usize), 0..5),
@@ -137,8 +137,8 @@ mod tests {
     }
 
     proptest! {
-        /// Every element of a block is the array's at the block's offset, found by index arithmetic alone; and the
-        /// blocks of a cut, written back, give the array.
+        /// Every element of a block equals the array's at the block's offset, by plain index arithmetic; all blocks of a
+        /// cut, written back, restore the array.
         #[test]
         fn blocks_hold_the_right_elements_and_make_the_array_again((cut, element) in cases()) {
             let dims: Vec<usize> = cut.iter().map(|(parts, size)| parts * size).collect();
@@ -192,9 +192,9 @@ mod tests {
         };
         assert_eq!(
             refused(&[2, 4], &[(0, 2), (0, 4)]),
-            "an array of [2, 4] takes 16 bytes, and 12 were given"
+            "an array of [2, 4] takes 16 bytes, but 12 were given"
         );
-        let outside = "does not lie within [2, 3]";
+        let outside = "is not within [2, 3]";
         assert!(refused(&[2, 3], &[(1, 2), (0, 3)]).contains(outside));
         assert!(refused(&[2, 3], &[(0, 2)]).contains(outside));
         assert!(refused(&[2, 3], &[(0, 2), (usize::MAX, 2)]).contains(outside));
@@ -202,7 +202,7 @@ mod tests {
         assert!(
             short
                 .to_string()
-                .contains("takes 6 bytes, and 5 were given"),
+                .contains("takes 6 bytes, but 5 were given"),
             "{short}"
         );
     }

@@ -1,4 +1,4 @@
-//! Host values of the element types, to and from the bytes that buffers hold.
+//! Conversion between host values of the element types and the bytes that buffers hold.
 
 use half::bf16;
 
@@ -12,7 +12,7 @@ pub trait Element: Copy {
     /// The values' bytes, in native order.
     fn to_bytes(values: &[Self]) -> Vec<u8>;
 
-    /// The values in `bytes`; bytes after the last whole value are left out.
+    /// The values in `bytes`; bytes after the last whole value are ignored.
     fn from_bytes(bytes: &[u8]) -> Vec<Self>;
 }
 

@@ -1,9 +1,9 @@
-//! What can go wrong between a lowered program and a device: the plugin's own errors with its code and message,
-//! and the mistakes this room finds before it calls the plugin.
+//! What can go wrong between a lowered program and a device: the plugin's errors with their code and message, and mistakes
+//! found here before the plugin is called.
 
 use std::path::PathBuf;
 
-use super::plugin::Platform;
+use super::platform::Platform;
 
 /// A result of this room.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -11,10 +11,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An error of the runtime room.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The plugin refused a call. The message is the plugin's own.
+    /// The plugin refused a call. The message is the plugin's.
     #[error("{function}: {code}: {message}")]
     Plugin {
-        /// The C function, as the PJRT header names it.
+        /// The C function's name in the PJRT header.
         function: &'static str,
         /// The plugin's status code.
         code: Code,
@@ -22,7 +22,7 @@ pub enum Error {
         message: String,
     },
 
-    /// The compiler or the device says that the program does not fit the device's memory.
+    /// The program does not fit the device's memory, according to the compiler or the device.
     #[error("{function}: out of device memory: {message}")]
     OutOfMemory {
         /// The C function, as the PJRT header names it.
@@ -31,7 +31,7 @@ pub enum Error {
         message: String,
     },
 
-    /// The plugin is older than the function that was to be called.
+    /// The plugin is older than the function called.
     #[error("the plugin {} (PJRT {major}.{minor}) has no {function}; a newer plugin is needed", path.display())]
     Unimplemented {
         /// The C function, as the PJRT header names it.
@@ -44,7 +44,7 @@ pub enum Error {
         minor: i32,
     },
 
-    /// The library could not be loaded, or is no PJRT plugin.
+    /// The library could not be loaded, or is not a PJRT plugin.
     #[error("cannot load the plugin {}: {reason}", path.display())]
     Load {
         /// The library.
@@ -53,7 +53,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// The plugin was loaded earlier in this process under other settings, which it reads only once.
+    /// The plugin was loaded earlier in this process with other settings, which it reads only once.
     #[error(
         "the plugin {} is already loaded in this process for compiling without a device; \
          use attached devices from another process, or first in this one",
@@ -64,12 +64,12 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// What was asked for does not fit together; found before the plugin was called.
+    /// The arguments do not fit together; found before the plugin was called.
     #[error("{0}")]
     Invalid(String),
 
-    /// A buffer that an earlier execution took over (a donated argument) was used again.
-    #[error("{0} was donated to an earlier execution and holds nothing any more")]
+    /// A buffer donated to an earlier execution was used again.
+    #[error("{0} was donated to an earlier execution and no longer holds data")]
     Donated(String),
 
     /// No plugin was found, and none could be fetched.
@@ -81,7 +81,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// A path that the user gave names no plugin.
+    /// A path that the user gave is not a plugin.
     #[error("the {platform} plugin {} (from {from}) is not a file", path.display())]
     BadPath {
         /// The platform.
@@ -92,7 +92,7 @@ pub enum Error {
         from: String,
     },
 
-    /// A wheel is not the pinned one, or is damaged.
+    /// The wheel is damaged or not the pinned one.
     #[error("the wheel {file} {reason}; nothing was installed")]
     BadWheel {
         /// The wheel's file name.
@@ -101,12 +101,12 @@ pub enum Error {
         reason: String,
     },
 
-    /// The file system refused.
+    /// A file operation failed.
     #[error("{what} {}: {source}", path.display())]
     Io {
         /// What was being done.
         what: &'static str,
-        /// To which file or folder.
+        /// The file or folder.
         path: PathBuf,
         /// The system's error.
         source: std::io::Error,
@@ -114,7 +114,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// An I/O error with what was being done to which path.
+    /// Wraps an I/O error with the operation and the path.
     pub(crate) fn io(
         what: &'static str,
         path: impl Into<PathBuf>,
@@ -123,9 +123,9 @@ impl Error {
         move |source| Error::Io { what, path, source }
     }
 
-    /// The error that a plugin's answer stands for. XLA's compilers begin a message with an error's number and name
-    /// (`E1000: CompileTimeHbmOom: ...`); those decide, not the words after them. A message without them is out of
-    /// memory when its status code says that a resource is exhausted, which is how allocators report it.
+    /// Converts a plugin's error. XLA's compilers begin a message with the error's number and name
+    /// (`E1000: CompileTimeHbmOom: ...`), which alone decide. A message without them means out of memory if its status code
+    /// is "resource exhausted", as allocators report it.
     pub(crate) fn from_plugin(function: &'static str, code: Code, message: String) -> Error {
         let message = message.trim_end().to_string();
         let out_of_memory = match error_id(&message) {
@@ -149,9 +149,9 @@ impl Error {
     }
 }
 
-/// Errors of XLA's catalogue that mean device memory: an HBM that the compiler could not fit the program into, and
-/// buffers or programs that could not be allocated when it ran. (Scoped vector memory, E1001, is not among them: more
-/// devices or smaller batches do not mend that.)
+/// Errors of XLA's catalogue about device memory: the compiler could not fit the program into HBM, or buffers or programs
+/// could not be allocated when it ran. (Scoped vector memory, E1001, is excluded: more devices or smaller batches do not
+/// help.)
 const OUT_OF_MEMORY: [&str; 3] = ["E1000", "E0100", "E0101"];
 
 /// The error number a message begins with: `E`, four digits, a colon.
@@ -163,7 +163,7 @@ fn error_id(message: &str) -> Option<&str> {
 
 /// Status codes of plugins (`PJRT_Error_Code`, the numbers of absl::StatusCode).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // the names say it
+#[allow(missing_docs)] // the names suffice
 pub enum Code {
     Cancelled,
     Unknown,
@@ -181,12 +181,12 @@ pub enum Code {
     Unavailable,
     DataLoss,
     Unauthenticated,
-    /// A number that no status code has.
+    /// A number that is not a status code.
     Other(i32),
 }
 
 impl Code {
-    /// The code for PJRT's number.
+    /// The code with PJRT's number.
     pub(crate) fn from_number(number: i32) -> Code {
         use Code::*;
         match number {
@@ -254,7 +254,7 @@ mod tests {
             Code::ResourceExhausted,
             "Out of memory while trying to allocate 8 bytes"
         ));
-        // Another numbered error stays itself, whatever its code; so does a message that merely mentions memory.
+        // Any other numbered error is kept whatever its code, and so is a message that merely mentions memory.
         assert!(!memory(
             Code::ResourceExhausted,
             "E1001: CompileTimeScopedVmemOom: ran out of vmem"

@@ -1,37 +1,26 @@
-//! Compile options: what the partitioner and the backend are told beside the program. Field numbers are those of
-//! XLA's `CompileOptionsProto` and its children; the messages hold only the fields used here.
+//! Compile options: the settings of the partitioner and the backend, and libtpu's settings of a topology. Field numbers are
+//! those of XLA's `CompileOptionsProto` and its children; the messages have only the fields used here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
 use super::error::{Error, Result};
+use super::value::Value;
+use crate::sharding::{Partitioner, Topology};
 
 /// How to compile one program over `partitions` devices.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CompileConfig {
-    /// Number of devices the program is split over (SPMD partitions; there is one replica).
+    /// Number of devices to split the program over (SPMD partitions; there is one replica).
     pub partitions: usize,
-    /// The device id of each partition, in the mesh's order. Empty leaves it to the plugin, which takes its own order.
-    /// Ids are the plugin's own ([`super::DeviceDescription::id`]), not always 0 to N-1.
+    /// The device id of each partition, in mesh order. If empty, the plugin uses its own order. Ids are the plugin's
+    /// ([`super::DeviceDescription::id`]), not always 0 to N-1.
     pub device_assignment: Vec<i64>,
-    /// Whether Shardy partitions the program (else GSPMD).
-    pub shardy: bool,
-    /// XLA flags for this one compile, by name without dashes (`xla_...`).
-    pub xla_flags: BTreeMap<String, OptionValue>,
-}
-
-/// The value of an XLA flag.
-#[derive(Clone, Debug, PartialEq)]
-pub enum OptionValue {
-    /// Text; XLA parses it as it does on a command line, so it serves for every type of flag.
-    String(String),
-    /// A truth value.
-    Bool(bool),
-    /// A whole number.
-    Int(i64),
-    /// A float.
-    Double(f64),
+    /// The partitioner that splits the program.
+    pub partitioner: Partitioner,
+    /// XLA flags for this compilation, by name without dashes (`xla_...`).
+    pub xla_flags: BTreeMap<String, Value>,
 }
 
 impl CompileConfig {
@@ -40,27 +29,36 @@ impl CompileConfig {
         CompileConfig {
             partitions,
             device_assignment: (0..partitions as i64).collect(),
-            shardy: true,
+            partitioner: Partitioner::Shardy,
             xla_flags: BTreeMap::new(),
         }
     }
 
-    /// As [`CompileConfig::for_devices`], for the CPU plugin's virtual devices. They share the host's few cores, so one
-    /// may come late to a collective without anything being wrong; XLA ends the process when the first has waited for
-    /// 40 s, and here for 20 minutes.
+    /// As [`CompileConfig::for_devices`], for the CPU plugin's virtual devices. They share the host's few cores, so one may
+    /// be late to a collective though nothing is wrong. By default XLA ends the process when the first has waited for 40 s;
+    /// here, for 20 minutes.
     pub fn for_virtual_devices(partitions: usize) -> CompileConfig {
         let name = "xla_cpu_collective_call_terminate_timeout_seconds".to_string();
-        let xla_flags = BTreeMap::from([(name, OptionValue::Int(1200))]);
+        let xla_flags = BTreeMap::from([(name, Value::Int(1200))]);
         CompileConfig {
             xla_flags,
             ..CompileConfig::for_devices(partitions)
         }
     }
 
+    /// The same, partitioned by `partitioner`.
+    pub fn with_partitioner(self, partitioner: Partitioner) -> CompileConfig {
+        CompileConfig {
+            partitioner,
+            ..self
+        }
+    }
+
     /// The serialized `CompileOptionsProto`.
     ///
     /// # Errors
-    /// No partitions; or an assignment that does not name as many devices as there are partitions, or names one twice.
+    /// There are no partitions, the assignment does not name one device per partition or names one twice, or an XLA flag's
+    /// value is a list.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let partitions = self.partitions;
         if partitions == 0 || i32::try_from(partitions).is_err() {
@@ -99,28 +97,44 @@ impl CompileConfig {
                 num_partitions: partitions as i64,
                 use_spmd_partitioning: true,
                 device_assignment,
-                use_shardy_partitioner: self.shardy,
+                use_shardy_partitioner: self.partitioner == Partitioner::Shardy,
             }),
             env_option_overrides: self
                 .xla_flags
                 .iter()
-                .map(|(name, value)| (name.clone(), value.into()))
-                .collect(),
+                .map(|(name, value)| Ok((name.clone(), flag(name, value)?)))
+                .collect::<Result<_>>()?,
         };
         Ok(options.encode_to_vec())
     }
 }
 
-impl From<&OptionValue> for OptionOverride {
-    fn from(value: &OptionValue) -> OptionOverride {
-        let value = match value {
-            OptionValue::String(value) => Override::String(value.clone()),
-            OptionValue::Bool(value) => Override::Bool(*value),
-            OptionValue::Int(value) => Override::Int(*value),
-            OptionValue::Double(value) => Override::Double(*value),
-        };
-        OptionOverride { value: Some(value) }
+/// The options that libtpu needs for `topology` besides its name.
+pub fn topology_options(topology: &Topology) -> Vec<(&'static str, Value)> {
+    let mut options = Vec::new();
+    if topology.megacore() {
+        options.push(("chip_config_name", Value::from("megacore")));
     }
+    if topology.slices() > 1 {
+        options.push(("num_slices", Value::Int(topology.slices() as i64)));
+    }
+    options
+}
+
+/// The message for the XLA flag `name`. Text works for every type of flag: XLA parses it as on a command line.
+fn flag(name: &str, value: &Value) -> Result<OptionOverride> {
+    let value = match value {
+        Value::String(value) => Override::String(value.clone()),
+        Value::Bool(value) => Override::Bool(*value),
+        Value::Int(value) => Override::Int(*value),
+        Value::Float(value) => Override::Double(*value),
+        Value::Ints(values) => {
+            return Err(Error::Invalid(format!(
+                "the XLA flag {name} cannot be the list {values:?}; write it as text"
+            )));
+        }
+    };
+    Ok(OptionOverride { value: Some(value) })
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -210,10 +224,39 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_cannot_be_a_list() {
+        let config = CompileConfig {
+            xla_flags: [("xla_a".to_string(), Value::Ints(vec![1, 2]))].into(),
+            ..CompileConfig::for_devices(1)
+        };
+        assert_eq!(
+            config.encode().unwrap_err().to_string(),
+            "the XLA flag xla_a cannot be the list [1, 2]; write it as text"
+        );
+    }
+
+    #[test]
+    fn libtpu_is_told_what_it_needs() {
+        let options = |target: &str| {
+            let target: crate::sharding::Target = target.parse().unwrap();
+            topology_options(target.topology().unwrap())
+        };
+        assert!(options("v3-1024").is_empty());
+        assert_eq!(
+            options("2xv4-1024"),
+            [
+                ("chip_config_name", Value::from("megacore")),
+                ("num_slices", Value::Int(2))
+            ]
+        );
+        assert!(options("v4:8x8x8/cores").is_empty());
+    }
+
+    #[test]
     fn the_bytes_do_not_depend_on_the_order_of_flags() {
         let flags = |names: [&str; 2]| CompileConfig {
             xla_flags: names
-                .map(|name| (name.to_string(), OptionValue::Bool(true)))
+                .map(|name| (name.to_string(), Value::Bool(true)))
                 .into(),
             ..CompileConfig::for_devices(8)
         };

@@ -1,4 +1,4 @@
-//! A lowered program, compiled for a client's devices and ready to run by the names of its inputs and outputs.
+//! A lowered program compiled for a client's devices, run with named inputs and outputs.
 
 use std::collections::BTreeMap;
 
@@ -6,61 +6,80 @@ use super::array::{DeviceArray, HostArray};
 use super::error::{Error, Result};
 use super::options::CompileConfig;
 use super::pjrt::{Client, LoadedExecutable};
-use crate::hlo::{Program, Signature};
+use crate::graph::Shape;
+use crate::hlo::{Port, Program, Signature};
 
 /// A program on devices.
 pub struct Session {
-    client: Client,
     executable: LoadedExecutable,
+    config: CompileConfig,
     signature: Signature,
-    shardy: bool,
 }
 
 /// Named arrays on devices.
 pub type DeviceArrays = BTreeMap<String, DeviceArray>;
 
 impl Session {
-    /// Compiles `program` for `client`, whose devices take the mesh's places in order. `shardy` chooses the partitioner.
+    /// Compiles `program` for the devices of `client` with `config`. Its device assignment gives the device of each mesh
+    /// position; without one, the client's first devices are used in their order.
     ///
     /// # Errors
-    /// Fewer devices than the mesh has places, or the compiler's own.
-    pub fn new(client: &Client, program: &Program, shardy: bool) -> Result<Self> {
+    /// The config's number of devices is not the mesh's, the client lacks a device, or the compiler fails.
+    pub fn new(client: &Client, program: &Program, config: &CompileConfig) -> Result<Self> {
+        let config = assigned(client, config)?;
         let places = program.signature.mesh.devices();
-        let ids: Vec<_> = client
-            .devices()
-            .iter()
-            .map(|device| device.id)
-            .take(places)
-            .collect();
-        if ids.len() < places {
+        if config.partitions != places {
             return Err(Error::Invalid(format!(
-                "the mesh {} takes {places} devices, and there are {}",
-                program.signature.mesh,
-                ids.len()
+                "the mesh {} takes {places} devices, but the program is to be compiled for {}",
+                program.signature.mesh, config.partitions
             )));
         }
-        let config = CompileConfig {
-            device_assignment: ids,
-            shardy,
-            ..CompileConfig::for_virtual_devices(places)
-        };
+        let executable = client.compile(program.bytes(), &config)?;
+        Session::of(executable, &config, &program.signature)
+    }
+
+    /// A program already compiled under `config`, with the inputs and outputs of `signature`.
+    ///
+    /// # Errors
+    /// The executable's number of devices in this process is not the mesh's, or its number of outputs is not the
+    /// signature's.
+    pub fn of(
+        executable: LoadedExecutable,
+        config: &CompileConfig,
+        signature: &Signature,
+    ) -> Result<Self> {
+        let (places, found) = (signature.mesh.devices(), executable.devices().len());
+        if found != places {
+            return Err(Error::Invalid(format!(
+                "the mesh {} takes {places} devices, but this process runs the program on {found}",
+                signature.mesh
+            )));
+        }
+        let (expected, found) = (
+            signature.outputs.len(),
+            executable.executable().num_outputs()?,
+        );
+        if found != expected {
+            return Err(Error::Invalid(format!(
+                "the signature names {expected} outputs, but the program has {found}"
+            )));
+        }
         Ok(Session {
-            client: client.clone(),
-            executable: client.compile(&program.bytes(), &config)?,
-            signature: program.signature.clone(),
-            shardy,
+            config: assigned(executable.client(), config)?,
+            executable,
+            signature: signature.clone(),
         })
     }
 
-    /// Compiles `program` for the same devices under the same partitioner.
+    /// Compiles `program` for the same devices under the same options.
     ///
     /// # Errors
-    /// As [`Session::new`].
+    /// Those of [`Session::new`].
     pub fn beside(&self, program: &Program) -> Result<Self> {
-        Session::new(&self.client, program, self.shardy)
+        Session::new(self.executable.client(), program, &self.config)
     }
 
-    /// What goes in and comes out.
+    /// The inputs and outputs.
     pub fn signature(&self) -> &Signature {
         &self.signature
     }
@@ -70,38 +89,36 @@ impl Session {
         &self.executable
     }
 
-    /// Puts `array` on the devices as the input `name` lies.
+    /// The compile options, with the device of each mesh position.
+    pub fn config(&self) -> &CompileConfig {
+        &self.config
+    }
+
+    /// Puts `array` on the devices, sharded like the input `name`.
     ///
     /// # Errors
-    /// An input that does not exist, an array of another shape, or the plugin's own.
+    /// There is no such input, the array has another shape, or the plugin fails.
     pub fn put(&self, name: &str, array: &HostArray) -> Result<DeviceArray> {
         let Some(port) = self.signature.inputs.iter().find(|port| port.name == name) else {
             return Err(Error::Invalid(format!("the program has no input `{name}`")));
         };
-        if port.shape != *array.shape() {
-            return Err(Error::Invalid(format!(
-                "the input `{name}` is {}, and {} was given",
-                port.shape,
-                array.shape()
-            )));
-        }
-        let devices = self.executable.devices();
+        check_shape(port, array.shape())?;
         DeviceArray::put(
-            &self.client,
-            devices,
+            self.executable.client(),
+            self.executable.devices(),
             &self.signature.mesh,
             array,
             &port.sharding,
         )
     }
 
-    /// Runs the program once on `inputs`, which it takes: those that it updates are gone afterwards.
+    /// Runs the program once on `inputs` and consumes them: the program overwrites those that it updates.
     ///
     /// # Errors
-    /// A missing input, or the plugin's own.
+    /// An input is missing, an array's shape, sharding or devices are not the input's, or the plugin fails.
     pub fn run(&self, inputs: &DeviceArrays) -> Result<DeviceArrays> {
-        let places = self.executable.devices().len();
-        let mut arguments = vec![Vec::with_capacity(self.signature.inputs.len()); places];
+        let devices = self.executable.devices();
+        let mut arguments = vec![Vec::with_capacity(self.signature.inputs.len()); devices.len()];
         for port in &self.signature.inputs {
             let Some(array) = inputs.get(&port.name) else {
                 return Err(Error::Invalid(format!(
@@ -109,6 +126,7 @@ impl Session {
                     port.name
                 )));
             };
+            self.check(port, array)?;
             for (list, part) in arguments.iter_mut().zip(&array.parts) {
                 list.push(part);
             }
@@ -117,21 +135,22 @@ impl Session {
             .map(|outputs| outputs.into_iter())
             .collect();
         let outputs = self.signature.outputs.iter().map(|port| {
-            let parts = by_device.iter_mut().filter_map(Iterator::next).collect();
             let array = DeviceArray {
                 shape: port.shape.clone(),
+                mesh: self.signature.mesh.clone(),
                 sharding: port.sharding.clone(),
-                parts,
+                devices: devices.to_vec(),
+                parts: by_device.iter_mut().filter_map(Iterator::next).collect(),
             };
             (port.name.clone(), array)
         });
         Ok(outputs.collect())
     }
 
-    /// Runs the program once from the host's arrays to the host's arrays.
+    /// Runs the program once, from host arrays to host arrays.
     ///
     /// # Errors
-    /// As [`Session::put`] and [`Session::run`].
+    /// Those of [`Session::put`] and [`Session::run`].
     pub fn evaluate(
         &self,
         inputs: &BTreeMap<String, HostArray>,
@@ -139,8 +158,69 @@ impl Session {
         let put = |(name, array): (&String, &HostArray)| Ok((name.clone(), self.put(name, array)?));
         let inputs = inputs.iter().map(put).collect::<Result<DeviceArrays>>()?;
         let outputs = self.run(&inputs)?;
-        let fetch =
-            |(name, array): (String, DeviceArray)| Ok((name, array.fetch(&self.signature.mesh)?));
+        let fetch = |(name, array): (String, DeviceArray)| Ok((name, array.fetch()?));
         outputs.into_iter().map(fetch).collect()
     }
+
+    /// Checks that `array` is what the program takes as `port`. The plugin sees one device's parts at a time: parts of the
+    /// right size from other positions of the array would pass and permute the numbers.
+    fn check(&self, port: &Port, array: &DeviceArray) -> Result<()> {
+        check_shape(port, &array.shape)?;
+        let mesh = &self.signature.mesh;
+        if !array.is_cut_as(&port.sharding, mesh) {
+            return Err(Error::Invalid(format!(
+                "the input `{}` is cut as {} over {mesh}, but the given array is cut as {} over {}",
+                port.name,
+                port.sharding.describe(mesh, &port.shape),
+                array.sharding.describe(&array.mesh, &array.shape),
+                array.mesh,
+            )));
+        }
+        let devices = self.executable.devices();
+        if array.devices != devices || array.parts.len() != devices.len() {
+            return Err(Error::Invalid(format!(
+                "the program runs on the devices {devices:?}, but the array given as `{}` is on {:?} in {} parts",
+                port.name,
+                array.devices,
+                array.parts.len()
+            )));
+        }
+        Ok(())
+    }
 }
+
+fn check_shape(port: &Port, shape: &Shape) -> Result<()> {
+    if port.shape == *shape {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "the input `{}` is {}, but {shape} was given",
+        port.name, port.shape
+    )))
+}
+
+/// `config` with a device of `client` for every partition.
+fn assigned(client: &Client, config: &CompileConfig) -> Result<CompileConfig> {
+    let mut config = config.clone();
+    let ids: Vec<i64> = client.devices().iter().map(|device| device.id).collect();
+    if config.device_assignment.is_empty() {
+        if ids.len() < config.partitions {
+            return Err(Error::Invalid(format!(
+                "the program is to be compiled for {} devices, but the client has {}",
+                config.partitions,
+                ids.len()
+            )));
+        }
+        config.device_assignment = ids[..config.partitions].to_vec();
+    }
+    let absent = |id: &&i64| !ids.contains(id);
+    if let Some(id) = config.device_assignment.iter().find(absent) {
+        return Err(Error::Invalid(format!(
+            "the device assignment names device {id}, but the client has the devices {ids:?}"
+        )));
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Sharded arrays: a host array to a buffer a device, and back.
+//! Sharded arrays: from a host array to one buffer per device, and back.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -8,14 +8,14 @@ use super::error::{Error, Result};
 use super::pjrt::{Buffer, Client};
 use crate::graph::DType;
 
-/// Which part of an array one device holds: offset and size in each dimension.
+/// The part of an array that one device holds: offset and size in each dimension.
 pub type Block = Vec<(usize, usize)>;
 
-/// Sends `array` (dense, row-major, of sizes `dims`) to devices: the part `blocks[i]` of it to the device at place
-/// `devices[i]` of [`Client::devices`]. Blocks may repeat, where a tensor is replicated.
+/// Sends `array` (dense, row-major, of sizes `dims`) to devices: its part `blocks[i]` to the device at position `devices[i]`
+/// of [`Client::devices`]. Blocks repeat if a tensor is replicated.
 ///
 /// # Errors
-/// Lists of different lengths, a block outside the array, an array of the wrong size, or the plugin's own.
+/// The lists differ in length, a block is outside the array, the array has the wrong size, or the plugin fails.
 pub fn upload(
     client: &Client,
     array: &[u8],
@@ -31,7 +31,7 @@ pub fn upload(
                 .iter()
                 .zip(dims)
                 .all(|(&block, &dim)| block == (0, dim));
-        // A replicated array is sent as it is, without a copy for each device.
+        // A replicated array is sent directly, without a copy for each device.
         let shard = if whole {
             Cow::Borrowed(array)
         } else {
@@ -43,17 +43,17 @@ pub fn upload(
     blocks.iter().zip(devices).map(send).collect()
 }
 
-/// Puts an array of sizes `dims` together from its shards: `buffers[i]` holds the part `blocks[i]`. A block that several
-/// devices hold is fetched from the first.
+/// Assembles an array of sizes `dims` from its shards: `buffers[i]` holds the part `blocks[i]`. A block on several devices is
+/// fetched from the first.
 ///
 /// # Errors
-/// Lists of different lengths, buffers of other types or sizes than their blocks', blocks that do not make up the whole
-/// array, or the plugin's own.
+/// The lists differ in length, a buffer's type or size is not its block's, the blocks do not cover the array, or the plugin
+/// fails.
 pub fn download(buffers: &[&Buffer], dims: &[usize], blocks: &[Block]) -> Result<Vec<u8>> {
     same_length(blocks, buffers.len())?;
     let Some(first) = buffers.first() else {
         return Err(Error::Invalid(
-            "an array cannot be put together from no buffers".to_string(),
+            "cannot assemble an array from no buffers".to_string(),
         ));
     };
     let dtype = first.dtype()?;
@@ -65,7 +65,7 @@ pub fn download(buffers: &[&Buffer], dims: &[usize], blocks: &[Block]) -> Result
         .sum();
     if covered != elements {
         return Err(Error::Invalid(format!(
-            "the shards hold {covered} elements, and an array of {dims:?} has {elements}"
+            "the shards hold {covered} elements, but an array of {dims:?} has {elements}"
         )));
     }
     let mut array = vec![0u8; elements * dtype.bytes()];

@@ -1,8 +1,10 @@
-//! The real plugins, fetched the way a user's are: a sharded program on virtual CPU devices, and compiled for a pod.
+//! The real plugins, fetched as for a user: a sharded program runs on virtual CPU devices and is compiled for a pod.
 
-use super::testing::{opcodes, sharded_sum};
 use super::*;
-use crate::graph::DType;
+use crate::graph::{Builder, DType, Role, Shape};
+use crate::hlo::proto::decode_with_config;
+use crate::hlo::{Layout, lower};
+use crate::sharding::{Mesh, Partitioner, Rules};
 
 const DEVICES: usize = 8;
 const ROWS: usize = 16;
@@ -16,14 +18,37 @@ fn cpu(devices: usize) -> Client {
     Client::cpu(plugin(Platform::Cpu), devices).unwrap()
 }
 
-fn config(devices: usize, shardy: bool) -> CompileConfig {
-    CompileConfig {
-        shardy,
-        ..CompileConfig::for_devices(devices)
-    }
+fn config(devices: usize) -> CompileConfig {
+    CompileConfig::for_devices(devices)
 }
 
-/// Which rows of `[ROWS, COLUMNS]` each device holds.
+/// A program over `devices` devices that takes `x` and `state`, both `f32[rows, columns]` split by rows, and gives the sum
+/// of `x` (a scalar on every device: an all-reduce) and `state + x`, which takes over the memory of `state`.
+fn sharded_sum(devices: usize, rows: usize, columns: usize) -> Vec<u8> {
+    let builder = Builder::new();
+    // The standard rules split `embed` over `data`.
+    let shape = Shape::new(DType::F32, [("embed", rows), ("mlp", columns)]);
+    let x = builder.input("x", Role::Weight, shape.clone());
+    let state = builder.input("state", Role::State, shape);
+    builder.output("sum", x.sum(["embed", "mlp"]));
+    builder.update("state", (state + x).pin_weight());
+    let graph = builder.finish().unwrap().check().unwrap();
+    let layout = Layout {
+        mesh: &Mesh::new([("data", devices), ("model", 1)]).unwrap(),
+        rules: &Rules::standard(),
+    };
+    let program = lower(&graph, "sharded_sum", layout).unwrap();
+    program.bytes().to_vec()
+}
+
+/// The opcodes of all instructions of an optimized program.
+fn opcodes(with_config: &[u8]) -> Vec<String> {
+    let module = decode_with_config(with_config).unwrap();
+    let instructions = module.computations.iter().flat_map(|it| &it.instructions);
+    instructions.map(|it| it.opcode.to_string()).collect()
+}
+
+/// The rows of `[ROWS, COLUMNS]` that each device holds.
 fn by_rows() -> Vec<Vec<(usize, usize)>> {
     (0..DEVICES)
         .map(|d| vec![(d * ROWS / DEVICES, ROWS / DEVICES), (0, COLUMNS)])
@@ -60,11 +85,11 @@ fn numbers(step: f32) -> Vec<f32> {
 fn a_sharded_program_runs_on_eight_cpu_devices_under_both_partitioners() {
     let client = cpu(DEVICES);
     assert_eq!(client.devices().len(), DEVICES);
-    for shardy in [false, true] {
+    for partitioner in Partitioner::ALL {
         let program = client
             .compile(
                 &sharded_sum(DEVICES, ROWS, COLUMNS),
-                &config(DEVICES, shardy),
+                &config(DEVICES).with_partitioner(partitioner),
             )
             .unwrap();
         assert_eq!(program.devices(), [0, 1, 2, 3, 4, 5, 6, 7]);
@@ -92,21 +117,44 @@ fn a_sharded_program_runs_on_eight_cpu_devices_under_both_partitioners() {
     }
 }
 
+/// Collectives of two concurrent launches are not mixed up.
+#[test]
+fn two_clients_run_sharded_programs_at_once() {
+    let program = sharded_sum(DEVICES, ROWS, COLUMNS);
+    let run = |x: Vec<f32>| {
+        let client = cpu(DEVICES);
+        let program = client.compile(&program, &config(DEVICES)).unwrap();
+        let sum: f32 = x.iter().sum();
+        for _ in 0..300 {
+            let (x, state) = (shard(&client, &x), shard(&client, &numbers(0.5)));
+            let outputs = program.execute(&lists(&x, &state)).unwrap();
+            assert_eq!(f32::from_bytes(&outputs[0][0].to_host().unwrap()), [sum]);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| run(numbers(1.0)));
+        scope.spawn(|| run(numbers(2.0)));
+    });
+}
+
 #[test]
 fn a_sharded_program_compiles_for_a_pod_without_one() {
-    let topology = Topology::create(plugin(Platform::Tpu), "v3:16x32", &[]).unwrap();
+    let topology = TopologyDescription::create(plugin(Platform::Tpu), "v3:16x32", &[]).unwrap();
     let devices = topology.devices();
     assert_eq!(devices.len(), 1024);
-    // A core of v3 has 16 GiB, of which the plugin keeps some for itself.
+    // A v3 core has 16 GiB, some of which the plugin reserves.
     let memory = devices[0].memory_bytes().unwrap();
     assert!((15 << 30..16 << 30).contains(&memory), "{memory}");
     assert_eq!(devices[0].coords().len(), 3);
-    for shardy in [false, true] {
+    for partitioner in Partitioner::ALL {
         let program = topology
-            .compile(&sharded_sum(1024, 8192, 1024), &config(1024, shardy))
+            .compile(
+                &sharded_sum(1024, 8192, 1024),
+                &config(1024).with_partitioner(partitioner),
+            )
             .unwrap();
         let memory = program.memory_stats().unwrap();
-        // Each device holds 8 of 8192 rows of 4096 bytes, of x and of the state, and the state's memory is used again.
+        // Each device holds 8 of 8192 rows of 4096 bytes, of x and of the state, and the state's memory is reused.
         assert_eq!(memory.arguments, 2 * 8 * 4096);
         assert_eq!(memory.aliased, 8 * 4096);
         assert!(
@@ -126,7 +174,7 @@ fn a_sharded_program_compiles_for_a_pod_without_one() {
 fn aliased_inputs_are_donated_unless_kept() {
     let client = cpu(DEVICES);
     let program = client
-        .compile(&sharded_sum(DEVICES, ROWS, COLUMNS), &config(DEVICES, true))
+        .compile(&sharded_sum(DEVICES, ROWS, COLUMNS), &config(DEVICES))
         .unwrap();
     let (x, state) = (shard(&client, &numbers(1.0)), shard(&client, &numbers(0.5)));
 
@@ -145,7 +193,7 @@ fn aliased_inputs_are_donated_unless_kept() {
             kept[d][1].to_host().unwrap()
         );
     }
-    let message = "was donated to an earlier execution and holds nothing any more";
+    let message = "was donated to an earlier execution and no longer holds data";
     let error = state[3].to_host().unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -157,7 +205,7 @@ fn aliased_inputs_are_donated_unless_kept() {
         format!("argument 1 of device 0 (f32[2, 4]) {message}")
     );
 
-    // A step's state goes on from output to input.
+    // A step's output state becomes the next input.
     let next: Vec<Buffer> = outputs.into_iter().map(|mut list| list.remove(1)).collect();
     let last = program.execute(&lists(&x, &next)).unwrap();
     assert_eq!(
@@ -170,7 +218,7 @@ fn aliased_inputs_are_donated_unless_kept() {
 fn arguments_that_do_not_fit_are_refused() {
     let client = cpu(DEVICES);
     let program = client
-        .compile(&sharded_sum(DEVICES, ROWS, COLUMNS), &config(DEVICES, true))
+        .compile(&sharded_sum(DEVICES, ROWS, COLUMNS), &config(DEVICES))
         .unwrap();
     let (x, state) = (shard(&client, &numbers(1.0)), shard(&client, &numbers(0.5)));
     let refused =
@@ -178,13 +226,13 @@ fn arguments_that_do_not_fit_are_refused() {
     let whole = lists(&x, &state);
     assert_eq!(
         refused(&whole[..7]),
-        "the program runs on 8 devices, and arguments for 7 were given"
+        "the program runs on 8 devices, but arguments for 7 were given"
     );
     let mut ragged = whole.clone();
     ragged[5].pop();
     assert_eq!(
         refused(&ragged),
-        "device 5 got 1 arguments, and device 0 got 2"
+        "device 5 got 1 arguments, but device 0 got 2"
     );
     let short: Vec<Vec<&Buffer>> = whole.iter().map(|list| vec![list[0]]).collect();
     assert!(
@@ -196,7 +244,7 @@ fn arguments_that_do_not_fit_are_refused() {
     let strange = shard(&other, &numbers(1.0));
     assert_eq!(
         refused(&lists(&strange, &state)),
-        "argument 0 of device 0 is another client's"
+        "argument 0 of device 0 belongs to another client"
     );
 }
 
@@ -212,7 +260,7 @@ fn host_arrays_that_do_not_fit_are_refused() {
     };
     assert_eq!(
         refused(&[0; 7], DType::F32, &[2], 0),
-        "f32[2] takes 8 bytes, and 7 were given"
+        "f32[2] takes 8 bytes, but 7 were given"
     );
     assert_eq!(
         refused(&[0; 8], DType::F32, &[2], 2),
@@ -257,7 +305,7 @@ fn every_element_type_goes_to_a_device_and_back() {
 fn a_serialized_executable_is_loaded_again() {
     let client = cpu(DEVICES);
     let program = client
-        .compile(&sharded_sum(DEVICES, ROWS, COLUMNS), &config(DEVICES, true))
+        .compile(&sharded_sum(DEVICES, ROWS, COLUMNS), &config(DEVICES))
         .unwrap();
     let again = client
         .load(&program.executable().serialize().unwrap())
@@ -274,7 +322,7 @@ fn a_serialized_executable_is_loaded_again() {
 fn the_plugins_own_message_comes_through() {
     let client = cpu(DEVICES);
     let error = client
-        .compile(b"no module at all", &config(DEVICES, true))
+        .compile(b"no module at all", &config(DEVICES))
         .err()
         .unwrap();
     assert!(
@@ -288,15 +336,15 @@ fn the_plugins_own_message_comes_through() {
         "{error:?}"
     );
     let unknown = CompileConfig {
-        xla_flags: [("xla_no_such_flag".to_string(), OptionValue::Bool(true))].into(),
-        ..config(DEVICES, true)
+        xla_flags: [("xla_no_such_flag".to_string(), Value::Bool(true))].into(),
+        ..config(DEVICES)
     };
     let error = client
         .compile(&sharded_sum(DEVICES, ROWS, COLUMNS), &unknown)
         .err()
         .unwrap();
     assert!(error.to_string().contains("xla_no_such_flag"), "{error}");
-    let error = Topology::create(plugin(Platform::Tpu), "nonesuch", &[])
+    let error = TopologyDescription::create(plugin(Platform::Tpu), "nonesuch", &[])
         .err()
         .unwrap();
     assert!(error.to_string().contains("nonesuch"), "{error}");
@@ -304,10 +352,10 @@ fn the_plugins_own_message_comes_through() {
 
 #[test]
 fn a_program_too_large_for_a_core_is_out_of_memory() {
-    let topology = Topology::create(plugin(Platform::Tpu), "v3:2x2", &[]).unwrap();
-    // Two inputs of 16 GiB a device, and a core of v3 has 16 GiB in all.
+    let topology = TopologyDescription::create(plugin(Platform::Tpu), "v3:2x2", &[]).unwrap();
+    // Two inputs of 16 GiB per device, but a v3 core has 16 GiB in all.
     let program = sharded_sum(8, 8 << 20, 4096);
-    let error = topology.compile(&program, &config(8, true)).err().unwrap();
+    let error = topology.compile(&program, &config(8)).err().unwrap();
     assert!(error.is_out_of_memory(), "{error:?}");
     assert!(
         error.to_string().contains("E1000: CompileTimeHbmOom"),
@@ -318,19 +366,19 @@ fn a_program_too_large_for_a_core_is_out_of_memory() {
 #[test]
 fn slices_number_their_devices_apart() {
     let slices = [("num_slices", Value::Int(2))];
-    let topology = Topology::create(plugin(Platform::Tpu), "v6e:4x4", &slices).unwrap();
+    let topology = TopologyDescription::create(plugin(Platform::Tpu), "v6e:4x4", &slices).unwrap();
     let ids: Vec<i64> = topology.devices().iter().map(|device| device.id).collect();
     assert_eq!((ids.len(), ids[0], ids[16]), (32, 100_000, 200_000));
     assert_eq!(topology.devices()[16].slice_index(), Some(1));
     let assigned = CompileConfig {
         device_assignment: ids,
-        ..config(32, true)
+        ..config(32)
     };
     topology
         .compile(&sharded_sum(32, 64, 128), &assigned)
         .unwrap();
     let error = topology
-        .compile(&sharded_sum(32, 64, 128), &config(32, true))
+        .compile(&sharded_sum(32, 64, 128), &config(32))
         .err()
         .unwrap();
     assert!(error.to_string().contains("MegaScale"), "{error}");
@@ -363,9 +411,9 @@ fn a_tpu_plugin_loaded_for_compiling_is_not_taken_for_running() {
 fn the_compilers_figures_are_read() {
     let client = cpu(DEVICES);
     let hlo = sharded_sum(DEVICES, 1024, 1024);
-    let cpu = client.compile(&hlo, &config(DEVICES, true)).unwrap();
-    let topology = Topology::create(plugin(Platform::Tpu), "v3:2x2", &[]).unwrap();
-    let tpu = topology.compile(&hlo, &config(DEVICES, true)).unwrap();
+    let cpu = client.compile(&hlo, &config(DEVICES)).unwrap();
+    let topology = TopologyDescription::create(plugin(Platform::Tpu), "v3:2x2", &[]).unwrap();
+    let tpu = topology.compile(&hlo, &config(DEVICES)).unwrap();
     assert_eq!(client.platform_name().unwrap(), "cpu");
     assert_eq!(topology.platform_name().unwrap(), "tpu");
     assert!(topology.platform_version().unwrap().contains("TPU v3"));
@@ -412,7 +460,7 @@ fn the_cuda_plugin_describes_gpus_without_one() {
         ("target_config", Value::from(H100)),
         ("topology", Value::from("1x1x8")),
     ];
-    let topology = Topology::create(plugin(Platform::Cuda), "cuda", &options).unwrap();
+    let topology = TopologyDescription::create(plugin(Platform::Cuda), "cuda", &options).unwrap();
     assert_eq!(topology.devices().len(), 8);
     assert_eq!(topology.devices()[7].kind, "NVIDIA H100 80GB HBM3");
     assert_eq!(topology.devices()[7].memory_bytes(), Some(84_942_979_072));
@@ -469,7 +517,7 @@ fn sharded_arrays_go_to_devices_and_back() {
     assert_eq!(fetch(&[]), "0 blocks were given for 1 devices");
     assert_eq!(
         fetch(&both[..2]),
-        "the shards hold 12 elements, and an array of [4, 6] has 24"
+        "the shards hold 12 elements, but an array of [4, 6] has 24"
     );
     assert_eq!(
         fetch(&columns),

@@ -11,7 +11,7 @@ pub(crate) fn sharded() -> impl Strategy<Value = (Mesh, Vec<usize>, Sharding)> {
     let factors = prop::collection::vec(1usize..=2, 0..=4);
     (sizes, factors).prop_flat_map(|(sizes, factors)| {
         let rank = factors.len();
-        // Each mesh axis goes to a dimension or to none (the index `rank`), in a random order.
+        // In random order, each mesh axis is given to a dimension, or to no dimension (the index `rank`).
         let homes = prop::collection::vec(0..=rank, sizes.len());
         let order = Just((0..sizes.len()).collect::<Vec<_>>()).prop_shuffle();
         (Just(sizes), Just(factors), homes, order).prop_map(|(sizes, factors, homes, order)| {

@@ -1,7 +1,7 @@
-//! A sharding as XLA's two partitioners read it. One module of HLO carries both, so that it compiles under either.
+//! A sharding in the forms of XLA's two partitioners. One HLO module carries both, so it compiles under either.
 //!
-//! GSPMD reads an `OpSharding`: how many tiles each dimension has, and which device has which tile. Devices are listed by an
-//! iota (0 to N-1), reshaped to the mesh and transposed, so that the list stays a few integers on a thousand devices:
+//! GSPMD reads an `OpSharding`: the number of tiles of each dimension, and the device of each tile. Devices are listed by an
+//! iota (0 to N-1), reshaped to the mesh and transposed, so the list is a few integers even for a thousand devices:
 //! `{devices=[1,2,4]<=[4,2]T(1,0) last_tile_dim_replicate}`. Shardy reads MLIR attributes that name mesh axes:
 //! `#sdy.sharding<@mesh, [{}, {"model"}]>`. Both count partitions row-major over the mesh, as [`Sharding::block`] does.
 //!
@@ -12,7 +12,7 @@ use std::fmt;
 use super::mesh::Mesh;
 use super::sharding::Sharding;
 
-/// A GSPMD sharding. Prints as HLO text does.
+/// A GSPMD sharding. Prints as HLO text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Gspmd {
     /// `{replicated}`: every device has the whole tensor.
@@ -65,12 +65,12 @@ pub fn gspmd(sharding: &Sharding, mesh: &Mesh) -> Gspmd {
     })
 }
 
-/// The iota over the mesh, its axes taken in `order`: the reshape and the transposition, with runs of `order` that follow
-/// each other in the mesh too merged into one dimension. `order` holds exactly the mesh axes larger than 1.
+/// The iota over the mesh with its axes in `order`: the reshape and the transposition. Runs of `order` that are also
+/// consecutive in the mesh are merged into one dimension. `order` holds exactly the mesh axes larger than 1.
 fn canonical_iota(mesh: &Mesh, order: &[usize]) -> (Vec<i64>, Vec<i32>) {
     let mut in_mesh_order = order.to_vec();
     in_mesh_order.sort_unstable();
-    // Axes by rank among those kept, so that a dropped axis of size 1 does not part its neighbours.
+    // Axes by rank among those kept, so a dropped axis of size 1 does not separate its neighbours.
     let rank = |axis: usize| in_mesh_order.partition_point(|&other| other < axis);
     // Each run: its first rank and its size.
     let mut runs: Vec<(usize, usize)> = Vec::new();
@@ -111,7 +111,7 @@ impl fmt::Display for Tiles {
             commas(&self.dims),
             commas(&self.reshape)
         )?;
-        // One dimension has one order, which HLO text leaves out.
+        // HLO text omits the order of a single dimension.
         if self.reshape.len() > 1 {
             write!(f, "T({})", commas(&self.transpose))?;
         }
@@ -230,7 +230,7 @@ mod tests {
             sdy_mesh(&mesh),
             r#"{mesh = #sdy.mesh<["data"=8, "model"=1]>}"#
         );
-        // An axis of size 1 between two others does not keep them from merging.
+        // Two axes merge across an axis of size 1 between them.
         assert_eq!(text("a=2,b=1,c=3", &[&[0, 2]]), "{devices=[6]<=[6]}");
     }
 

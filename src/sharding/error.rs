@@ -1,21 +1,23 @@
-//! What can go wrong between a target's name and a tensor's place: each variant carries what, where, the arithmetic and
-//! the way out.
+//! What can go wrong between a target's name and a tensor's placement. Each variant states what is wrong, where, the
+//! arithmetic and the way out.
 
 use thiserror::Error;
 
-/// A mistake in a target, a mesh, the rules, or in how they meet a tensor.
+use super::kind::Kind;
+
+/// A mistake in a target, a mesh, the rules, or their use on a tensor.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ShardingError {
-    /// No target goes by that name.
+    /// No target has this name.
     #[error("unknown target `{name}`; did you mean {nearest}? `ribosome targets` lists them all")]
     UnknownTarget {
-        /// What was asked for.
+        /// The name given.
         name: String,
         /// The nearest names that exist.
         nearest: String,
     },
 
-    /// The generation exists, but is not sold in that size.
+    /// The generation is not sold in this size.
     #[error("no {generation} slice has {size} cores; nearest: {nearest}")]
     NoSuchSlice {
         /// The TPU generation, as in a cloud name.
@@ -44,27 +46,27 @@ pub enum ShardingError {
         example: String,
     },
 
-    /// A torus shape of the right rank that no slice has.
+    /// The torus shape has the right rank, but no slice has it.
     #[error("`{shape}` is not a slice of {generation}: {reason}")]
     TorusShape {
         /// The TPU generation.
         generation: String,
         /// The shape asked for.
         shape: String,
-        /// Which limit it breaks, with the arithmetic.
+        /// The limit it breaks, with the arithmetic.
         reason: String,
     },
 
-    /// A part of a target's name cannot be read.
+    /// Part of a target's name cannot be read.
     #[error("target `{name}`: {reason}")]
     TargetSyntax {
-        /// What was asked for.
+        /// The name given.
         name: String,
-        /// What is wrong with it, and the form that is right.
+        /// What is wrong with it, and the right form.
         reason: String,
     },
 
-    /// A mesh that cannot be read.
+    /// The mesh cannot be read.
     #[error(
         "mesh `{text}`: {reason}; write it like data=256,model=4 (names and sizes, outermost first)"
     )]
@@ -88,21 +90,33 @@ pub enum ShardingError {
         fix: String,
     },
 
-    /// A rule names a mesh axis that the mesh lacks.
-    #[error(
-        "rule `{rule}` names mesh axis `{mesh_axis}`, but the mesh is {mesh}; \
-         add `{mesh_axis}=1` to the mesh, or change the rule"
-    )]
-    UnknownMeshAxis {
-        /// The rule as text.
+    /// A rule of the recipe's own is about an axis that no tensor of the program has.
+    #[error("{key}: no tensor of this program has the axis of `{rule}`{}", near.as_ref().map_or(String::new(), |axis| format!("; did you mean `{axis}`?")))]
+    UnusedRule {
+        /// The list's key in the recipe.
+        key: &'static str,
+        /// The rule.
         rule: String,
-        /// The mesh axis that is not there.
-        mesh_axis: String,
-        /// The mesh as text.
-        mesh: String,
+        /// The program's axis with the nearest name, if one is near.
+        near: Option<String>,
     },
 
-    /// Rules that cannot be read.
+    /// Nothing is split over a mesh axis.
+    #[error(
+        "mesh {mesh}: devices along `{mesh_axis}` would all do the same work, {size} times; {reason}"
+    )]
+    UnusedMeshAxis {
+        /// The mesh as text.
+        mesh: String,
+        /// The mesh axis.
+        mesh_axis: String,
+        /// Its size.
+        size: usize,
+        /// Why nothing is split over it, and the way out.
+        reason: String,
+    },
+
+    /// A rule cannot be read.
     #[error("rule `{text}`: {reason}; write it like embed->data, batch->data+model, or kv->whole")]
     RuleSyntax {
         /// The rule as typed.
@@ -113,12 +127,16 @@ pub enum ShardingError {
 
     /// A tensor's axis has no rule.
     #[error(
-        "{kind} `{tensor}` {shape}: no rule for axis `{axis}`; \
-         add `{axis}->whole` or `{axis}->MESH_AXIS` to the rules for {kind}s"
+        "{} `{tensor}` {shape}: no rule for axis `{axis}`; \
+         add \"{axis}->whole\" or \"{axis}->MESH_AXIS\" to {}",
+        kind.name(),
+        list.key()
     )]
     NoRule {
-        /// Weight or activation.
-        kind: &'static str,
+        /// What the tensor is.
+        kind: Kind,
+        /// Whose list of rules lacks one.
+        list: Kind,
         /// The tensor's name.
         tensor: String,
         /// The tensor's shape.
@@ -127,32 +145,37 @@ pub enum ShardingError {
         axis: String,
     },
 
-    /// Every rule for an axis wants a mesh axis that another axis of the tensor already has.
+    /// Every rule for an axis uses a mesh axis that another axis of the tensor already uses.
     #[error(
-        "{kind} {tensor}: mesh axis `{mesh_axis}` used twice, by `{first}` and by `{second}`; \
-         add `{second}->whole` below the other rules of `{second}` for {kind}s"
+        "{} {tensor}: mesh axis `{mesh_axis}` used twice, by `{first}` and by `{second}`; \
+         add \"{second}->whole\" to {}, below its other rules for `{second}`",
+        kind.name(),
+        list.key()
     )]
     UsedTwice {
-        /// Weight or activation.
-        kind: &'static str,
+        /// What the tensor is.
+        kind: Kind,
+        /// Whose list of rules lacks one.
+        list: Kind,
         /// The tensor's name and shape.
         tensor: String,
         /// The mesh axis.
         mesh_axis: String,
-        /// The tensor axis that has it.
+        /// The tensor axis that uses it.
         first: String,
-        /// The tensor axis that wants it too.
+        /// The tensor axis that also needs it.
         second: String,
     },
 
-    /// An axis does not divide by its part of the mesh.
+    /// An axis is not divisible by its part of the mesh.
     #[error(
-        "{kind} `{tensor}`: {division}; \
-         nearest sizes that divide: {sizes}; nearest mesh: {meshes}"
+        "{} `{tensor}`: {division}; \
+         nearest sizes that divide: {sizes}; nearest mesh: {meshes}",
+        kind.name()
     )]
     NotDivisible {
-        /// Weight or activation.
-        kind: &'static str,
+        /// What the tensor is.
+        kind: Kind,
         /// The tensor's name.
         tensor: String,
         /// The division, as `heads=12 over model=8 leaves 4`.
@@ -163,7 +186,7 @@ pub enum ShardingError {
         meshes: String,
     },
 
-    /// Mesh and topology do not fit together.
+    /// The mesh does not fit the topology.
     #[error("mesh {mesh} cannot be placed on {topology}: {reason}")]
     Placement {
         /// The mesh as text.
@@ -174,12 +197,14 @@ pub enum ShardingError {
         reason: String,
     },
 
-    /// No mesh of `data` and `model` divides the workload.
-    #[error("no data x model mesh of {devices} devices divides this model and batch: {reason}")]
+    /// No mesh of the axes that the rules name divides the program.
+    #[error("no {axes} mesh of {devices} devices divides this model and batch: {reason}")]
     NoMesh {
+        /// The mesh axes, as `data x model`.
+        axes: String,
         /// Devices of the target.
         devices: usize,
-        /// What each candidate fails on, and the way out.
+        /// Why each candidate fails, and the way out.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! TPU generations and described GPUs: every hardware figure the crate uses, in one table a kind, each with its source.
+//! TPU generations and described GPUs: every hardware figure the crate uses, one table per kind, each figure with its source.
 //!
 //! How far to trust a figure: *vendor* is a vendor's page, *compiler* is what libtpu 0.0.51 itself reported for a topology
 //! (`device_memory_bytes_limit`), *derived* follows from those, *unsure* is a best guess to be corrected.
@@ -27,31 +27,31 @@ pub enum Generation {
 pub struct Hardware {
     /// The name of a topology: `v5e` in `v5e:16x16`.
     pub name: &'static str,
-    /// The names that stand before the size in a cloud name: `v5litepod` in `v5litepod-256`. The first is the official one.
+    /// The names before the size in a cloud name: `v5litepod` in `v5litepod-256`. The first is the official one.
     pub cloud_prefixes: &'static [&'static str],
     /// TensorCores on a chip.
     pub cores_per_chip: usize,
-    /// PJRT devices of a chip, each its own program; fewer than cores where two cores work as one (megacore).
+    /// PJRT devices per chip, each running its own program; fewer than cores if two cores work as one (megacore).
     pub devices_per_chip: usize,
-    /// Whether a chip's cores can also be addressed one by one, each a device.
+    /// Whether each core of a chip can also be a device.
     pub megacore_is_a_choice: bool,
-    /// Dimensions of the torus that the links between chips form.
+    /// Dimensions of the torus of links between chips.
     pub torus_rank: usize,
-    /// Chips of the largest slice that can be had.
+    /// Chips of the largest slice available.
     pub max_chips: usize,
-    /// Peak of bf16 matrix products, FLOP/s of a chip.
+    /// Peak of bf16 matrix products, FLOP/s per chip.
     pub peak_flops: f64,
-    /// Bandwidth of the memory, bytes/s of a chip.
+    /// Memory bandwidth, bytes/s per chip.
     pub hbm_bandwidth: f64,
-    /// Bandwidth between chips of a slice, bytes/s of a chip, all its links and both directions together.
+    /// Bandwidth between chips of a slice, bytes/s per chip, over all its links and both directions.
     pub ici_bandwidth: f64,
-    /// Clock of the cores in Hz, which turns the compiler's cycles into seconds. `None` where no source gives it.
+    /// Clock of the cores in Hz, which turns the compiler's cycles into seconds. `None` if no source gives it.
     pub clock: Option<f64>,
-    /// Memory a device of a slice can use, bytes, before the compiler's own share for each device of the slice.
+    /// Memory a device of a slice can use, in bytes, before the compiler's reserve for each device of the slice.
     pub device_memory: u64,
-    /// Bytes that the compiler keeps on each device for each device of the slice.
+    /// Bytes that the compiler reserves on each device for each device of the slice.
     pub reserved_per_device: u64,
-    /// Devices that `reserved_per_device` is counted for at least.
+    /// The least number of devices that `reserved_per_device` counts for.
     pub reserved_at_least: u64,
 }
 
@@ -63,10 +63,10 @@ const fn gbit(gbits: f64) -> f64 {
 // Sources, by column.
 // - cores, torus, max_chips, peak, bandwidths: the vendor's page for each generation (cloud.google.com/tpu/docs/v2 ... v6e,
 //   tpu7x). Vendor; the link figures of v2 and v3 are derived from their papers (links x Gbit/s).
-//   v5p pods have 8960 chips, of which 6144 at most make one slice. One v5e or v6e slice stops at 256 chips.
+//   v5p pods have 8960 chips, of which one slice has at most 6144. One v5e or v6e slice stops at 256 chips.
 // - clock: v2, v3, v4 from the TPU papers (vendor); v5e, v5p, v6e second-hand (unsure); tpu7x unknown.
 // - device_memory, reserved_*: fitted to libtpu's device_memory_bytes_limit over 4 to 10752 chips, exact on all of them
-//   (compiler). v2, v3: 1024 bytes for each device, for 16 at least.
+//   (compiler). v2, v3: 1024 bytes for each device, and for at least 16.
 
 const V2: Hardware = Hardware {
     name: "v2",
@@ -102,7 +102,7 @@ const V3: Hardware = Hardware {
     reserved_at_least: 16,
 };
 
-/// v4 as it is used: both cores of a chip are one device. See [`Hardware::by_core`] for the other way.
+/// v4 as usually used: both cores of a chip are one device. [`Hardware::by_core`] is the other way.
 const V4: Hardware = Hardware {
     name: "v4",
     cloud_prefixes: &["v4"],
@@ -175,8 +175,8 @@ const V6E: Hardware = Hardware {
 
 const TPU7X: Hardware = Hardware {
     name: "tpu7x",
-    // Not sold under accelerator-type names as the others are. `tpu7x-8` for 2x2x1 (4 chips, 8 cores) is how the vendor's
-    // own launchers count, so cores here too. Unsure.
+    // Not sold under accelerator-type names, unlike the others. The vendor's own launchers count cores (`tpu7x-8` is 2x2x1:
+    // 4 chips, 8 cores), and so does this table. Unsure.
     cloud_prefixes: &["tpu7x"],
     cores_per_chip: 2,
     devices_per_chip: 2,
@@ -193,8 +193,8 @@ const TPU7X: Hardware = Hardware {
 };
 
 impl Hardware {
-    /// The same chips with each core a device of its own. Both cores of a v4 chip reach all of its memory, so the limit of a
-    /// device is still nearly the chip's (compiler).
+    /// The same chips with one device per core. Both cores of a v4 chip reach all of its memory, so a device's limit is still
+    /// nearly the chip's (compiler).
     pub(crate) fn by_core(self) -> Self {
         Hardware {
             devices_per_chip: self.cores_per_chip,
@@ -217,7 +217,7 @@ impl Generation {
         Generation::Tpu7x,
     ];
 
-    /// The figures, with megacore on where it can be.
+    /// The figures, with megacore on if the generation has it.
     pub fn hardware(self) -> &'static Hardware {
         match self {
             Generation::V2 => &V2,
@@ -235,7 +235,7 @@ impl Generation {
         self.hardware().name
     }
 
-    /// The generation of that name, or of that cloud prefix.
+    /// The generation with this name or cloud prefix.
     pub fn from_name(name: &str) -> Option<Self> {
         Generation::ALL
             .into_iter()
@@ -243,7 +243,7 @@ impl Generation {
     }
 }
 
-/// A GPU that can be compiled for without one attached. The figures are what XLA's GPU compiler asks of a device.
+/// A GPU to compile for without having one. The figures are those that XLA's GPU compiler needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gpu {
     /// The name in a target: `h100` in `h100:8`.
@@ -258,22 +258,22 @@ pub struct Gpu {
     pub clock: f64,
     /// Memory in bytes.
     pub memory: u64,
-    /// Bandwidth of the memory, bytes/s.
+    /// Memory bandwidth, bytes/s.
     pub memory_bandwidth: f64,
     /// Second-level cache, bytes.
     pub l2_cache: u64,
-    /// Shared memory of a multiprocessor, bytes.
+    /// Shared memory per multiprocessor, bytes.
     pub shared_memory_per_core: u32,
-    /// Shared memory of a block that asks for more than the usual 48 KiB, bytes.
+    /// Shared memory per block that opts in to more than the usual 48 KiB, bytes.
     pub shared_memory_per_block: u32,
     /// Peak of dense bf16 matrix products, FLOP/s.
     pub peak_flops: f64,
-    /// GPUs joined by NVLink in one machine, the most that a target may ask for.
+    /// GPUs joined by NVLink in one machine: the most a target can have.
     pub max_devices: usize,
 }
 
-/// The described GPUs. Peaks and bandwidths: the vendor's data sheets (SXM boards, dense, no sparsity). Limits of a
-/// multiprocessor: CUDA's table of compute capabilities (8.0 and 9.0). Memory sizes: as the driver reports them, second-hand.
+/// The described GPUs. Peaks and bandwidths: the vendor's data sheets (SXM boards, dense, no sparsity). Multiprocessor
+/// limits: CUDA's table of compute capabilities (8.0 and 9.0). Memory sizes: as the driver reports them, second-hand.
 pub const GPUS: [Gpu; 2] = [
     Gpu {
         name: "a100",

@@ -1,7 +1,7 @@
 //! The logical mesh: named axes with sizes, outermost first, that multiply to the number of devices.
 //!
-//! A mesh says nothing about where devices are: position `p` of the mesh, counted row-major (the last axis fastest), is
-//! *partition* `p` of the program, and [`super::placement`] decides which device that is.
+//! A mesh does not place devices: position `p` of the mesh, counted row-major (the last axis fastest), is *partition* `p` of
+//! the program, and [`super::placement`] picks its device.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ use super::error::ShardingError;
 pub struct MeshAxis {
     /// The name that rules refer to, such as `data` or `model`.
     pub name: SmolStr,
-    /// How many parts it cuts an axis of a tensor into.
+    /// The number of parts it cuts a tensor's axis into.
     pub size: usize,
 }
 
@@ -26,7 +26,7 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// A mesh of `axes`, outermost first.
+    /// Builds a mesh of `axes`, outermost first.
     pub fn new<N: Into<SmolStr>>(
         axes: impl IntoIterator<Item = (N, usize)>,
     ) -> Result<Self, ShardingError> {
@@ -47,7 +47,7 @@ impl Mesh {
         }
     }
 
-    /// A mesh from text such as `data=256,model=4`.
+    /// Parses text such as `data=256,model=4`.
     pub fn parse(text: &str) -> Result<Self, ShardingError> {
         let mistake = |reason: String| ShardingError::MeshSyntax {
             text: text.to_string(),
@@ -77,15 +77,13 @@ impl Mesh {
             .map_or(Ok(mesh), |reason| Err(mistake(reason)))
     }
 
-    /// The first thing that keeps this from being a mesh.
+    /// The first reason this is not a valid mesh, if any.
     fn mistake(&self) -> Option<String> {
         if self.axes.is_empty() {
             return Some("there is no axis".to_string());
         }
         for (at, axis) in self.axes.iter().enumerate() {
-            let starts_well = axis.name.starts_with(|c: char| c.is_ascii_alphabetic());
-            let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            if !starts_well || !axis.name.chars().all(is_word) {
+            if !is_name(&axis.name) {
                 return Some(format!("`{}` is not a name", axis.name));
             }
             if axis.size == 0 {
@@ -120,7 +118,7 @@ impl Mesh {
         self.axes.iter().map(|axis| axis.size).product()
     }
 
-    /// Where the axis `name` stands, outermost first.
+    /// The position of the axis `name`, outermost first.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.axes.iter().position(|axis| axis.name == name)
     }
@@ -128,6 +126,15 @@ impl Mesh {
     /// The size of the axis `name`.
     pub fn size(&self, name: &str) -> Option<usize> {
         self.position(name).map(|at| self.axes[at].size)
+    }
+
+    /// This mesh with new sizes for the axes at some positions; `None` if the result is not a valid mesh.
+    pub fn with_sizes(&self, sizes: impl IntoIterator<Item = (usize, usize)>) -> Option<Self> {
+        let mut mesh = self.clone();
+        for (at, size) in sizes {
+            mesh.axes.get_mut(at)?.size = size;
+        }
+        mesh.mistake().is_none().then_some(mesh)
     }
 
     /// The coordinates of partition `index` (row-major: the last axis counts fastest).
@@ -141,7 +148,7 @@ impl Mesh {
         coordinates
     }
 
-    /// Holds the mesh against the number of devices of a target.
+    /// Checks the mesh against a target's number of devices.
     pub fn check_devices(&self, devices: usize) -> Result<(), ShardingError> {
         if self.devices() == devices {
             return Ok(());
@@ -176,6 +183,12 @@ impl Mesh {
             format!("nearest: {}", fixes.join(" or "))
         }
     }
+}
+
+/// Whether `name` is a valid mesh axis name: a letter, then letters, digits and `_`.
+pub(super) fn is_name(name: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(is_word)
 }
 
 impl fmt::Display for Mesh {

@@ -1,13 +1,15 @@
-//! Placement: which device each position of the mesh is, so that neighbours on the mesh are neighbours on the links.
+//! Placement: assigns a device to each mesh position so that neighbours on the mesh are neighbours on the links.
 //!
-//! The last mesh axis is taken to be the busiest, since it is the one that activations are reduced over. So from the last axis
-//! to the first, each takes the most compact box that is left of the torus: first the cores of a chip, then chips in a box whose
-//! edges are as short as can be, walked to and fro so that one step along the axis is one hop. The first axis crosses
-//! slices, whose links are the slowest.
+//! The last mesh axis is assumed to be the busiest, since activations are reduced over it. So from the last axis to the
+//! first, each takes the most compact box left in the torus: first the cores of a chip, then chips in a box with the shortest
+//! possible edges, walked back and forth so that one step along the axis is one hop. The first axis crosses slices, whose
+//! links are the slowest.
+
+use std::collections::BTreeSet;
 
 use super::error::ShardingError;
 use super::mesh::Mesh;
-use super::topology::Topology;
+use super::topology::{DeviceAt, Topology};
 
 /// A position or a size in a slice: core, x, y, z.
 type Place = [usize; 4];
@@ -16,100 +18,141 @@ type Place = [usize; 4];
 struct Share {
     /// Position of the axis in the mesh.
     axis: usize,
-    /// How many places it has along each dimension.
+    /// The number of places it has along each dimension.
     sizes: Place,
-    /// How far apart they are: the sizes of all shares inside this one.
+    /// The stride between them: the sizes of all shares inside this one.
     strides: Place,
 }
 
-/// For each position of the mesh, row-major (that is, for each partition), the index of its device in the order of
-/// device ids. [`Topology::expected_devices`] lists that order; the ids themselves come from the plugin.
-pub fn device_order(topology: &Topology, mesh: &Mesh) -> Result<Vec<usize>, ShardingError> {
-    mesh.check_devices(topology.devices())?;
-    let across = crossing_axis(topology, mesh)?;
-    let mut sizes = mesh.sizes();
-    sizes[across] /= topology.slices();
+/// The places of devices: slices, each a torus of chips with a number of devices per chip. They come from a topology's name
+/// or from the descriptions of attached devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torus {
+    /// Its name in messages.
+    name: String,
+    slices: usize,
+    /// The sizes of one slice.
+    sizes: Place,
+}
 
-    let torus = torus(topology);
-    let mut left = torus;
-    let mut strides = [1; 4];
-    let mut shares = Vec::new();
-    for axis in (0..sizes.len()).rev() {
-        let share = compact_box(sizes[axis], left).ok_or_else(|| ShardingError::Placement {
-            mesh: mesh.to_string(),
-            topology: topology.to_string(),
-            reason: format!(
-                "{}={} of a slice does not fit what is left of its torus",
-                mesh.axes()[axis].name,
-                sizes[axis]
-            ),
-        })?;
-        shares.push(Share {
-            axis,
-            sizes: share,
-            strides,
-        });
-        for dim in 0..4 {
-            left[dim] /= share[dim];
-            strides[dim] *= share[dim];
+impl Torus {
+    /// The places of `topology`.
+    pub fn of(topology: &Topology) -> Self {
+        let shape = topology.shape();
+        let depth = shape.get(2).copied().unwrap_or(1);
+        let cores = topology.hardware().devices_per_chip;
+        Torus {
+            name: topology.to_string(),
+            slices: topology.slices(),
+            sizes: [cores, shape[0], shape[1], depth],
         }
     }
 
-    let index = |position: usize| {
-        let mut at = mesh.coordinates(position);
-        let slice = at[across] / sizes[across];
-        at[across] %= sizes[across];
-        let mut place = [0; 4];
-        for share in &shares {
-            let step = walk(at[share.axis], share.sizes);
+    /// The places that `devices` fill, in any order, called `name` in messages. `None` if a place is empty or taken twice.
+    pub fn filled_by(name: &str, devices: &[DeviceAt]) -> Option<Self> {
+        let place = |at: &DeviceAt| [at.core, at.coords[0], at.coords[1], at.coords[2], at.slice];
+        let places: BTreeSet<_> = devices.iter().map(place).collect();
+        // The attached devices may be part of a larger machine, so the first chip may not be at 0.
+        let extent = |dim: usize| {
+            let along = || places.iter().map(|place| place[dim]);
+            Some(along().max()? - along().min()? + 1)
+        };
+        let torus = Torus {
+            name: name.to_string(),
+            slices: extent(4)?,
+            sizes: [extent(0)?, extent(1)?, extent(2)?, extent(3)?],
+        };
+        (places.len() == devices.len() && torus.devices() == devices.len()).then_some(torus)
+    }
+
+    /// Number of devices.
+    pub fn devices(&self) -> usize {
+        self.slices * self.sizes.iter().product::<usize>()
+    }
+
+    /// The device index of each position of `mesh`, row-major (that is, of each partition). Devices are counted in the order
+    /// of [`Topology::expected_devices`]: by core, x, y, z and slice, the first fastest.
+    ///
+    /// # Errors
+    /// The mesh has more or fewer devices, or its inner axes would cross slices.
+    pub fn order(&self, mesh: &Mesh) -> Result<Vec<usize>, ShardingError> {
+        mesh.check_devices(self.devices())?;
+        let across = self.crossing_axis(mesh)?;
+        let mut sizes = mesh.sizes();
+        sizes[across] /= self.slices;
+
+        let mut left = self.sizes;
+        let mut strides = [1; 4];
+        let mut shares = Vec::new();
+        for axis in (0..sizes.len()).rev() {
+            let share = compact_box(sizes[axis], left).ok_or_else(|| ShardingError::Placement {
+                mesh: mesh.to_string(),
+                topology: self.name.clone(),
+                reason: format!(
+                    "{}={} of a slice does not fit what is left of its torus",
+                    mesh.axes()[axis].name,
+                    sizes[axis]
+                ),
+            })?;
+            shares.push(Share {
+                axis,
+                sizes: share,
+                strides,
+            });
             for dim in 0..4 {
-                place[dim] += step[dim] * share.strides[dim];
+                left[dim] /= share[dim];
+                strides[dim] *= share[dim];
             }
         }
-        let [core, x, y, z] = place;
-        let [cores, width, height, _] = torus;
-        slice * topology.devices_per_slice() + ((z * height + y) * width + x) * cores + core
-    };
-    Ok((0..mesh.devices()).map(index).collect())
-}
 
-/// The mesh axis that crosses slices: the first that splits anything. It must split into whole slices.
-fn crossing_axis(topology: &Topology, mesh: &Mesh) -> Result<usize, ShardingError> {
-    let first = mesh
-        .axes()
-        .iter()
-        .position(|axis| axis.size > 1)
-        .unwrap_or(0);
-    let axis = &mesh.axes()[first];
-    if axis.size.is_multiple_of(topology.slices()) {
-        return Ok(first);
+        let index = |position: usize| {
+            let mut at = mesh.coordinates(position);
+            let slice = at[across] / sizes[across];
+            at[across] %= sizes[across];
+            let mut place = [0; 4];
+            for share in &shares {
+                let step = walk(at[share.axis], share.sizes);
+                for dim in 0..4 {
+                    place[dim] += step[dim] * share.strides[dim];
+                }
+            }
+            let [core, x, y, z] = place;
+            let [cores, width, height, depth] = self.sizes;
+            (((slice * depth + z) * height + y) * width + x) * cores + core
+        };
+        Ok((0..mesh.devices()).map(index).collect())
     }
-    Err(ShardingError::Placement {
-        mesh: mesh.to_string(),
-        topology: topology.to_string(),
-        reason: format!(
-            "{}={} over {} slices leaves {}, so axes inside it would cross the slow network between slices; \
-             make it a multiple of {}",
-            axis.name,
-            axis.size,
-            topology.slices(),
-            axis.size % topology.slices(),
-            topology.slices(),
-        ),
-    })
+
+    /// The mesh axis that crosses slices: the first larger than 1. The slices must divide it.
+    fn crossing_axis(&self, mesh: &Mesh) -> Result<usize, ShardingError> {
+        let first = mesh
+            .axes()
+            .iter()
+            .position(|axis| axis.size > 1)
+            .unwrap_or(0);
+        let axis = &mesh.axes()[first];
+        if axis.size.is_multiple_of(self.slices) {
+            return Ok(first);
+        }
+        Err(ShardingError::Placement {
+            mesh: mesh.to_string(),
+            topology: self.name.clone(),
+            reason: format!(
+                "{}={} over {} slices leaves {}, so axes inside it would cross the slow network between slices; \
+                 make it a multiple of {}",
+                axis.name,
+                axis.size,
+                self.slices,
+                axis.size % self.slices,
+                self.slices,
+            ),
+        })
+    }
 }
 
-/// The sizes of a slice.
-fn torus(topology: &Topology) -> Place {
-    let shape = topology.shape();
-    let depth = shape.get(2).copied().unwrap_or(1);
-    let cores = topology.hardware().devices_per_chip;
-    [cores, shape[0], shape[1], depth]
-}
-
-/// The box of `volume` places in what is `left`: as many cores as divide it, then the chips with the shortest edges; among equal
-/// ones the box that leaves the most compact rest. It always exists when the mesh has as many devices as the torus, since
-/// then both have the same prime factors.
+/// The box of `volume` places within `left`: as many cores as divide it, then the chips with the shortest edges; among equal
+/// boxes, the one that leaves the most compact rest. It always exists if the mesh has as many devices as the torus, since
+/// both then have the same prime factors.
 fn compact_box(volume: usize, left: Place) -> Option<Place> {
     let cores = (1..=left[0])
         .rev()
@@ -128,15 +171,15 @@ fn compact_box(volume: usize, left: Place) -> Option<Place> {
         })
 }
 
-/// Step `step` of a walk through a box that visits every place once: the cores of a chip in turn, then the next chip, to
-/// and fro along x, then y, then z, so that one step is never more than one hop.
+/// Step `step` of a walk through a box that visits every place once: the cores of a chip in turn, then the next chip, back
+/// and forth along x, then y, then z, so one step is at most one hop.
 fn walk(step: usize, sizes: Place) -> Place {
     let mut place = [0; 4];
     let mut rest = step;
     for dim in 0..4 {
         let digit = rest % sizes[dim];
         rest /= sizes[dim];
-        // `rest` counts the rows walked so far; every other one is walked backwards. Cores have no direction.
+        // `rest` counts the rows walked so far; every other row is walked backwards. Cores have no direction.
         place[dim] = match dim {
             1.. if rest % 2 == 1 => sizes[dim] - 1 - digit,
             _ => digit,
@@ -151,14 +194,13 @@ mod tests {
 
     use crate::sharding::hardware::Generation;
     use crate::sharding::target::Target;
-    use crate::sharding::topology::DeviceAt;
 
     use super::*;
 
     fn topology(text: &str) -> Topology {
         match text.parse().unwrap() {
             Target::Tpu(topology) => topology,
-            other => panic!("{other} is no TPU"),
+            other => panic!("{other} is not a TPU"),
         }
     }
 
@@ -167,7 +209,7 @@ mod tests {
         let (topology, mesh) = (topology(target), Mesh::parse(mesh).unwrap());
         let devices = topology.expected_devices();
         let last = mesh.axes().last().unwrap().size;
-        let order = device_order(&topology, &mesh).unwrap();
+        let order = Torus::of(&topology).order(&mesh).unwrap();
         order[..last]
             .iter()
             .map(|&index| devices[index].clone())
@@ -206,23 +248,38 @@ mod tests {
     }
 
     #[test]
+    fn part_of_a_machine_is_a_torus_if_it_is_a_box() {
+        let mut devices = topology("v3:4x4").expected_devices();
+        devices.retain(|at| at.coords[0] >= 2);
+        let torus = Torus::filled_by("tpu", &devices).unwrap();
+        assert_eq!((torus.sizes, torus.slices), ([2, 2, 4, 1], 1));
+        let mut gap = devices.clone();
+        gap.pop();
+        assert_eq!(Torus::filled_by("tpu", &gap), None);
+        gap.push(devices[0].clone());
+        assert_eq!(Torus::filled_by("tpu", &gap), None);
+        assert_eq!(Torus::filled_by("tpu", &[]), None);
+    }
+
+    #[test]
     fn the_first_axis_crosses_slices() {
         let topology = topology("4xv6e-256");
         let mesh = Mesh::parse("data=256,model=4").unwrap();
         let devices = topology.expected_devices();
-        let order = device_order(&topology, &mesh).unwrap();
+        let order = Torus::of(&topology).order(&mesh).unwrap();
         for (position, &index) in order.iter().enumerate() {
             assert_eq!(devices[index].slice, mesh.coordinates(position)[0] / 64);
         }
         // An axis of size 1 in front changes nothing.
         let longer = Mesh::parse("stage=1,data=256,model=4").unwrap();
-        assert_eq!(device_order(&topology, &longer).unwrap(), order);
+        assert_eq!(Torus::of(&topology).order(&longer).unwrap(), order);
     }
 
     #[test]
     fn refuses_a_mesh_whose_inner_axis_would_cross_slices() {
         let mesh = Mesh::parse("data=2,model=512").unwrap();
-        let message = device_order(&topology("4xv6e-256"), &mesh)
+        let message = Torus::of(&topology("4xv6e-256"))
+            .order(&mesh)
             .unwrap_err()
             .to_string();
         assert!(
@@ -234,7 +291,8 @@ mod tests {
     #[test]
     fn refuses_a_mesh_of_another_size() {
         let mesh = Mesh::parse("data=2,model=8").unwrap();
-        let message = device_order(&topology("v6e-256"), &mesh)
+        let message = Torus::of(&topology("v6e-256"))
+            .order(&mesh)
             .unwrap_err()
             .to_string();
         assert!(
@@ -276,18 +334,26 @@ mod tests {
     proptest! {
         #[test]
         fn an_order_is_a_permutation((topology, mesh) in placed()) {
-            let mut order = device_order(&topology, &mesh).unwrap();
+            let mut order = Torus::of(&topology).order(&mesh).unwrap();
             order.sort_unstable();
             prop_assert_eq!(order, (0..topology.devices()).collect::<Vec<_>>());
         }
 
         #[test]
+        fn devices_say_what_the_topology_says((topology, mesh) in placed()) {
+            let mut devices = topology.expected_devices();
+            devices.reverse();
+            let torus = Torus::filled_by("attached", &devices).unwrap();
+            prop_assert_eq!(torus.order(&mesh), Torus::of(&topology).order(&mesh));
+        }
+
+        #[test]
         fn neighbours_on_the_last_axis_are_neighbours_on_the_links((topology, mesh) in placed()) {
             let last = mesh.axes().last().unwrap().size;
-            // The first axis that splits crosses slices; only the others are held to the links.
+            // The first axis that splits crosses slices; only the others must follow the links.
             prop_assume!(topology.slices() == 1 || mesh.axes()[0].size > 1);
             let devices = topology.expected_devices();
-            let order = device_order(&topology, &mesh).unwrap();
+            let order = Torus::of(&topology).order(&mesh).unwrap();
             for line in order.chunks(last) {
                 for pair in line.windows(2) {
                     let (a, b) = (&devices[pair[0]], &devices[pair[1]]);

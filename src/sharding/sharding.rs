@@ -1,16 +1,16 @@
-//! The sharding of one tensor: for each of its dimensions the mesh axes that split it. Mesh axes that no dimension uses
-//! replicate the tensor.
+//! The sharding of one tensor: the mesh axes that split each of its dimensions. Mesh axes that no dimension uses replicate
+//! the tensor.
 
-use crate::graph::Shape;
+use crate::graph::{AxisName, Shape};
 
 use super::error::ShardingError;
 use super::mesh::Mesh;
-use super::rules::{Kind, Rules};
+use super::rules::{Kind, Rule, Rules};
 
 /// For each dimension of a tensor, positions of the mesh axes that split it, major first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sharding {
-    /// One entry a dimension; an empty one is whole. No mesh axis occurs twice.
+    /// One entry per dimension; empty if the dimension is whole. No mesh axis occurs twice.
     pub dims: Vec<Vec<usize>>,
 }
 
@@ -27,18 +27,18 @@ impl Sharding {
         self.parts(mesh).iter().all(|&parts| parts == 1)
     }
 
-    /// Into how many parts each dimension is cut.
+    /// The number of parts of each dimension.
     pub fn parts(&self, mesh: &Mesh) -> Vec<usize> {
         let size = |axes: &Vec<usize>| axes.iter().map(|&axis| mesh.axes()[axis].size).product();
         self.dims.iter().map(size).collect()
     }
 
-    /// How many devices hold the same block.
+    /// The number of devices that hold the same block.
     pub fn copies(&self, mesh: &Mesh) -> usize {
         mesh.devices() / self.parts(mesh).iter().product::<usize>()
     }
 
-    /// The sizes of one device's block of a tensor of `dims`. [`resolve`] has checked that they divide.
+    /// The sizes of one device's block of a tensor of `dims`. [`resolve`] has checked divisibility.
     pub fn shard_dims(&self, mesh: &Mesh, dims: &[usize]) -> Vec<usize> {
         debug_assert_eq!(dims.len(), self.dims.len());
         let parts = self.parts(mesh);
@@ -65,7 +65,7 @@ impl Sharding {
         self.dims.iter().zip(sizes).map(offset).collect()
     }
 
-    /// The sharding by name, as tables print it: `[layers, embed:data, mlp:model]`.
+    /// The sharding by axis names, as tables print it: `[layers, embed:data, mlp:model]`.
     pub fn describe(&self, mesh: &Mesh, shape: &Shape) -> String {
         let dim = |(name, axes): (&_, &Vec<usize>)| match axes.as_slice() {
             [] => format!("{name}"),
@@ -75,14 +75,25 @@ impl Sharding {
         format!("[{}]", dims.join(", "))
     }
 
-    /// The sharding of this tensor with one more dimension in front that is whole, as when a loop stacks its results.
+    /// Rules that give a tensor of `shape` this sharding.
+    pub fn as_rules(&self, mesh: &Mesh, shape: &Shape) -> Vec<Rule> {
+        let rule = |(axis, positions): (&AxisName, &Vec<usize>)| Rule {
+            axis: axis.clone(),
+            mesh_axes: (positions.iter())
+                .map(|&at| mesh.axes()[at].name.clone())
+                .collect(),
+        };
+        shape.names().zip(&self.dims).map(rule).collect()
+    }
+
+    /// The sharding with a whole dimension added in front, as when a loop stacks its results.
     pub fn stacked(&self) -> Self {
         let mut dims = vec![Vec::new()];
         dims.extend(self.dims.iter().cloned());
         Sharding { dims }
     }
 
-    /// A warning, with the arithmetic, if a tensor of at least `large` bytes is whole on each of several devices.
+    /// Returns a warning, with the arithmetic, if a tensor of at least `large` bytes is whole on several devices.
     pub fn warn_if_whole(
         &self,
         mesh: &Mesh,
@@ -97,8 +108,8 @@ impl Sharding {
         }
         let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
         Some(format!(
-            "`{tensor_name}` {shape} is whole on each of {devices} devices: {:.3} GiB a device, {:.1} GiB in all; \
-             a rule that splits one of its axes would save up to {:.3} GiB a device",
+            "`{tensor_name}` {shape} is whole on each of {devices} devices: {:.3} GiB per device, {:.1} GiB in all; \
+             a rule that splits one of its axes would save up to {:.3} GiB per device",
             gib(bytes),
             gib(bytes * devices),
             gib(bytes - bytes / devices),
@@ -106,12 +117,14 @@ impl Sharding {
     }
 }
 
-/// Gives the tensor `tensor_name` its place on the mesh.
+/// Places the tensor `tensor_name` on the mesh.
 ///
 /// For each axis in order, the first rule for its name whose mesh axes are all free in this tensor applies.
 ///
-/// Fails when an axis has no rule, when every rule for it wants a mesh axis that an earlier axis of the tensor has, when a
-/// rule names a mesh axis that is not there, and when the axis does not divide by its part of the mesh.
+/// # Errors
+/// - An axis has no rule, or all its rules need a mesh axis that an earlier axis of the tensor uses.
+/// - A rule names a mesh axis twice.
+/// - An axis is not divisible by its part of the mesh.
 pub fn resolve(
     rules: &Rules,
     mesh: &Mesh,
@@ -122,11 +135,12 @@ pub fn resolve(
     let mut taken: Vec<Option<&str>> = vec![None; mesh.axes().len()];
     let mut dims = Vec::with_capacity(shape.rank());
     for axis in &shape.axes {
-        // The first mesh axis that a rule wanted and was not free.
+        // The first mesh axis that a rule needs but is taken.
         let mut clash = None;
         let mut chosen = None;
-        for rule in rules.of(kind).iter().filter(|rule| rule.axis == axis.name) {
-            let positions = rule.positions(mesh)?;
+        for rule in rules.of(kind).filter(|rule| rule.axis == axis.name) {
+            rule.check()?;
+            let positions = rule.positions(mesh);
             match positions.iter().find(|&&at| taken[at].is_some()) {
                 Some(&at) => clash = clash.or(Some(at)),
                 None => {
@@ -139,7 +153,12 @@ pub fn resolve(
             (Some(positions), _) => positions,
             (None, None) => {
                 return Err(ShardingError::NoRule {
-                    kind: kind.name(),
+                    kind,
+                    // State without a rule follows its weight.
+                    list: match kind {
+                        Kind::State => Kind::Weight,
+                        kind => kind,
+                    },
                     tensor: tensor_name.to_string(),
                     shape: shape.to_string(),
                     axis: axis.name.to_string(),
@@ -147,7 +166,8 @@ pub fn resolve(
             }
             (None, Some(at)) => {
                 return Err(ShardingError::UsedTwice {
-                    kind: kind.name(),
+                    kind,
+                    list: kind,
                     tensor: format!("`{tensor_name}` {shape}"),
                     mesh_axis: mesh.axes()[at].name.to_string(),
                     first: taken[at].unwrap_or_default().to_string(),
@@ -158,7 +178,7 @@ pub fn resolve(
         let parts: usize = positions.iter().map(|&at| mesh.axes()[at].size).product();
         if !axis.size.is_multiple_of(parts) {
             return Err(ShardingError::NotDivisible {
-                kind: kind.name(),
+                kind,
                 tensor: tensor_name.to_string(),
                 division: format!(
                     "{axis} over {}={parts} leaves {}",
@@ -195,12 +215,12 @@ fn nearest_multiples(size: usize, parts: usize) -> String {
     }
 }
 
-/// Sizes of the mesh axes at `positions` (together) that divide both `size` and the devices, nearest first on both sides.
+/// The nearest sizes, below and above, of the mesh axes at `positions` (together) that divide both `size` and the devices.
 fn nearest_meshes(size: usize, positions: &[usize], mesh: &Mesh) -> String {
     let parts: usize = positions.iter().map(|&at| mesh.axes()[at].size).product();
     let devices = mesh.devices();
     let fits = |&parts: &usize| size.is_multiple_of(parts) && devices.is_multiple_of(parts);
-    // 1 always fits, so there is always an answer below.
+    // 1 always fits, so some size below is always found.
     let below = (1..parts).rev().find(fits);
     let above = (parts + 1..=devices.min(size)).find(fits);
     let names = join(mesh, positions, "*");
@@ -235,8 +255,7 @@ mod tests {
     fn rules(weights: &[&str]) -> Rules {
         Rules {
             weights: weights.iter().map(|rule| rule.parse().unwrap()).collect(),
-            activations: Vec::new(),
-            residual: Vec::new(),
+            ..Rules::default()
         }
     }
 
@@ -282,7 +301,7 @@ mod tests {
         assert_eq!(
             message,
             "weight `wi` f32[embd=8]: no rule for axis `embd`; \
-             add `embd->whole` or `embd->MESH_AXIS` to the rules for weights"
+             add \"embd->whole\" or \"embd->MESH_AXIS\" to rules.weights"
         );
     }
 
@@ -293,18 +312,44 @@ mod tests {
         assert_eq!(
             place(&rules, &mesh("data=4,model=2"), &shape).unwrap_err(),
             "weight `wi` f32[embed=8, mlp=8]: mesh axis `model` used twice, by `embed` and by `mlp`; \
-             add `mlp->whole` below the other rules of `mlp` for weights"
+             add \"mlp->whole\" to rules.weights, below its other rules for `mlp`"
         );
     }
 
     #[test]
-    fn an_unknown_mesh_axis_is_an_error() {
-        let message = place(
-            &rules(&["embed->fsdp"]),
-            &mesh("data=2"),
-            &weight([("embed", 8)]),
+    fn a_mesh_axis_that_is_not_there_counts_as_one() {
+        let rules = rules(&["embed->data+fsdp"]);
+        let sharding = place(&rules, &mesh("data=2"), &weight([("embed", 8)])).unwrap();
+        assert_eq!(sharding.dims, [[0]]);
+        let sharding = place(&rules, &mesh("model=2"), &weight([("embed", 8)])).unwrap();
+        assert!(sharding.is_replicated(&mesh("model=2")));
+    }
+
+    #[test]
+    fn a_mesh_axis_twice_in_a_rule_is_an_error() {
+        let mut rules = rules(&["embed->data"]);
+        rules.weights[0].mesh_axes.push("data".into());
+        let message = place(&rules, &mesh("data=4"), &weight([("embed", 16)])).unwrap_err();
+        assert!(
+            message.contains("mesh axis `data` is repeated"),
+            "{message}"
         );
-        assert!(message.unwrap_err().contains("names mesh axis `fsdp`"));
+    }
+
+    #[test]
+    fn state_follows_its_weight_unless_said() {
+        let mut rules = rules(&["embed->model", "mlp->whole"]);
+        let (mesh, shape) = (mesh("data=4,model=2"), weight([("embed", 8), ("mlp", 8)]));
+        let state = |rules: &Rules| resolve(rules, &mesh, Kind::State, &shape, "m/wi").unwrap();
+        assert_eq!(state(&rules), place(&rules, &mesh, &shape).unwrap());
+        rules.state = vec!["mlp->data".parse().unwrap()];
+        assert_eq!(state(&rules).dims, [vec![1], vec![0]]);
+        let unknown = weight([("experts", 8)]);
+        let message = resolve(&rules, &mesh, Kind::State, &unknown, "m/wi").unwrap_err();
+        assert!(
+            message.to_string().ends_with("to rules.weights"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -337,7 +382,7 @@ mod tests {
             .warn_if_whole(&mesh, &shape, "table", 1 << 20)
             .unwrap();
         assert!(
-            warning.contains("whole on each of 8 devices: 1.000 GiB a device, 8.0 GiB in all"),
+            warning.contains("whole on each of 8 devices: 1.000 GiB per device, 8.0 GiB in all"),
             "{warning}"
         );
         assert_eq!(
@@ -351,7 +396,7 @@ mod tests {
     }
 
     proptest! {
-        /// The blocks of all partitions cover every element, each as often as there are copies.
+        /// The blocks of all partitions cover every element exactly as often as there are copies.
         #[test]
         fn blocks_tile_the_tensor((mesh, dims, sharding) in super::super::arbitrary::sharded()) {
             let mut held = vec![0usize; dims.iter().product()];

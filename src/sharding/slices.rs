@@ -1,18 +1,18 @@
-//! Which slices the cloud sells: what torus a number of chips means, and the sizes next to one that does not exist.
+//! The slices that the cloud sells: the torus shape for a number of chips, and the sizes nearest to one that does not exist.
 
 use super::hardware::Generation;
 
-/// Chips along the edge of the cube that 3-D slices are built from.
+/// Chips along an edge of the cubes that 3-D slices are built from.
 const CUBE: usize = 4;
 
 /// The longest edge of a 3-D slice in cubes, 256 chips: the lists in public launchers have 4x4x244 but not 4x4x268. Unsure.
 const MAX_EDGE: usize = 64;
 
-/// The torus shape of the slice of `chips` chips that the cloud sells, if there is one.
+/// The torus shape of the slice of `chips` chips, if the cloud sells one.
 ///
 /// 2-D slices are square or twice as long as wide, in powers of two (vendor's configuration tables of v2, v3, v5e, v6e).
-/// 3-D slices below a cube of 4x4x4 are 1, 2x2x1, 2x2x2, 2x2x4 and 2x4x4 chips; above it they are whole cubes in the most
-/// compact box, shortest edge first (vendor's tables of v4 and v5p, which list most but not all of them).
+/// 3-D slices below a cube of 4x4x4 are 1, 2x2x1, 2x2x2, 2x2x4 and 2x4x4 chips. Larger ones are whole cubes in the most
+/// compact box, shortest edge first (vendor's tables of v4 and v5p, which list most of them).
 pub(super) fn slice_shape(generation: Generation, chips: usize) -> Option<Vec<usize>> {
     let hardware = generation.hardware();
     if chips > hardware.max_chips {
@@ -46,7 +46,7 @@ pub(super) fn slice_shape(generation: Generation, chips: usize) -> Option<Vec<us
     }
 }
 
-/// The box of `volume` cubes with the shortest edges in all, shortest first.
+/// The box of `volume` cubes with the least sum of edges, shortest edge first.
 fn most_compact(volume: usize) -> Option<[usize; 3]> {
     let divisors = |n: usize| (1..=n).filter(move |d| n.is_multiple_of(*d));
     divisors(volume)
@@ -55,13 +55,13 @@ fn most_compact(volume: usize) -> Option<[usize; 3]> {
         .min_by_key(|edges| edges.iter().sum::<usize>())
 }
 
-/// Every slice of `generation` that a cloud name means: the number of chips.
+/// The number of chips of every slice of `generation` with a cloud name.
 pub(super) fn slice_sizes(generation: Generation) -> impl Iterator<Item = usize> {
     (1..=generation.hardware().max_chips)
         .filter(move |&chips| slice_shape(generation, chips).is_some())
 }
 
-/// The largest slice's shape.
+/// The shape of the largest slice.
 pub(super) fn largest(generation: Generation) -> Vec<usize> {
     slice_sizes(generation)
         .last()
@@ -85,7 +85,7 @@ pub(super) fn nearest_slices(generation: Generation, cores: usize) -> String {
     let names = names.join(" or ");
     match above {
         Some(_) => names,
-        // Too large for one slice: say how to have more.
+        // Too large for one slice: tell how to use several.
         None => format!("{names}, or several slices, as in 2x{names}"),
     }
 }
@@ -158,7 +158,7 @@ mod tests {
             "no v6e slice has 512 cores; nearest: v6e-256, or several slices, as in 2xv6e-256"
         );
         assert!(refused(Generation::V4, 0).contains("nearest: v4-8"));
-        // 61 cubes of 4x4x4 in a row still make a slice, 67 do not.
+        // 61 cubes of 4x4x4 in a row make a slice; 67 do not.
         assert_eq!(cloud(Generation::V5p, 128 * 61).shape(), [4, 4, 244]);
         assert!(refused(Generation::V5p, 128 * 67).contains("v5p-8448 or v5p-8704"));
     }

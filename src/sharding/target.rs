@@ -1,15 +1,15 @@
-//! The names people type after `--on`, and what each means.
+//! The names accepted by `--on`, and what each means.
 //!
 //! | form | meaning |
 //! |---|---|
 //! | `cpu`, `cpu:8` | the CPU plugin with one device, or 8 virtual ones |
 //! | `cuda`, `cuda:4` | one attached GPU, or 4 |
-//! | `tpu` | whatever TPU is attached |
+//! | `tpu` | the attached TPU |
 //! | `v3-1024`, `v5litepod-256` | a cloud name: the generation and the number of TensorCores of one slice |
 //! | `v3:16x32`, `v4:8x8x8` | a topology: the generation and the chips along each dimension of the torus |
-//! | `v4-1024/cores` | v4 with a device a core, not a chip |
+//! | `v4-1024/cores` | v4 with a device per core instead of per chip |
 //! | `4xv6e-256` | that many slices |
-//! | `h100:8` | described GPUs, none attached |
+//! | `h100:8` | described GPUs, without having them |
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,10 +29,10 @@ pub enum Target {
     },
     /// GPUs attached to this machine.
     Cuda {
-        /// How many of them are used.
+        /// How many to use.
         devices: usize,
     },
-    /// GPUs described by their figures, for compiling only.
+    /// GPUs described by their figures, for compilation only.
     Gpu {
         /// Which GPU.
         kind: &'static Gpu,
@@ -45,11 +45,11 @@ pub enum Target {
     Tpu(Topology),
 }
 
-/// More virtual CPU devices than this are surely a typing mistake.
+/// More virtual CPU devices than this are surely a typo.
 const MAX_CPU_DEVICES: usize = 4096;
 
 impl Target {
-    /// Number of devices; `None` for an attached TPU, which only the plugin knows.
+    /// Number of devices; `None` for an attached TPU, which only the plugin can count.
     pub fn devices(&self) -> Option<usize> {
         match self {
             Target::Cpu { devices } | Target::Cuda { devices } | Target::Gpu { devices, .. } => {
@@ -68,12 +68,12 @@ impl Target {
         }
     }
 
-    /// Number of slices: 1 for all but several TPU slices.
+    /// Number of slices: 1 unless the target is several TPU slices.
     pub fn slices(&self) -> usize {
         self.topology().map_or(1, Topology::slices)
     }
 
-    /// Memory of a device in bytes, where the target's name says it.
+    /// Memory per device in bytes, if the target's name determines it.
     pub fn memory_bytes_per_device(&self) -> Option<u64> {
         match self {
             Target::Gpu { kind, .. } => Some(kind.memory),
@@ -122,7 +122,7 @@ impl FromStr for Target {
                     topology.with_slices(slices).map(Target::Tpu)
                 }
                 _ => Err(mistake(
-                    "only a TPU slice can be had several times, as in 2xv6e-256",
+                    "only TPU slices can be multiplied, as in 2xv6e-256",
                 )),
             };
         }
@@ -138,7 +138,7 @@ impl FromStr for Target {
     }
 }
 
-/// A target without slices and suffix. `text` is the whole name, for messages.
+/// Parses a target without slices and suffix. `text` is the whole name, for messages.
 fn parse_one(name: &str, text: &str) -> Result<Target, ShardingError> {
     // `name:rest`, `name-rest`, or a name alone.
     let colon = name.split_once(':');
@@ -238,7 +238,7 @@ fn syntax(name: &str, reason: &str) -> ShardingError {
 fn unknown(text: &str) -> ShardingError {
     let mut names: Vec<String> = known_targets().iter().map(Target::to_string).collect();
     names.extend(Generation::ALL.iter().map(|one| one.name().to_string()));
-    // A stable sort, so that ties stay in the order of the list.
+    // A stable sort keeps ties in the order of the list.
     names.sort_by(|a, b| {
         let near = |name: &str| strsim::normalized_damerau_levenshtein(text, name);
         near(b).total_cmp(&near(a))
@@ -250,9 +250,9 @@ fn unknown(text: &str) -> ShardingError {
     }
 }
 
-/// Every target worth listing: one of each kind that is not a TPU, then each generation's slices by cloud name. The 3-D
-/// generations have many more slices (any number of 4x4x4 cubes in a compact box); of those the powers of two and the largest
-/// are listed.
+/// Every target worth listing: one of each kind other than TPUs, then each generation's slices by cloud name. The 3-D
+/// generations have many more slices (any number of 4x4x4 cubes in a compact box); only powers of two and the largest are
+/// listed.
 pub fn known_targets() -> Vec<Target> {
     let mut targets = vec![
         Target::Cpu { devices: 1 },
@@ -350,7 +350,7 @@ mod tests {
         ] {
             let target = parse(text);
             assert_eq!(target.mapping(), mapping);
-            // What it prints reads back as the same target.
+            // The printed name parses as the same target.
             assert_eq!(parse(&target.to_string()), target);
         }
     }
@@ -405,11 +405,11 @@ mod tests {
 
     #[test]
     fn refuses_slices_and_cores_where_they_mean_nothing() {
-        assert!(refused("2xcpu").contains("only a TPU slice can be had several times"));
-        assert!(refused("2x2xv6e-256").contains("only a TPU slice"));
+        assert!(refused("2xcpu").contains("only TPU slices can be multiplied"));
+        assert!(refused("2x2xv6e-256").contains("only TPU slices"));
         assert!(refused("0xv6e-256").contains("1 to 1024 slices"));
         assert!(refused("99999999999999999999xv6e-256").contains("too many slices"));
         assert!(refused("cpu/cores").contains("`/cores` is for v4 only"));
-        assert!(refused("v3-8/cores").contains("only v4 has the choice"));
+        assert!(refused("v3-8/cores").contains("only v4 lets you choose"));
     }
 }

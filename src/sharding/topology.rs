@@ -1,7 +1,7 @@
-//! The physical side: a generation, the shape of its torus of chips, and how many slices of it there are.
+//! The physical machine: a generation, the shape of its torus of chips, and the number of slices.
 //!
-//! Chips, cores and devices are three numbers. Devices are what a program is partitioned over: one a core on v2, v3 and tpu7x,
-//! one a chip elsewhere. Links join the chips of a slice; slices are joined by the data-centre network.
+//! Chips, cores and devices are three numbers. A program is partitioned over devices: one per core on v2, v3 and tpu7x, one
+//! per chip elsewhere. Links join the chips of a slice; slices are joined by the data-centre network.
 
 use std::fmt;
 
@@ -21,18 +21,18 @@ pub struct Topology {
 /// Where a device is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceAt {
-    /// The id the plugin gives it: 0 to N-1, or 100000 x (slice + 1) + i where there are several slices.
+    /// Its id in the plugin: 0 to N-1, or 100000 x (slice + 1) + i if there are several slices.
     pub id: usize,
     /// Its slice.
     pub slice: usize,
     /// Its chip: x, y, z, with z = 0 on a 2-D torus.
     pub coords: [usize; 3],
-    /// Its core on the chip; 0 where the chip is one device.
+    /// Its core on the chip; 0 if the chip is one device.
     pub core: usize,
 }
 
 impl Topology {
-    /// One slice of `generation` with `shape` chips along each dimension of the torus, megacore on where it can be.
+    /// One slice of `generation` with `shape` chips along each dimension of the torus, megacore on if available.
     pub fn new(generation: Generation, shape: &[usize]) -> Result<Self, ShardingError> {
         let hardware = generation.hardware();
         if shape.len() != hardware.torus_rank {
@@ -60,7 +60,7 @@ impl Topology {
             .try_fold(1usize, |chips, &size| chips.checked_mul(size));
         match chips {
             Some(chips) if chips <= hardware.max_chips => {
-                // A host holds 2x2 chips, and a slice of several hosts is made of whole ones.
+                // A host holds 2x2 chips, and a slice of several hosts has whole hosts.
                 if chips > 8 && (shape[0] % 2 == 1 || shape[1] % 2 == 1) {
                     return Err(refused(
                         "hosts hold 2x2 chips, so the first two dimensions must be even"
@@ -71,7 +71,7 @@ impl Topology {
             _ => {
                 let chips = chips.map_or("too many".to_string(), |chips| chips.to_string());
                 return Err(refused(format!(
-                    "{} = {chips} chips, and a slice has {} at most; \
+                    "{} = {chips} chips, but a slice has at most {}; \
                      several slices are written like 2x{}:{}",
                     times(shape).replace('x', " x "),
                     hardware.max_chips,
@@ -88,7 +88,7 @@ impl Topology {
         })
     }
 
-    /// The slice that a cloud name of `cores` cores means.
+    /// The slice of a cloud name with `cores` cores.
     pub fn from_cores(generation: Generation, cores: usize) -> Result<Self, ShardingError> {
         let hardware = generation.hardware();
         let shape = cores
@@ -105,13 +105,13 @@ impl Topology {
         }
     }
 
-    /// The same chips with each core a device of its own (v4 only).
+    /// The same chips with one device per core (v4 only).
     pub fn by_core(self) -> Result<Self, ShardingError> {
         if !self.generation.hardware().megacore_is_a_choice {
             return Err(ShardingError::TargetSyntax {
                 name: format!("{self}/cores"),
                 reason: format!(
-                    "only v4 has the choice of a device a core (`/cores`) or a chip; {} has {} a chip",
+                    "only v4 lets you choose a device per core (`/cores`) or per chip; {} has {} per chip",
                     self.generation.name(),
                     self.hardware().devices_per_chip,
                 ),
@@ -154,7 +154,7 @@ impl Topology {
         self.slices
     }
 
-    /// The generation's figures, devices and memory as this topology uses them.
+    /// The generation's figures, with devices and memory as this topology uses them.
     pub fn hardware(&self) -> Hardware {
         let hardware = *self.generation.hardware();
         if hardware.megacore_is_a_choice && !self.megacore {
@@ -184,38 +184,25 @@ impl Topology {
         self.devices() / self.slices
     }
 
-    /// Memory a program can use on each device, bytes, as libtpu reports it for this topology.
+    /// Memory a program can use on each device, in bytes, as libtpu reports it for this topology.
     pub fn memory_bytes_per_device(&self) -> u64 {
         let hardware = self.hardware();
         let counted = (self.devices_per_slice() as u64).max(hardware.reserved_at_least);
         hardware.device_memory - counted * hardware.reserved_per_device
     }
 
-    /// Peak of bf16 matrix products, FLOP/s of a device.
+    /// Peak of bf16 matrix products, FLOP/s per device.
     pub fn peak_flops_per_device(&self) -> f64 {
         let hardware = self.hardware();
         hardware.peak_flops / hardware.devices_per_chip as f64
     }
 
-    /// The name libtpu knows one slice by: `v3:16x32`.
+    /// libtpu's name of one slice: `v3:16x32`.
     pub fn plugin_name(&self) -> String {
         format!("{}:{}", self.generation.name(), times(&self.shape))
     }
 
-    /// What libtpu must be told beside the name.
-    pub fn plugin_options(&self) -> Vec<(&'static str, PluginOption)> {
-        let mut options = Vec::new();
-        if self.megacore {
-            let value = PluginOption::Text("megacore".to_string());
-            options.push(("chip_config_name", value));
-        }
-        if self.slices > 1 {
-            options.push(("num_slices", PluginOption::Int(self.slices as i64)));
-        }
-        options
-    }
-
-    /// The cloud name of one slice, if the shape is the one a cloud name means: `v3-1024`.
+    /// The cloud name of one slice, if its shape has one: `v3-1024`.
     pub fn cloud_name(&self) -> Option<String> {
         let chips = self.shape.iter().product();
         let hardware = self.generation.hardware();
@@ -225,8 +212,7 @@ impl Topology {
         })
     }
 
-    /// Where every device is, in the order of their ids: x counts fastest after the core, then y, then z, then the slice.
-    /// This is libtpu's numbering.
+    /// Where every device is, in order of ids. This is libtpu's numbering: the core counts fastest, then x, y, z and the slice.
     pub fn expected_devices(&self) -> Vec<DeviceAt> {
         let per_slice = self.devices_per_slice();
         let cores = self.hardware().devices_per_chip;
@@ -263,17 +249,8 @@ impl Topology {
 /// libtpu numbers the devices of slice `s` from `SLICE_IDS x (s + 1)`.
 const SLICE_IDS: usize = 100_000;
 
-/// A bound on the number of slices, so that counts cannot overflow. Far above what can be had.
+/// A bound on the number of slices, so counts cannot overflow. Far above what is available.
 const MAX_SLICES: usize = 1024;
-
-/// The value of a libtpu topology option.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PluginOption {
-    /// A string.
-    Text(String),
-    /// A 64-bit integer.
-    Int(i64),
-}
 
 /// Prints the cloud name if there is one, else the topology: `4xv6e-256`, `v4:4x4x16/cores`.
 impl fmt::Display for Topology {
@@ -367,27 +344,14 @@ mod tests {
             let topology = shaped(V4, &shape).by_core().unwrap();
             assert_eq!(topology.memory_bytes_per_device(), bytes, "{topology}");
         }
-        // Only the devices of the own slice count.
+        // Only devices of the same slice count.
         let slices = shaped(V6e, &[16, 16]).with_slices(4).unwrap();
         assert_eq!(slices.memory_bytes_per_device(), 33_545_912_320);
     }
 
     #[test]
-    fn tells_libtpu_what_it_needs() {
-        let v3 = cloud(Generation::V3, 1024);
-        assert_eq!(v3.plugin_name(), "v3:16x32");
-        assert!(v3.plugin_options().is_empty());
-        let v4 = cloud(Generation::V4, 1024).with_slices(2).unwrap();
-        let megacore = PluginOption::Text("megacore".to_string());
-        assert_eq!(
-            v4.plugin_options(),
-            [
-                ("chip_config_name", megacore),
-                ("num_slices", PluginOption::Int(2))
-            ]
-        );
-        let by_core = cloud(Generation::V4, 1024).by_core().unwrap();
-        assert!(by_core.plugin_options().is_empty());
+    fn libtpu_knows_it_by_its_shape() {
+        assert_eq!(cloud(Generation::V3, 1024).plugin_name(), "v3:16x32");
     }
 
     /// Ids and places as libtpu 0.0.51 lists them.
@@ -421,7 +385,7 @@ mod tests {
         assert!(refused(Generation::V3, &[5, 8]).contains("must be even"));
         assert_eq!(
             refused(Generation::V6e, &[16, 32]),
-            "`16x32` is not a slice of v6e: 16 x 32 = 512 chips, and a slice has 256 at most; \
+            "`16x32` is not a slice of v6e: 16 x 32 = 512 chips, but a slice has at most 256; \
              several slices are written like 2xv6e:16x16"
         );
         assert!(refused(Generation::V3, &[usize::MAX, 2]).contains("too many chips"));
@@ -430,7 +394,7 @@ mod tests {
     #[test]
     fn refuses_options_that_do_not_apply() {
         let message = cloud(Generation::V3, 8).by_core().unwrap_err().to_string();
-        assert!(message.contains("only v4 has the choice"), "{message}");
+        assert!(message.contains("only v4 lets you choose"), "{message}");
         let message = cloud(Generation::V3, 8)
             .with_slices(0)
             .unwrap_err()

@@ -1,47 +1,96 @@
-//! Between Hugging Face's folders and checkpoints: weights go through the host one layer at a time, both ways.
+//! Conversion between Hugging Face folders and checkpoints. Weights pass through the host one layer at a time.
 
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, About, Checkpoint, CheckpointError};
 use crate::graph::{Shape, Weight};
-use crate::models::Model;
-use crate::models::hf_config::ConfigError;
-use crate::models::hf_folder::Found;
-use crate::models::weights::{Export, FolderError, Import, layer_shape, layers};
+use crate::models::hugging_face::{ConfigError, FoundModel, ModelFolder};
+use crate::models::weights::{Export, Folder, FolderError, Import, layer_shape, layers};
+use crate::models::{Families, Model};
 use crate::runtime::HostArray;
 
-/// What can go wrong.
+/// Errors of a conversion.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
-    /// The folder is not what it should be, or cannot be written.
+    /// The folder is not valid, or cannot be written.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The checkpoint is not what it should be, or cannot be written.
+    /// The checkpoint is not valid, or cannot be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A configuration that JSON does not hold.
+    /// JSON cannot hold the configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The checkpoint's model is none of this ribosome's.
-    #[error("the recipe in {} names no model that this ribosome has; go on with the one that wrote it", .0.display())]
+    /// There are no weights at the path that a run should start from.
+    #[error(
+        "there are no weights to start from in {}; --start takes a checkpoint, a run's folder, or a Hugging Face folder",
+        .0.display()
+    )]
+    NoStart(PathBuf),
+    /// The folder's model differs from the recipe's.
+    #[error(
+        "the model in {} differs from the recipe's:\n  {}",
+        path.display(), few(problems)
+    )]
+    OtherModel {
+        /// The folder.
+        path: PathBuf,
+        /// The differences, weight by weight.
+        problems: Vec<String>,
+    },
+    /// No part of the folder has this weight.
+    #[error("the folder has no `{0}`")]
+    Missing(String),
+    /// This version of ribosome does not have the checkpoint's model.
+    #[error("this version of ribosome does not have the model of {}; use the version that wrote it", .0.display())]
     NoModel(PathBuf),
 }
 
-/// Makes the checkpoint `path`, of weights alone, from the Hugging Face folder `folder`; gives the model. Tensors whose names
-/// begin with one of `dropped` are passed over.
+/// The first of `problems`, a line each: a wrong model differs in everything.
+fn few(problems: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut lines: Vec<_> = problems.iter().take(SHOWN).cloned().collect();
+    if problems.len() > SHOWN {
+        lines.push(format!("and {} more", problems.len() - SHOWN));
+    }
+    lines.join("\n  ")
+}
+
+/// The readers of the `parts` of `model`, each from its folder. Tensors that the model does not use are ignored, and so are
+/// those whose names begin with one of `dropped`.
 ///
 /// # Errors
-/// A folder that does not hold a model's weights, damaged files, or a checkpoint that cannot be written.
-pub fn import(folder: &Path, dropped: &[String], path: &Path) -> Result<Model, ConvertError> {
-    let Found { model, folders } = Found::open(folder)?;
-    let parts = model.parts()?;
+/// As [`Import::new`].
+pub(super) fn imports<'p>(
+    model: &Model,
+    parts: &'p [ModelFolder],
+    folders: Vec<Folder>,
+    dropped: &[String],
+) -> Result<Vec<Import<'p>>, FolderError> {
     let imports = parts.iter().zip(folders).map(|(part, folder)| {
-        // Which of these are no more than zeros was seen when the model was found.
+        // Opening the folder has checked that these tensors are all zeros.
         let zeros = part.zeros.iter().map(|(name, _)| name.clone());
-        let dropped: Vec<_> = zeros.chain(dropped.iter().cloned()).collect();
-        Import::new(folder, &part.table, &part.weights, &dropped)
+        let unused = model.unused().iter().map(|name| name.to_string());
+        let dropped: Vec<_> = zeros.chain(unused).chain(dropped.iter().cloned()).collect();
+        Import::new(folder, &part.files.table, &part.weights, &dropped)
     });
-    let imports = imports.collect::<Result<Vec<_>, _>>()?;
+    imports.collect()
+}
+
+/// Writes the weights in the Hugging Face folder `folder` to the checkpoint `path`, and returns their model, which is of one
+/// of the `families`. Tensors whose names begin with one of `dropped` are ignored.
+///
+/// # Errors
+/// The folder does not hold a model's weights, its files are damaged, or the checkpoint cannot be written.
+pub fn import(
+    folder: &Path,
+    families: &Families,
+    dropped: &[String],
+    path: &Path,
+) -> Result<Model, ConvertError> {
+    let FoundModel { model, folders } = FoundModel::open(folder, families)?;
+    let parts = model.folders()?;
+    let imports = imports(&model, &parts, folders, dropped)?;
     let tensors = shapes(&model.weights());
     checkpoint::save_parts(path, &About::of_weights(&model), &tensors, |name, sink| {
         let holder = imports.iter().find_map(|import| {
@@ -58,33 +107,34 @@ pub fn import(folder: &Path, dropped: &[String], path: &Path) -> Result<Model, C
     Ok(model)
 }
 
-/// Writes the model of `checkpoint` into the folder `folder` as Hugging Face keeps it, in files of at most `shard_size` bytes;
-/// gives the files.
+/// Writes the model of `checkpoint`, which is of one of the `families`, into the folder `folder` in Hugging Face's format, in
+/// files of at most `shard_size` bytes, and returns their paths.
 ///
 /// # Errors
-/// A checkpoint without the model's weights or with damaged ones, or files that are there already or cannot be written.
+/// The checkpoint's weights are missing or damaged, or the files exist already or cannot be written.
 pub fn export(
     checkpoint: &Checkpoint,
+    families: &Families,
     folder: &Path,
     shard_size: u64,
 ) -> Result<(Model, Vec<PathBuf>), ConvertError> {
     let unknown = || ConvertError::NoModel(checkpoint.path().to_path_buf());
-    let model = checkpoint.about().model().ok_or_else(unknown)?;
+    let model = checkpoint.about().model(families).ok_or_else(unknown)?;
     let weights = model.weights();
     checkpoint.check_some(&shapes(&weights))?;
     for weight in &weights {
         checkpoint.check_bytes(&weight.name)?;
     }
     let mut files = Vec::new();
-    for part in model.parts()? {
+    for part in model.folders()? {
         let export = Export {
-            table: &part.table,
+            table: &part.files.table,
             weights: &part.weights,
             zeros: &part.zeros,
-            config: &part.config,
+            config: &part.files.config,
             shard_size,
         };
-        let written = export.write(&folder.join(part.folder), |weight, layer| {
+        let written = export.write(&folder.join(part.files.folder), |weight, layer| {
             Ok::<_, ConvertError>(layer_of(checkpoint, weight, layer)?)
         });
         files.extend(written?);
@@ -92,7 +142,7 @@ pub fn export(
     Ok((model, files))
 }
 
-/// One layer of `weight` in `checkpoint`, or all of it (`layer` 0) if it stacks none.
+/// One layer of `weight` in `checkpoint`, or all of it (`layer` 0) if it is not a stack.
 ///
 /// # Errors
 /// As [`Checkpoint::read_layer`].

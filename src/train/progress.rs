@@ -1,4 +1,4 @@
-//! What a person sees while a run goes: a bar on stderr, and nothing where stderr is no terminal.
+//! The progress bar of a run, on stderr. There is none if stderr is not a terminal.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -13,22 +13,22 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A bar of `steps` steps, `done` of which are behind; hidden if `quiet` or if stderr is no terminal.
+    /// A bar of `steps` steps, of which `done` are done; hidden if `quiet`, or if stderr is not a terminal.
     pub fn new(steps: u64, done: u64, quiet: bool) -> Self {
         let bar = match quiet || !std::io::stderr().is_terminal() {
             true => ProgressBar::hidden(),
             false => ProgressBar::new(steps),
         };
-        // The template is a constant: a mistake in it is a plain bar.
+        // The template is a constant. If it were wrong, the bar would be plain.
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} steps  {msg}  eta {eta}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        // What is behind counts for the position and not for the speed.
+        // Steps before a resumption count towards the position, not the speed.
         let bar = bar.with_position(done);
         bar.reset_eta();
         Progress { bar }
     }
 
-    /// Says what is being done before the first step.
+    /// Shows what happens before the first step.
     pub fn waiting(&self, what: &str) {
         self.bar.set_message(what.to_string());
         self.bar.enable_steady_tick(Duration::from_millis(200));
@@ -44,12 +44,12 @@ impl Progress {
         ));
     }
 
-    /// Does `work`, which prints, without tearing the bar.
+    /// Runs `work`, which prints, with the bar out of the way.
     pub fn suspend<T>(&self, work: impl FnOnce() -> T) -> T {
         self.bar.suspend(work)
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }

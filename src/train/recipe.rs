@@ -1,39 +1,49 @@
-//! A recipe: everything that decides a run, as a preset names it, a TOML file changes it and `--set` overrides it.
+//! A recipe: everything that decides a run. A TOML file states every key, or only what differs from another recipe (`base`).
+//! `--set` changes single keys.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::mistake::{explained, line_of};
+use super::mistake::{MISSING, explained, line_of};
 use super::objective::Objective;
 use super::optimizer::Optimizer;
-use super::published;
+use super::registry::Registry;
 use super::schedule::Schedule;
 use super::step::StepConfig;
-use crate::data::{VocabFileError, Vocabulary, VocabularyName, read_vocabulary};
+use crate::data::{NamedVocabulary, Rows, VocabFileError, Vocabulary, read_vocabulary};
 use crate::graph::{Policy, Remat};
 use crate::models::Model;
-use crate::models::presets;
+use crate::models::settings::{Range, SettingError};
+use crate::sharding::RulesConfig;
 
-/// A run.
+/// A run. Its registry holds the model, objective and vocabulary by name. Until they are looked up, they are TOML (`M` and
+/// `O`) and a name (`V`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recipe {
-    /// What reports call it.
+pub struct Recipe<M = Model, O = Objective, V = NamedVocabulary> {
+    /// Its name in reports and programs: the one it was loaded by, or its file's with dashes. A file may set another.
     pub name: String,
-    /// The machine that it is for, as `--on` takes it.
+    /// One line about the run, for lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
+    /// The machine, as `--on` takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// The mesh, as `--mesh` takes it; chosen if it is not here.
+    /// The mesh, as `--mesh` takes it; `None` to have one chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mesh: Option<String>,
     /// Rows of a global batch.
     pub batch: usize,
-    /// Tokens of a row; longer proteins are cut, shorter ones padded.
+    /// Tokens of a row. Longer proteins are cut, shorter ones padded.
     pub length: usize,
-    /// How many parts a batch is taken in.
+    /// The first weights: the path of a checkpoint, a run's folder or a Hugging Face folder, relative to the current folder.
+    /// `None` draws them from the seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<PathBuf>,
+    /// The number of parts that a batch is split into.
     pub microbatches: usize,
-    /// How many steps a run has.
+    /// The number of steps.
     pub steps: u64,
     /// The seed of weights, noise, dropout and the order of the data.
     pub seed: u32,
@@ -43,28 +53,55 @@ pub struct Recipe {
     pub remat: RematName,
     /// Whether dropout is on.
     pub dropout: bool,
-    /// The norm that all gradients together are clipped to.
+    /// The norm to which all gradients together are clipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// The data set that the published run read; a word for people.
+    /// The data set that the published run read, as a name for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// What tokens are.
-    pub vocabulary: VocabularyName,
-    /// The model's own `vocab.txt` or `spiece.model`, whose ids are then used.
+    /// The vocabulary.
+    pub vocabulary: V,
+    /// The model's own `vocab.txt` or `spiece.model`, whose ids replace the vocabulary's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vocabulary_file: Option<PathBuf>,
+    /// How tensors are split over the mesh: a set of rules by name, or a set with differences.
+    #[serde(default, skip_serializing_if = "RulesConfig::is_default")]
+    pub rules: RulesConfig,
     /// The model.
-    pub model: Model,
-    /// What it learns.
-    pub objective: Objective,
-    /// How weights are updated.
+    pub model: M,
+    /// The objective.
+    pub objective: O,
+    /// The optimizer.
     pub optimizer: Optimizer,
     /// The learning rate.
     pub schedule: Schedule,
-    /// Phases of the run, each what differs in it; a run without has one phase.
+    /// Phases of the run, each with what differs in it. A run without any has one phase.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<toml::Table>,
+    /// Which phase this is, if [`Recipe::phase`] made it.
+    #[serde(skip)]
+    pub phase: Phase,
+    /// The registry that its names are looked up in.
+    #[serde(skip)]
+    pub registry: Registry,
+}
+
+/// The phase that a recipe is. Each phase has its own steps and schedule, counted from its first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// From 1.
+    pub number: usize,
+    /// The number of phases of the recipe.
+    pub count: usize,
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Phase {
+            number: 1,
+            count: 1,
+        }
+    }
 }
 
 /// [`Remat`] as a recipe spells it.
@@ -92,12 +129,13 @@ impl From<RematName> for Remat {
 /// What is wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
-    /// No preset has this name.
+    /// No recipe or model has this name.
     #[error(
-        "there is no model `{name}`; the nearest are {}; `ribosome models` lists all, and a recipe file ends in .toml",
+        "there is no recipe or model `{name}`; the nearest are {}; `ribosome recipes` lists all, and a recipe file ends in \
+         .toml",
         near.join(", ")
     )]
-    UnknownModel {
+    Unknown {
         /// What was asked for.
         name: String,
         /// The nearest names.
@@ -111,19 +149,22 @@ pub enum RecipeError {
         /// Why.
         source: std::io::Error,
     },
-    /// The vocabulary's file is none.
-    #[error(transparent)]
+    /// The file is not a vocabulary.
+    #[error("vocabulary_file: {0}")]
     Vocabulary(#[from] VocabFileError),
-    /// There is no such phase.
-    #[error("{name} has {count} phase{}, from 1 on, and no phase {phase}", if *count == 1 { "" } else { "s" })]
+    /// The recipe has no such phase.
+    #[error("{name} has {count} phase{}, counted from 1, and no phase {phase}", if *count == 1 { "" } else { "s" })]
     Phase {
         /// The recipe.
         name: String,
         /// What was asked for.
         phase: usize,
-        /// How many there are.
+        /// The number of phases.
         count: usize,
     },
+    /// A setting out of range.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The file or an override is not a recipe.
     #[error("{what}: {message}")]
     Invalid {
@@ -135,24 +176,42 @@ pub enum RecipeError {
 }
 
 impl Recipe {
-    /// The recipe for `what`: a preset's name, or a TOML file (`base = "prot-t5-xl"` and what differs from it).
+    /// [`Registry::load`] on the built-in registry.
     ///
     /// # Errors
-    /// An unknown name, an unreadable file, an unknown key or a value of the wrong kind.
+    /// The same.
     pub fn load(what: &str) -> Result<Self, RecipeError> {
-        if !what.ends_with(".toml") {
-            return Recipe::preset(what);
-        }
-        let text = std::fs::read_to_string(what).map_err(|source| RecipeError::Unreadable {
-            path: what.into(),
-            source,
-        })?;
+        Registry::standard().load(what)
+    }
+
+    /// [`Registry::preset`] on the built-in registry.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn preset(name: &str) -> Result<Self, RecipeError> {
+        Registry::standard().preset(name)
+    }
+
+    /// The recipe that the file `what` states in `text`. Its name is `name` unless the file sets another.
+    pub(super) fn parse(
+        registry: &Registry,
+        what: &str,
+        name: &str,
+        text: &str,
+    ) -> Result<Self, RecipeError> {
         let invalid = |what: String, message: String| RecipeError::Invalid { what, message };
         // The parser shows the place itself.
         let parsed: Result<toml::Table, toml::de::Error> = text.parse();
         parsed.map_err(|error| invalid(what.to_string(), error.to_string()))?;
-        Recipe::read(&text).map_err(|message| {
-            let place = match line_of(&text, &message, |part| Recipe::read(part).err()) {
+        Recipe::read(registry, name, text).map_err(|message| {
+            // A missing key has no line.
+            let place = match message.starts_with(MISSING) {
+                true => None,
+                false => line_of(text, &message, |part| {
+                    Recipe::read(registry, name, part).err()
+                }),
+            };
+            let place = match place {
                 Some(line) => format!("{what}, line {line}"),
                 None => what.to_string(),
             };
@@ -160,30 +219,65 @@ impl Recipe {
         })
     }
 
-    /// The recipe that a file's `text` is, with phases that are ones, or what is wrong with it.
-    fn read(text: &str) -> Result<Self, String> {
-        let mut table: toml::Table = text.parse().map_err(|error| explained(&error))?;
-        let base = table.remove("base");
-        let base = base.as_ref().and_then(toml::Value::as_str);
-        let base =
-            base.ok_or("a recipe starts with base = \"PRESET\", the preset that it differs from")?;
+    /// The recipe in a file's `text` with all its phases checked, or what is wrong with it.
+    fn read(registry: &Registry, name: &str, text: &str) -> Result<Self, String> {
         let said = |error: RecipeError| error.to_string();
-        let mut value = Recipe::preset(base)
-            .and_then(|it| it.to_toml())
-            .map_err(said)?;
-        merge(&mut value, toml::Value::Table(table));
-        let recipe: Recipe = value.try_into().map_err(|error| explained(&error))?;
-        // A mistake in a later phase is found before the first one has run for weeks.
-        for phase in 1..=recipe.phases.len() {
-            recipe.phase(phase).map_err(said)?;
+        let mut table: toml::Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| error.to_string())?;
+        let base = table.remove("base");
+        // The file may set another name.
+        table.entry("name").or_insert_with(|| name.into());
+        let checked = |base: toml::Value| -> Result<Self, String> {
+            let recipe = Recipe::of(registry, &base, &table)?;
+            // Find a mistake in a later phase now, and not after the first one has run for weeks.
+            for phase in 1..=recipe.phases.len() {
+                recipe.phase(phase).map_err(said)?;
+            }
+            Ok(recipe)
+        };
+        match base {
+            None => checked(toml::Table::new().into()).map_err(|error| {
+                // Wrong settings are reported before missing ones. Until then another recipe's settings fill the gaps.
+                let wrong = checked(registry.example(&table).into()).err();
+                match wrong.filter(|error| !error.starts_with(MISSING)) {
+                    Some(wrong) => wrong,
+                    None if error.starts_with(MISSING) => format!(
+                        "{error}; a recipe states every key, or begins with base = \"NAME\", the recipe that it differs from"
+                    ),
+                    None => error,
+                }
+            }),
+            Some(toml::Value::String(base)) => {
+                let base = registry.preset(&base).map_err(said)?;
+                let base = Recipe {
+                    about: None,
+                    ..base
+                };
+                checked(base.to_toml().map_err(said)?)
+            }
+            Some(other) => Err(format!(
+                "base is {other}; it must be the name of a recipe, as in base = \"prot-bert\""
+            )),
         }
-        Ok(recipe)
     }
 
-    /// The recipe of one phase, counted from 1: this one with what differs in it.
+    /// The recipe `base` with the settings `patch`, or what is wrong with them. TOML becomes a recipe only here.
+    fn of(registry: &Registry, base: &toml::Value, patch: &toml::Table) -> Result<Self, String> {
+        let read = |patch: toml::Table| -> Result<Self, toml::de::Error> {
+            let mut whole = base.clone();
+            merge(&mut whole, toml::Value::Table(patch));
+            let read: Recipe<toml::Value, toml::Value, String> = whole.try_into()?;
+            read.named(registry)
+        };
+        let read_error = |patch| read(patch).err();
+        read(patch.clone()).map_err(|error| explained(&error, patch, read_error))
+    }
+
+    /// The recipe of one phase, counted from 1: this recipe with the phase's own settings.
     ///
     /// # Errors
-    /// No such phase, or one that sets what a recipe does not have.
+    /// No such phase, or a phase that sets an unknown key.
     pub fn phase(&self, phase: usize) -> Result<Self, RecipeError> {
         let count = self.phases.len().max(1);
         if phase == 0 || phase > count {
@@ -193,32 +287,26 @@ impl Recipe {
                 count,
             });
         }
-        let mut whole = Recipe {
+        let whole = Recipe {
             phases: Vec::new(),
+            // Only the first phase starts from these weights. Later phases continue with those of the phase before.
+            start: self.start.clone().filter(|_| phase == 1),
             ..self.clone()
-        }
-        .to_toml()?;
-        if let Some(differences) = self.phases.get(phase - 1) {
-            merge(&mut whole, toml::Value::Table(differences.clone()));
-        }
-        whole
-            .try_into()
-            .map_err(|error: toml::de::Error| RecipeError::Invalid {
+        };
+        let differences = self.phases.get(phase - 1).cloned().unwrap_or_default();
+        let recipe = whole
+            .with(&differences)
+            .map_err(|message| RecipeError::Invalid {
                 what: format!("phase {phase} of {}", self.name),
-                message: explained(&error),
-            })
-    }
-
-    /// The recipe of a preset: the published run where there is one.
-    ///
-    /// # Errors
-    /// An unknown name.
-    pub fn preset(name: &str) -> Result<Self, RecipeError> {
-        let preset = presets::preset(name).map_err(|near| RecipeError::UnknownModel {
-            name: name.to_string(),
-            near,
-        })?;
-        Ok(published::recipe(&preset))
+                message,
+            })?;
+        Ok(Recipe {
+            phase: Phase {
+                number: phase,
+                count,
+            },
+            ..recipe
+        })
     }
 
     /// The recipe with `key` (dotted, as `optimizer.decay_exponent`) set to `value`.
@@ -226,24 +314,39 @@ impl Recipe {
     /// # Errors
     /// A key that is not the recipe's, or a value of the wrong kind.
     pub fn set(&self, key: &str, value: &str) -> Result<Self, RecipeError> {
-        let invalid = |message: String| RecipeError::Invalid {
-            what: format!("--set {key}={value}"),
-            message,
-        };
-        // A bare word is a string; anything that TOML reads as a value is that value.
+        // A bare word is a string, and so is any value of a key whose current value is a string. Everything else is read as
+        // TOML.
         let parsed = format!("v = {value}")
             .parse::<toml::Table>()
             .ok()
             .and_then(|mut table| table.remove("v"));
-        let mut patch = parsed.unwrap_or_else(|| toml::Value::String(value.to_string()));
-        for part in key.rsplit('.') {
-            patch = toml::Value::Table([(part.to_string(), patch)].into_iter().collect());
-        }
-        let mut whole = self.to_toml()?;
-        merge(&mut whole, patch);
-        whole
-            .try_into()
-            .map_err(|error: toml::de::Error| invalid(explained(&error)))
+        let whole = self.to_toml()?;
+        let now = key
+            .split('.')
+            .try_fold(&whole, |table, part| table.get(part));
+        let text = now.is_some_and(toml::Value::is_str);
+        let parsed = parsed.filter(|it| it.is_str() || !text);
+        let parsed = parsed.unwrap_or_else(|| toml::Value::String(value.to_string()));
+        let (first, rest) = key.split_once('.').unwrap_or((key, ""));
+        let below = rest.rsplit('.').filter(|part| !part.is_empty());
+        let patch = below.fold(parsed, |patch, part| {
+            toml::Value::Table([(part.to_string(), patch)].into_iter().collect())
+        });
+        let patch = [(first.to_string(), patch)].into_iter().collect();
+        let recipe = self.with(&patch).map_err(|message| RecipeError::Invalid {
+            what: format!("--set {key}={value}"),
+            message,
+        })?;
+        Ok(Recipe {
+            phase: self.phase,
+            ..recipe
+        })
+    }
+
+    /// This recipe with the settings `patch`, or what is wrong with them.
+    fn with(&self, patch: &toml::Table) -> Result<Self, String> {
+        let base = self.to_toml().map_err(|error| error.to_string())?;
+        Recipe::of(&self.registry, &base, patch)
     }
 
     fn to_toml(&self) -> Result<toml::Value, RecipeError> {
@@ -253,29 +356,30 @@ impl Recipe {
         })
     }
 
-    /// The vocabulary: that of the file, if one is given.
+    /// The vocabulary: that of `vocabulary_file`, if it is set.
     ///
     /// # Errors
-    /// A file that is none.
+    /// A file that is not a vocabulary.
     pub fn tokens(&self) -> Result<Vocabulary, RecipeError> {
-        let published = self.vocabulary.table();
         match &self.vocabulary_file {
-            Some(path) => Ok(read_vocabulary(path, published)?),
-            None => Ok(published.clone()),
+            Some(path) => Ok(read_vocabulary(path, &self.vocabulary)?),
+            None => Ok(Vocabulary::clone(&self.vocabulary)),
         }
     }
 
-    /// What the step of this recipe computes.
+    /// The settings of this recipe's step.
     ///
     /// # Errors
-    /// A vocabulary's file that is none.
+    /// A run of no steps, or a file that is not a vocabulary.
     pub fn step(&self) -> Result<StepConfig, RecipeError> {
+        Range::SIZE.require("steps", &self.steps, self.steps as f64)?;
         Ok(StepConfig {
             model: self.model.clone(),
             objective: self.objective.clone(),
             vocabulary: self.tokens()?,
             optimizer: self.optimizer.clone(),
             schedule: self.schedule,
+            steps: self.steps,
             clip_norm: self.clip_norm,
             batch: self.batch,
             length: self.length,
@@ -287,14 +391,60 @@ impl Recipe {
         })
     }
 
-    /// Tokens that a step reads; where there is an encoder and a decoder, those of both.
+    /// The seed of noise, dropout and the order of the data. Steps count from 0 in each phase, so each phase has another seed.
+    /// The first phase uses `seed` itself.
+    pub fn phase_seed(&self) -> u32 {
+        // 2^32 divided by the golden ratio. It is odd, so no two phases share a seed.
+        let before = self.phase.number.saturating_sub(1) as u32;
+        self.seed.wrapping_add(before.wrapping_mul(0x9e37_79b9))
+    }
+
+    /// How proteins are arranged in the rows of a batch.
+    pub fn rows(&self) -> Rows {
+        self.objective.rows(&self.model, self.length)
+    }
+
+    /// Tokens that a step reads: of encoder and decoder together, if the model has both.
     pub fn tokens_per_step(&self) -> usize {
         self.batch * self.length * self.objective.readings()
     }
 }
 
-/// Puts what `patch` has into `base`, table by table. Another optimizer, schedule or objective (`name`) and another
-/// `family` of models bring their own settings.
+impl Recipe<toml::Value, toml::Value, String> {
+    /// The recipe with all its names looked up in `registry`.
+    fn named(self, registry: &Registry) -> Result<Recipe, toml::de::Error> {
+        Ok(Recipe {
+            vocabulary: registry.read_vocabulary("vocabulary", &self.vocabulary)?,
+            model: registry.families().read("model", self.model)?,
+            objective: registry.objectives().read("objective", self.objective)?,
+            registry: registry.clone(),
+            name: self.name,
+            about: self.about,
+            target: self.target,
+            mesh: self.mesh,
+            batch: self.batch,
+            length: self.length,
+            start: self.start,
+            microbatches: self.microbatches,
+            steps: self.steps,
+            seed: self.seed,
+            precision: self.precision,
+            remat: self.remat,
+            dropout: self.dropout,
+            clip_norm: self.clip_norm,
+            data: self.data,
+            vocabulary_file: self.vocabulary_file,
+            rules: self.rules,
+            optimizer: self.optimizer,
+            schedule: self.schedule,
+            phases: self.phases,
+            phase: self.phase,
+        })
+    }
+}
+
+/// Puts the settings of `patch` into `base`, table by table. A table with another `name` (optimizer, schedule, objective) or
+/// `family` (model) is replaced whole.
 fn merge(base: &mut toml::Value, patch: toml::Value) {
     match (base, patch) {
         (toml::Value::Table(base), toml::Value::Table(patch)) => {
@@ -302,7 +452,7 @@ fn merge(base: &mut toml::Value, patch: toml::Value) {
                 let (new, known) = (patch.get(key), base.get(key));
                 new.is_some() && known.is_some() && new != known
             };
-            // A recipe has a name too, and keeps its settings under another one.
+            // A recipe also has a name, but keeps its settings when the name changes.
             if !base.contains_key("model") && (other("name") || other("family")) {
                 base.clear();
             }
@@ -322,6 +472,7 @@ fn merge(base: &mut toml::Value, patch: toml::Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::t5;
     use crate::train::optimizer::{AdamW, Lamb, MomentType};
 
     #[test]
@@ -332,9 +483,7 @@ mod tests {
             .unwrap()
             .set("batch", "32")
             .unwrap();
-        let Model::T5(model) = &recipe.model else {
-            panic!("{:?}", recipe.model)
-        };
+        let model: &t5::Config = recipe.model.config().unwrap();
         assert_eq!((model.num_layers, recipe.batch), (3, 32));
         let recipe = recipe.set("optimizer.name", "momentum").unwrap();
         assert!(matches!(recipe.optimizer, Optimizer::Momentum(_)));
@@ -368,9 +517,12 @@ mod tests {
             }
         ));
         let message = lamb.set("optimizer.clam", "1").unwrap_err().to_string();
-        assert!(message.contains("unknown field `clam`"), "{message}");
+        assert!(
+            message.contains("unknown key `optimizer.clam`"),
+            "{message}"
+        );
         let message = recipe.set("schedule.ramp", "1").unwrap_err().to_string();
-        assert!(message.contains("unknown field `ramp`"), "{message}");
+        assert!(message.contains("unknown key `schedule.ramp`"), "{message}");
     }
 
     #[test]
@@ -378,11 +530,14 @@ mod tests {
         let recipe = Recipe::preset("prot-t5-tiny").unwrap();
         let message = recipe.set("bacth", "3").unwrap_err().to_string();
         assert!(
-            message.contains("--set bacth=3") && message.contains("unknown field `bacth`"),
+            message.contains("--set bacth=3") && message.contains("unknown key `bacth`"),
             "{message}"
         );
         let message = recipe.set("batch", "many").unwrap_err().to_string();
-        assert!(message.contains("invalid type"), "{message}");
+        assert!(
+            message.contains("batch is \"many\"; it must be a whole number"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -395,9 +550,7 @@ mod tests {
         )
         .unwrap();
         let recipe = Recipe::load(path.to_str().unwrap()).unwrap();
-        let Model::T5(model) = &recipe.model else {
-            panic!("{:?}", recipe.model)
-        };
+        let model: &t5::Config = recipe.model.config().unwrap();
         assert_eq!(
             (recipe.batch, model.dropout_rate, recipe.length),
             (2048, 0.0, 512)
@@ -406,12 +559,15 @@ mod tests {
         let message = Recipe::load(path.to_str().unwrap())
             .unwrap_err()
             .to_string();
-        assert!(message.contains("unknown field `lenght`"), "{message}");
+        assert!(message.contains("unknown key `lenght`"), "{message}");
         std::fs::write(&path, "batch = 3\n").unwrap();
         let message = Recipe::load(path.to_str().unwrap())
             .unwrap_err()
             .to_string();
-        assert!(message.contains("base = \"PRESET\""), "{message}");
+        assert!(
+            message.contains("the key `length` is missing; a recipe states every key"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -431,7 +587,7 @@ mod tests {
         assert_eq!(phase(2).unwrap(), (7, 128, 16));
         let message = phase(3).unwrap_err().to_string();
         assert!(
-            message.contains("has 2 phases, from 1 on, and no phase 3"),
+            message.contains("has 2 phases, counted from 1, and no phase 3"),
             "{message}"
         );
         std::fs::write(&path, text.replace("length", "lenght")).unwrap();

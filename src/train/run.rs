@@ -1,5 +1,5 @@
-//! The loop: steps, a checkpoint every so often and at the end, and a word to whoever watches. A save that fails costs
-//! nothing but itself: the run goes on, and only one that fails at the end is an error.
+//! The training loop: steps, checkpoints at an interval and at the end, and events for a watcher. If a save fails, the run
+//! continues; only a failed save at the end is an error.
 
 use std::fs;
 use std::io::Write;
@@ -8,65 +8,65 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::CheckpointError;
 use super::trainer::{StepReport, TrainError, Trainer};
 
-/// How a run is driven.
+/// The settings of the loop.
 #[derive(Clone, Debug, Default)]
-pub struct Plan {
-    /// Until this many steps are done, those before a resumption counted.
+pub struct RunOptions {
+    /// The run ends after this many steps, steps before a resumption included.
     pub steps: u64,
-    /// Where checkpoints go, if they are kept.
+    /// Where checkpoints are saved, if at all.
     pub checkpoint: Option<PathBuf>,
-    /// A checkpoint after so many steps, beside the one at the end; 0 for that one alone.
+    /// Steps between checkpoints; with 0, the only checkpoint is the one at the end.
     pub save_every: u64,
-    /// A file that gets a line of JSON a step, if any.
+    /// A file that gets one line of JSON per step, if any.
     pub log: Option<PathBuf>,
 }
 
-/// What happens in a run.
+/// An event of a run.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A step is done.
     Step(&'a StepReport),
     /// A checkpoint was written.
     Saved(&'a Path),
-    /// A checkpoint could not be written; the one before it is as it was, and the run goes on.
+    /// A checkpoint could not be written. The previous one is unchanged, and the run continues.
     NotSaved(&'a CheckpointError),
 }
 
-/// Whether a run goes on.
+/// Whether a run continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// On with the next step.
+    /// Continue with the next step.
     Continue,
     /// Save and stop.
     Stop,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
-    /// Steps done, those before a resumption counted.
+    /// Steps done, steps before a resumption included.
     pub steps: u64,
-    /// How many steps the two mean losses are over: [`WINDOW`], or all where there were fewer.
+    /// The number of steps in each of the two mean losses: [`WINDOW`], or all steps if there were fewer.
     pub window: usize,
-    /// The mean loss of the first steps, in nats; from a resumption on.
+    /// The mean loss of the first steps, in nats, counted from a resumption.
     pub first_loss: f64,
-    /// The mean loss of the last steps.
+    /// The mean loss of the last steps, in nats.
     pub last_loss: f64,
-    /// The loss of the best guess that does not look at the input.
+    /// The loss, in nats, of the best guess that does not look at the input.
     pub constant_guess: f64,
 }
 
-/// Over how many steps a summary's losses are means: single batches differ too much.
+/// The number of steps that a summary's losses are averaged over, because single batches vary too much.
 pub const WINDOW: usize = 10;
 
-/// Runs `trainer` by `plan`; `watch` hears of everything that happens and says whether to go on.
+/// Runs `trainer` by `plan`. `watch` gets every event and decides whether to continue.
 ///
 /// # Errors
-/// Those of [`Trainer::step`] (the last checkpoint is as it was), a log that cannot be written, and a failed save at the
+/// Those of [`Trainer::step`] (the last checkpoint is unchanged), a log that cannot be written, and a failed save at the
 /// end.
 pub fn run(
     trainer: &mut Trainer,
-    plan: &Plan,
+    plan: &RunOptions,
     mut watch: impl FnMut(Event) -> Flow,
 ) -> Result<Summary, TrainError> {
     let mut log = match &plan.log {
@@ -114,15 +114,15 @@ pub fn run(
     })
 }
 
-/// A file with a line of JSON a step.
+/// A file with one line of JSON per step.
 struct Log {
     path: PathBuf,
     file: fs::File,
 }
 
 impl Log {
-    /// Opens `path` for the steps after `done`. Lines of later steps are dropped: a run that stopped between two
-    /// checkpoints does those steps again.
+    /// Opens `path` for the steps after `done`. Lines of later steps are dropped, because a run that stopped between two
+    /// checkpoints repeats those steps.
     fn open(path: &Path, done: u64) -> Result<Self, TrainError> {
         let failed = |source| TrainError::Log {
             path: path.to_path_buf(),
@@ -150,7 +150,7 @@ impl Log {
     }
 
     fn write(&mut self, report: &StepReport) -> Result<(), TrainError> {
-        // Finite numbers alone: this cannot fail.
+        // All numbers are finite, so this cannot fail.
         let line = serde_json::to_string(report).unwrap_or_default() + "\n";
         (self.file.write_all(line.as_bytes())).map_err(|source| TrainError::Log {
             path: self.path.clone(),
@@ -178,7 +178,7 @@ mod tests {
         };
         let mut log = Log::open(&path, 0).unwrap();
         (1..=5).for_each(|step| log.write(&report(step)).unwrap());
-        // The process died in the middle of a line, and the last checkpoint is that of step 3.
+        // The process died in the middle of a line; the last checkpoint is from step 3.
         fs::write(
             &path,
             fs::read_to_string(&path).unwrap() + "{\"step\": 6, \"lo",

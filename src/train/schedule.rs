@@ -4,55 +4,62 @@ use serde::{Deserialize, Serialize};
 
 use crate::graph::Tensor;
 
-/// How the learning rate goes with the step.
+/// The learning rate as a function of the step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
-    /// The same at every step.
+    /// The same rate at every step.
     Constant {
         /// The rate.
         rate: f64,
     },
-    /// `rate / sqrt(max(step, warmup))`: flat, then falling (T5). With `ramp`, the rate is at most `ramp * step`.
+    /// `rate / sqrt(max(step, warmup))`: constant, then falling (T5). With `ramp`, the rate is at most `ramp * step`.
     InverseSqrt {
-        /// The rate at step 1, were there no warm-up.
+        /// The rate at step 1 if there were no warm-up.
         rate: f64,
-        /// Until this step the rate is flat.
+        /// The step until which the rate is constant.
         warmup: f64,
-        /// The slope that the rate starts with, if it does not start flat.
+        /// The slope of an initial linear rise, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ramp: Option<f64>,
+        /// Steps that count as done before the run's own: T5's code goes on with the counter of the checkpoint that a run
+        /// starts from.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        first_step: u64,
     },
-    /// A linear rise to `rate`, then `end + (rate - end) x left^power`, where `left` goes from 1 to 0 at step `total` and
-    /// stays. Steps count from 0 here, as in the code of BERT, XLNet, Megatron and Hugging Face: with a warm-up, the rate of
-    /// a run's first step is 0.
+    /// A linear rise to `rate`, then `end + (rate - end) x left^power`, where `left` falls from 1 to 0 at step `total` and
+    /// stays 0. Steps count from 0 here, as in the code of BERT, XLNet, Megatron and Hugging Face: with a warm-up, the rate
+    /// of a run's first step is 0.
     Polynomial {
         /// The highest rate.
         rate: f64,
         /// Steps of the rise.
         #[serde(default)]
         warmup: f64,
-        /// The step at which `end` is reached.
-        total: f64,
+        /// The step at which `end` is reached; the run's last if it is not set.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total: Option<f64>,
         /// The last rate.
         #[serde(default)]
         end: f64,
-        /// The power of what is left; 1 falls linearly.
+        /// The power; 1 is a linear decay.
         #[serde(default = "linear")]
         power: f64,
-        /// Where the fall counts from.
+        /// Where the decay counts from.
         #[serde(default)]
         decay_from: DecayFrom,
     },
-    /// A linear rise to `rate` (from 0 at the first step), then half a cosine down to 0 at step `total`: the code of Transformer-XL.
+    /// A linear rise to `rate` (from 0 at the first step), then half a cosine down to 0 at step `total`, as in
+    /// Transformer-XL's code.
     Cosine {
         /// The highest rate.
         rate: f64,
         /// Steps of the rise.
         #[serde(default)]
         warmup: f64,
-        /// The step at which 0 is reached.
-        total: f64,
+        /// The step at which 0 is reached; the run's last if it is not set.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total: Option<f64>,
     },
 }
 
@@ -63,7 +70,7 @@ pub enum DecayFrom {
     /// From the end of the warm-up, at the full rate: XLNet, Megatron, and Hugging Face's linear schedule.
     #[default]
     Warmup,
-    /// From the first step; the warm-up only takes its place until it is over, so the full rate is never quite reached:
+    /// From the first step. The warm-up only replaces the decay while it lasts, so the full rate is never quite reached:
     /// BERT and ALBERT.
     Start,
 }
@@ -72,12 +79,34 @@ fn linear() -> f64 {
     1.0
 }
 
+fn is_zero(steps: &u64) -> bool {
+    *steps == 0
+}
+
 impl Schedule {
-    /// The rate of `step` (counted from 1, `f32[]`), `f32[]`.
-    pub fn rate<'g>(&self, step: Tensor<'g>) -> Tensor<'g> {
+    /// The schedule of a run of `steps` steps, with its `total` written out.
+    pub fn of_run(mut self, steps: u64) -> Self {
+        if let Schedule::Polynomial { total, .. } | Schedule::Cosine { total, .. } = &mut self {
+            total.get_or_insert(steps as f64);
+        }
+        self
+    }
+
+    /// The rate of `step` (counted from 1, `f32[]`) of a run of `steps` steps, `f32[]`.
+    pub fn rate<'g>(&self, step: Tensor<'g>, steps: u64) -> Tensor<'g> {
+        let last = steps as f64;
         match *self {
             Schedule::Constant { rate } => step.constant(rate),
-            Schedule::InverseSqrt { rate, warmup, ramp } => {
+            Schedule::InverseSqrt {
+                rate,
+                warmup,
+                ramp,
+                first_step,
+            } => {
+                let step = match first_step {
+                    0 => step,
+                    before => step + before as f64,
+                };
                 let flat = step.maximum(step.constant(warmup)).rsqrt() * rate;
                 match ramp {
                     Some(slope) => (step * slope).minimum(flat),
@@ -92,7 +121,7 @@ impl Schedule {
                 power,
                 decay_from,
             } => {
-                let done = step - 1.0;
+                let (done, total) = (step - 1.0, total.unwrap_or(last));
                 let from = match decay_from {
                     DecayFrom::Warmup => warmup,
                     DecayFrom::Start => 0.0,
@@ -109,7 +138,7 @@ impl Schedule {
                 warmup,
                 total,
             } => {
-                let done = step - 1.0;
+                let (done, total) = (step - 1.0, total.unwrap_or(last));
                 let part =
                     done.minimum(done.constant(total)) * (std::f64::consts::PI / total.max(1.0));
                 warmed(done, rate, warmup, (part.cos() + 1.0) * (rate / 2.0))

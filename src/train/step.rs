@@ -1,104 +1,47 @@
 //! One training step as one graph: loss, gradients, clipping and update, with every weight and its state going in and
 //! coming out in place. Microbatches are a loop that sums gradients.
 
-use super::objective::{Given, Loss, Objective, WrongModel};
-use super::optimizer::{Optimizer, Update};
-use super::schedule::Schedule;
-use crate::data::Vocabulary;
+use super::objective::{Given, Loss, WrongModel};
+use super::optimizer::Update;
+use super::settings::{self, in_recipe};
+pub use super::step_config::StepConfig;
 use crate::graph::{
-    Axis, Builder, DType, Graph, GraphError, Init, Key, LoopOptions, Policy, Remat, Role, Shape,
-    Tensor, Weight,
+    Axis, Builder, Checked, DType, Graph, GraphError, Init, Key, LoopOptions, Role, Shape, Tensor,
+    Weight,
 };
-use crate::models::hf_config::{ConfigError, check_sizes};
-use crate::models::{Model, Run};
+use crate::models::Context;
+use crate::models::settings::SettingError;
 
-/// All that decides what a step computes.
-#[derive(Clone, Debug)]
-pub struct StepConfig {
-    /// The model.
-    pub model: Model,
-    /// What it learns.
-    pub objective: Objective,
-    /// What its tokens are.
-    pub vocabulary: Vocabulary,
-    /// How weights are updated.
-    pub optimizer: Optimizer,
-    /// The learning rate.
-    pub schedule: Schedule,
-    /// The norm that all gradients together are clipped to, if any.
-    pub clip_norm: Option<f64>,
-    /// Rows of a global batch.
-    pub batch: usize,
-    /// Tokens of a row.
-    pub length: usize,
-    /// How many parts a batch is taken in, one after the other.
-    pub microbatches: usize,
-    /// Element types.
-    pub policy: Policy,
-    /// What loops over layers save.
-    pub remat: Remat,
-    /// Whether dropout is on.
-    pub dropout: bool,
-    /// Whether loops are written out.
-    pub unroll: bool,
-}
-
-/// The longest row: `f32` has all whole numbers up to here.
-const MAX_LENGTH: usize = 1 << 24;
-
-/// A step's graph and what is known of its weights.
+/// A step's graph and its weights.
 #[derive(Clone, Debug)]
 pub struct Step {
     /// The graph.
-    pub graph: Graph,
+    pub graph: Checked,
     /// The weights, in order.
     pub weights: Vec<Weight>,
 }
 
-/// What went wrong in building a step.
+/// Errors of building a step.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// The batch does not come apart evenly.
-    #[error(
-        "a batch of {batch} rows in {microbatches} microbatches leaves {}; \
-         batches that divide: {}, {}", batch % microbatches,
-        batch - batch % microbatches, batch - batch % microbatches + microbatches
-    )]
-    Microbatches {
-        /// Rows of the batch.
-        batch: usize,
-        /// Parts it should come in.
-        microbatches: usize,
-    },
-    /// There are no microbatches, rows or tokens.
-    #[error("{0} is 0; it must be at least 1")]
-    Empty(&'static str),
-    /// More microbatches, rows or tokens than 32 bits count.
-    #[error("{0} is {1}, and can be at most {max}", max = i32::MAX)]
-    Size(&'static str, usize),
-    /// A configuration that no model has.
+    /// Settings out of range, or that do not fit together.
     #[error(transparent)]
-    Model(#[from] ConfigError),
+    Setting(#[from] SettingError),
     /// Rows longer than the model has positions for.
     #[error(
-        "rows of {length} tokens are longer than the model's {positions} positions; take --length {positions} or less, or \
-         set model.max_position_embeddings"
+        "length is {length}, and the model has {positions} positions; take --length {positions} or less, or set {keys}"
     )]
     Positions {
         /// Tokens of a row.
         length: usize,
         /// Rows of the position table.
         positions: usize,
+        /// The keys that set them.
+        keys: String,
     },
-    /// Rows so long that numbers of positions are no longer exact.
+    /// A token or the noise has an id without a row in the embedding.
     #[error(
-        "rows of {0} tokens are too long: positions are counted in f32, which is exact up to {MAX_LENGTH}; take --length \
-         {MAX_LENGTH} or less"
-    )]
-    Length(usize),
-    /// The tokens or the noise have ids that the embedding has no row for.
-    #[error(
-        "{what} goes up to id {highest}, and the model has {vocab} embeddings; set model.vocab_size to at least {}",
+        "{what} goes up to id {highest}, and the model has {vocab} embeddings; set {keys} to at least {}",
         i64::from(*highest) + 1
     )]
     Vocabulary {
@@ -108,10 +51,9 @@ pub enum StepError {
         highest: i32,
         /// Rows of the embedding.
         vocab: usize,
+        /// The keys that set them.
+        keys: String,
     },
-    /// An id below 0.
-    #[error("{0} is {1}, and ids count from 0")]
-    NegativeId(String, i32),
     /// An objective that does not train the model.
     #[error(transparent)]
     Objective(#[from] WrongModel),
@@ -120,7 +62,7 @@ pub enum StepError {
     Graph(#[from] GraphError),
 }
 
-/// The parameter names that are not weights or their state.
+/// The names of inputs and outputs that are not weights or their state.
 pub mod names {
     /// The step counter, from 0.
     pub const STEP: &str = "step";
@@ -128,9 +70,9 @@ pub mod names {
     pub const SEED: &str = "seed";
     /// The batch's tokens, `s32[batch, length]`.
     pub const TOKENS: &str = "tokens";
-    /// The positions to predict, `s32[batch, predictions]`, where the objective asks for them.
+    /// The positions to predict, `s32[batch, predictions]`, if the objective asks for them.
     pub const TARGETS: &str = "targets";
-    /// What the model remembers, `[layers, batch, memory, embed]`, where it does.
+    /// The model's memory of earlier segments, `[layers, batch, memory, embed]`, if it has one.
     pub const MEMORY: &str = "memory";
     /// The mean loss; parts of it are called `loss/PART`.
     pub const LOSS: &str = "loss";
@@ -141,51 +83,33 @@ pub mod names {
 }
 
 impl StepConfig {
-    /// Records the step.
+    /// Builds the step's graph.
     ///
     /// # Errors
-    /// A batch that the microbatches do not divide, or a mistake in the model.
+    /// Settings that are out of range or do not fit together, or a mistake in the model.
     pub fn build(&self) -> Result<Step, StepError> {
-        for (what, size) in [
-            ("microbatches", self.microbatches),
-            ("batch", self.batch),
-            ("length", self.length),
-        ] {
-            if size == 0 {
-                return Err(StepError::Empty(what));
-            }
-            if size > i32::MAX as usize {
-                return Err(StepError::Size(what, size));
-            }
-        }
-        if !self.batch.is_multiple_of(self.microbatches) {
-            return Err(StepError::Microbatches {
-                batch: self.batch,
-                microbatches: self.microbatches,
-            });
-        }
-        if self.length > MAX_LENGTH {
-            return Err(StepError::Length(self.length));
-        }
-        self.model.check()?;
-        check_sizes(&self.objective)?;
+        settings::check(self)?;
         self.check_ids()?;
         if let Some(positions) = self.model.positions()
             && self.length > positions
         {
             let length = self.length;
-            return Err(StepError::Positions { length, positions });
+            return Err(StepError::Positions {
+                length,
+                positions,
+                keys: in_recipe(self.model.position_keys()),
+            });
         }
         let builder = Builder::new();
         builder.set_unroll(self.unroll);
         self.record(&builder)?;
         let weights = builder.weights();
-        let graph = builder.finish()?.compact();
+        let graph = builder.compact()?;
         let weights = renumbered(&graph, weights);
         Ok(Step { graph, weights })
     }
 
-    /// An id without a row would silently take another's.
+    /// Refuses ids without a row in the embedding, which would silently get another id's row.
     fn check_ids(&self) -> Result<(), StepError> {
         let vocab = self.model.vocab_size();
         let table = format!("the vocabulary {}", self.vocabulary.name);
@@ -193,16 +117,14 @@ impl StepConfig {
         let noise = self.objective.noise_ids(&self.vocabulary);
         let noise = noise.into_iter().map(|(what, id)| (what.to_string(), id));
         for (what, highest) in std::iter::once(residues).chain(noise) {
-            match usize::try_from(highest) {
-                Err(_) => return Err(StepError::NegativeId(what, highest)),
-                Ok(id) if id >= vocab => {
-                    return Err(StepError::Vocabulary {
-                        what,
-                        highest,
-                        vocab,
-                    });
-                }
-                Ok(_) => {}
+            // Settings that are ids are not negative.
+            if usize::try_from(highest).is_ok_and(|id| id >= vocab) {
+                return Err(StepError::Vocabulary {
+                    what,
+                    highest,
+                    vocab,
+                    keys: in_recipe(self.model.vocab_keys()),
+                });
             }
         }
         Ok(())
@@ -235,7 +157,7 @@ impl StepConfig {
         builder.scope("update", || {
             let share = sums.count.maximum(sums.count.constant(1.0));
             let mut gradients: Vec<_> = (sums.gradients.iter())
-                .map(|gradient| (*gradient / share).pin_weight())
+                .map(|gradient| (*gradient / share).pin_state())
                 .collect();
             let norm = global_norm(builder, &gradients);
             if let Some(limit) = self.clip_norm {
@@ -246,7 +168,7 @@ impl StepConfig {
                     .collect();
             }
             let step = (counter + 1.0).cast(DType::F32);
-            let rate = self.schedule.rate(step);
+            let rate = self.schedule.rate(step, self.steps);
             for (weight, gradient) in weights.iter().zip(gradients) {
                 let update = Update {
                     builder,
@@ -270,17 +192,17 @@ impl StepConfig {
         Ok(())
     }
 
-    /// The loss's sums and their gradient for each weight.
+    /// The sums of the loss, and the gradient for each weight.
     fn gradients<'g>(
         &self,
         builder: &'g Builder,
         inputs: Inputs<'g>,
         key: Key<'g>,
     ) -> Result<Sums<'g>, WrongModel> {
-        let run = Run {
+        let cx = Context {
             remat: self.remat,
             key: self.dropout.then_some(key),
-            ..Run::new(builder, self.policy)
+            ..Context::new(builder, self.policy)
         };
         let given = Given {
             tokens: inputs.tokens,
@@ -294,7 +216,7 @@ impl StepConfig {
             count,
             parts,
             memory,
-        } = self.objective.loss(run, &self.model, given)?;
+        } = self.objective.loss(cx, &self.model, given)?;
         let weights: Vec<_> = builder
             .weights()
             .iter()
@@ -310,7 +232,7 @@ impl StepConfig {
         })
     }
 
-    /// The same summed over `parts` microbatches.
+    /// The same, accumulated over `parts` microbatches.
     fn accumulated<'g>(
         &self,
         builder: &'g Builder,
@@ -318,7 +240,7 @@ impl StepConfig {
         key: Key<'g>,
         parts: usize,
     ) -> Result<Sums<'g>, WrongModel> {
-        // Rows are dealt out in turn, so that each device keeps its own and nothing moves.
+        // Rows are assigned in turn, so that each device keeps its own and no row moves.
         let dealt = [("batch", self.batch / parts), ("microbatches", parts)];
         let deal = |tensor: Tensor<'g>| {
             let mut order = vec!["microbatches".to_string()];
@@ -347,7 +269,7 @@ impl StepConfig {
                 if slot < scalars {
                     zeros
                 } else {
-                    zeros.pin_weight()
+                    zeros.pin_state()
                 }
             });
             let so_far = body.carry(zeros);
@@ -374,7 +296,7 @@ impl StepConfig {
                     .iter()
                     .map(|axis| axis.name.to_string())
                     .collect();
-                // As it came: rows of all microbatches in turn.
+                // In the order of the input: rows of all microbatches in turn.
                 let microbatches = order.remove(0);
                 let batch = order.iter().position(|name| name == "batch").unwrap_or(0);
                 order.insert(batch + 1, microbatches);
@@ -386,7 +308,7 @@ impl StepConfig {
     }
 }
 
-/// What a step reads, or a microbatch of it.
+/// The inputs of a step or of one microbatch.
 #[derive(Clone, Copy)]
 struct Inputs<'g> {
     tokens: Tensor<'g>,
@@ -403,7 +325,7 @@ struct Sums<'g> {
     memory: Option<Tensor<'g>>,
 }
 
-/// The root of the sum of all squares.
+/// The global norm of `gradients`.
 fn global_norm<'g>(builder: &'g Builder, gradients: &[Tensor<'g>]) -> Tensor<'g> {
     builder.scope("gradient_norm", || {
         let squares = gradients
@@ -414,7 +336,7 @@ fn global_norm<'g>(builder: &'g Builder, gradients: &[Tensor<'g>]) -> Tensor<'g>
     })
 }
 
-/// The weights with their nodes' numbers in the compacted graph.
+/// The weights, with their node ids in the compacted graph.
 fn renumbered(graph: &Graph, weights: Vec<Weight>) -> Vec<Weight> {
     let mut weights = weights;
     for weight in &mut weights {
@@ -425,12 +347,12 @@ fn renumbered(graph: &Graph, weights: Vec<Weight>) -> Vec<Weight> {
     weights
 }
 
-/// The graph that makes a step's first weights and state from a seed, on the devices: outputs are named as the step's
-/// inputs and lie as they do, so that no host ever holds a whole model.
+/// The graph that makes a step's initial weights and state from a seed, on the devices. Its outputs have the names and
+/// shardings of the step's inputs, so that no host ever holds a whole model.
 ///
 /// # Errors
 /// A mistake in the graph.
-pub fn initial(step: &Step) -> Result<Graph, GraphError> {
+pub fn initial(step: &Step) -> Result<Checked, GraphError> {
     let builder = Builder::new();
     let seed = builder.input(names::SEED, Role::Seed, Shape::scalar(DType::U32));
     let key = Key::of_seed(seed);
@@ -454,9 +376,10 @@ pub fn initial(step: &Step) -> Result<Graph, GraphError> {
         });
         let placed = match role {
             Role::Memory => value.pin(),
+            Role::State => value.pin_state(),
             _ => value.pin_weight(),
         };
         builder.output(name, placed);
     }
-    Ok(builder.finish()?.compact())
+    builder.compact()
 }

@@ -1,91 +1,129 @@
-//! A run on devices: the step compiled for a mesh, the weights and optimizer state that it turns into the next ones, and
-//! the data it reads. A step is a pure function of (recipe, data, step number, state), so a run that goes on from a
-//! checkpoint is the run that never stopped.
+//! A run on devices: the step compiled for a mesh, the weights and optimizer state that it updates, and the data that it
+//! reads. A step is a pure function of (recipe, data, step number, state), so a run that resumes from a
+//! checkpoint equals one that never stopped. Each phase of a recipe counts its steps from 0. It has its own seed, and so
+//! does not repeat the noise or the order of another phase.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ndarray::{Array1, Array2};
 use serde::Serialize;
 
 use super::checkpoint::{self, About, Checkpoint, CheckpointError, FORMAT};
-use super::convert::{layer_of, shapes};
-use super::recipe::{Recipe, RecipeError};
-use super::step::{self, StepError, names};
+use super::convert::{ConvertError, layer_of, shapes};
+use super::recipe::Recipe;
+use super::start::Start;
+use super::step::names;
 use crate::data::{Batches, Dataset, DatasetError};
-use crate::graph::{DType, Graph, GraphError, Role, Shape};
-use crate::hlo::{Layout, Program, Signature, lower};
+use crate::graph::{DType, Role, Shape, Weight};
+use crate::hlo::{Port, Program, Signature};
 use crate::models::weights::load;
-use crate::runtime::{self, Client, DeviceArrays, HostArray, Session};
-use crate::sharding::{Mesh, Rules, ShardingError};
+use crate::runtime::{self, Client, CompileConfig, DeviceArrays, HostArray, Session};
+use crate::sharding::Mesh;
 
-/// What a run consists of.
+/// The parts of a run.
 #[derive(Clone, Copy)]
 pub struct Setup<'a> {
     /// Everything that decides the run.
     pub recipe: &'a Recipe,
-    /// How the devices are arranged.
-    pub mesh: &'a Mesh,
+    /// Its programs.
+    pub programs: &'a Programs,
     /// The devices.
     pub client: &'a Client,
-    /// Whether Shardy partitions the programs (else GSPMD).
-    pub shardy: bool,
-    /// What is learned from.
+    /// How programs are compiled for the devices, and which device takes which place of the mesh.
+    pub config: &'a CompileConfig,
+    /// The data set.
     pub data: &'a Dataset,
 }
 
-/// What one step did; as JSON, a line of `train --json` and of `log.jsonl`.
+/// The programs of a run, lowered for one mesh. `pipeline` makes them, exactly as for a step that is only
+/// compiled.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The model's weights, in order.
+    pub weights: Vec<Weight>,
+    /// One step.
+    pub step: Program,
+    /// The program that makes the first weights and state of the step ([`super::step::initial`]).
+    pub initial: Program,
+}
+
+impl Programs {
+    /// How the devices are arranged.
+    pub fn mesh(&self) -> &Mesh {
+        &self.step.signature.mesh
+    }
+}
+
+/// The result of one step; as JSON, a line of `train --json` and of `log.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepReport {
     /// The step's number, from 1.
     pub step: u64,
     /// The mean loss of the batch's tokens, in nats.
     pub loss: f64,
-    /// Parts of the loss worth watching, by name.
+    /// Parts of the loss to report, by name.
     #[serde(flatten)]
     pub parts: BTreeMap<String, f64>,
     /// The norm of all gradients before clipping.
     pub grad_norm: f64,
     /// The learning rate.
     pub learning_rate: f64,
-    /// Tokens of encoder and decoder, padding left out, by `seconds`.
+    /// Tokens of encoder and decoder without padding, divided by `seconds`.
     pub tokens_per_second: f64,
-    /// Wall-clock time from making the batch to having the loss.
+    /// Wall-clock time from making the batch to receiving the loss.
     pub seconds: f64,
 }
 
-/// What can go wrong in a run.
+/// Errors of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// The recipe is not one.
-    #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// The step cannot be built.
-    #[error(transparent)]
-    Step(#[from] StepError),
-    /// The graph of the first weights cannot be built, or a graph is not well formed.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Graph(Vec<GraphError>),
-    /// The mesh does not fit the model.
-    #[error(transparent)]
-    Sharding(#[from] ShardingError),
-    /// A plugin refused.
+    /// The plugin's error.
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
-    /// The data set does not give such batches.
+    /// The data set cannot supply such batches.
     #[error(transparent)]
     Data(#[from] DatasetError),
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// More steps than the step's counter holds.
-    #[error("a run has at most {max} steps, and {0} were asked for", max = i32::MAX)]
-    TooManySteps(u64),
-    /// The loss is no number any more.
+    /// The weights that the run starts from cannot be loaded.
+    #[error(transparent)]
+    Start(#[from] ConvertError),
+    /// The checkpoint is from neither this phase nor the one before.
+    #[error(
+        "the checkpoint {} is in phase {before}, and phase {now} cannot follow it; continue with --phase {before}",
+        path.display()
+    )]
+    Phase {
+        /// The file.
+        path: PathBuf,
+        /// Its phase.
+        before: usize,
+        /// The run's phase.
+        now: usize,
+    },
+    /// The previous phase is not finished.
+    #[error(
+        "phase {before} is not finished: the checkpoint {} has {done} of its {steps} steps; finish it with --phase {before} \
+         --resume, or use --start and another --out to begin phase {now} with its present weights",
+        path.display(), now = before + 1
+    )]
+    Unfinished {
+        /// The file.
+        path: PathBuf,
+        /// Its phase.
+        before: usize,
+        /// Its steps done.
+        done: u64,
+        /// The number of steps of its phase.
+        steps: u64,
+    },
+    /// The loss or the gradient is not finite.
     #[error(
         "step {step} gave a loss of {loss} with a gradient norm of {grad_norm} at a learning rate of {learning_rate}; \
-         nothing was saved after it. A lower schedule.rate or clip_norm=1.0 may help, from the last checkpoint or anew"
+         nothing was saved after it. A lower schedule.rate or clip_norm=1.0 may help, from the last checkpoint or from the start"
     )]
     NotFinite {
         /// The step's number, from 1.
@@ -97,16 +135,16 @@ pub enum TrainError {
         /// The learning rate.
         learning_rate: f64,
     },
-    /// An earlier step failed, and took the weights with it.
+    /// An earlier step failed, and its weights are lost.
     #[error(
-        "the run holds no weights: step {0} failed, and what it worked on is gone; go on from a checkpoint"
+        "the run has no weights: step {0} failed, and the weights that it was updating are lost; resume from a checkpoint"
     )]
     NoState(u64),
     /// The log cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Log {
         /// The file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// The system's error.
         source: std::io::Error,
     },
@@ -125,45 +163,60 @@ pub struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// A new run: the first weights are made on the devices, from the recipe's seed.
+    /// Starts a run. Its first weights are made on the devices, from the recipe's seed.
     ///
     /// # Errors
-    /// A recipe, a mesh or data that do not fit each other, or the plugin's own.
+    /// A recipe, a mesh or data that do not fit each other, and errors of the plugin.
     pub fn start(setup: Setup<'a>) -> Result<Self, TrainError> {
-        let (step, program) = lowered(setup)?;
-        let graph = step::initial(&step).map_err(|error| TrainError::Graph(vec![error]))?;
-        let initial = lower_graph(&graph, "initial", setup.mesh)?;
-        let initial = Session::new(setup.client, &initial, setup.shardy)?;
+        let initial = Session::new(setup.client, &setup.programs.initial, setup.config)?;
         let seed = initial.put(names::SEED, &HostArray::scalar(setup.recipe.seed))?;
-        let mut trainer = Trainer::compile(setup, &program)?;
+        let mut trainer = Trainer::compile(setup)?;
         trainer.state = initial.run(&DeviceArrays::from([(names::SEED.to_string(), seed)]))?;
         Ok(trainer)
     }
 
-    /// The run that wrote `checkpoint`, from there on. It may be on another mesh: values are then the same within
-    /// rounding, and on the same mesh bit for bit. From a checkpoint of weights alone it is a new run with these weights.
+    /// Starts a run with the weights of `start`, which is at `path`, and fresh optimizer state.
     ///
     /// # Errors
-    /// As [`Trainer::start`], and a checkpoint of another model or optimizer, or a damaged one.
+    /// Those of [`Trainer::start`], and weights that are damaged or of another model.
+    pub fn start_from(setup: Setup<'a>, start: Start, path: &Path) -> Result<Self, TrainError> {
+        let weights = &setup.programs.weights;
+        // Fail early: compilation takes a minute.
+        start.check(path, weights)?;
+        let mut trainer = Trainer::start(setup)?;
+        let weights = start.load::<TrainError>(&trainer.session, weights)?;
+        trainer.state.extend(weights);
+        Ok(trainer)
+    }
+
+    /// Continues the run that wrote `checkpoint`, or starts the phase after the one that it finished. The values are the same
+    /// bit for bit on the same mesh, and within rounding on another. A checkpoint that holds only weights starts a new run with
+    /// them.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::start`], and a checkpoint that is damaged or of another model, optimizer or phase.
     pub fn resume(setup: Setup<'a>, checkpoint: &Checkpoint) -> Result<Self, TrainError> {
-        let (step, program) = lowered(setup)?;
+        let Programs { weights, step, .. } = setup.programs;
         if checkpoint.about().is_of_weights() {
-            let shapes = shapes(&step.weights);
+            let shapes = shapes(weights);
             checkpoint.check(&shapes)?;
             for (name, _) in &shapes {
                 checkpoint.check_bytes(name)?;
             }
             let mut trainer = Trainer::start(setup)?;
-            let weights = load(&trainer.session, &step.weights, |weight, layer| {
+            let loaded = load(&trainer.session, weights, |weight, layer| {
                 Ok::<_, TrainError>(layer_of(checkpoint, weight, layer)?)
             })?;
-            trainer.state.extend(weights);
+            trainer.state.extend(loaded);
             return Ok(trainer);
         }
-        let tensors = kept(&program.signature);
-        // Before the compiler has its minute.
+        let tensors = kept(&step.signature);
+        if checkpoint.about().phase != setup.recipe.phase.number {
+            return Trainer::next_phase(setup, checkpoint, weights, &tensors);
+        }
+        // Fail early: compilation takes a minute.
         checkpoint.check(&tensors)?;
-        let mut trainer = Trainer::compile(setup, &program)?;
+        let mut trainer = Trainer::compile(setup)?;
         for (name, shape) in tensors {
             let array = checkpoint.read(&name, &shape)?;
             let array = trainer.session.put(&name, &array)?;
@@ -173,15 +226,51 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// The run without weights.
-    fn compile(setup: Setup<'a>, program: &Program) -> Result<Self, TrainError> {
-        let recipe = setup.recipe;
+    /// Starts the phase after the one that `checkpoint` ended, with its weights and optimizer state. Memories are empty,
+    /// because the rows are different.
+    fn next_phase(
+        setup: Setup<'a>,
+        checkpoint: &Checkpoint,
+        weights: &[Weight],
+        tensors: &[(String, Shape)],
+    ) -> Result<Self, TrainError> {
+        let (about, now) = (checkpoint.about(), setup.recipe.phase.number);
+        let (path, before) = (checkpoint.path().to_path_buf(), about.phase);
+        if before + 1 != now {
+            return Err(TrainError::Phase { path, before, now });
+        }
+        let (done, steps) = (about.steps_done, about.steps().unwrap_or(0));
+        if done < steps {
+            return Err(TrainError::Unfinished {
+                path,
+                before,
+                done,
+                steps,
+            });
+        }
+        checkpoint.check_some(&shapes(weights))?;
+        let mut trainer = Trainer::start(setup)?;
+        for (name, shape) in tensors.iter().filter(|(name, _)| name != names::MEMORY) {
+            // State of another optimizer or shape starts as zeros.
+            let held = [(name.clone(), shape.clone())];
+            if checkpoint.check_some(&held).is_ok() {
+                let array = checkpoint.read(name, shape)?;
+                let array = trainer.session.put(name, &array)?;
+                trainer.state.insert(name.clone(), array);
+            }
+        }
+        Ok(trainer)
+    }
+
+    /// The run, still without weights.
+    fn compile(setup: Setup<'a>) -> Result<Self, TrainError> {
+        let (recipe, program) = (setup.recipe, &setup.programs.step);
         let length = recipe.objective.row_tokens(recipe.length);
-        let rows = recipe.objective.rows(recipe.length);
+        let rows = recipe.rows();
         Ok(Trainer {
             setup,
-            batches: Batches::new(setup.data, rows, u64::from(recipe.seed), length)?,
-            session: Session::new(setup.client, program, setup.shardy)?,
+            batches: Batches::new(setup.data, rows, u64::from(recipe.phase_seed()), length)?,
+            session: Session::new(setup.client, program, setup.config)?,
             program: program.fingerprint(),
             data: setup.data.fingerprint(),
             state: DeviceArrays::new(),
@@ -189,7 +278,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// How many steps are done.
+    /// The number of steps done.
     pub fn done(&self) -> u64 {
         self.done
     }
@@ -209,23 +298,23 @@ impl<'a> Trainer<'a> {
         kept(self.session.signature())
     }
 
-    /// Brings one weight or one piece of optimizer state to the host.
+    /// Copies one weight or one piece of optimizer state to the host.
     ///
     /// # Errors
-    /// A name that is none, or the plugin's own.
+    /// A name that no tensor of the run has, and errors of the plugin.
     pub fn fetch(&self, name: &str) -> runtime::Result<HostArray> {
         let Some(array) = self.state.get(name) else {
             return Err(runtime::Error::Invalid(format!(
-                "the run holds no tensor `{name}`"
+                "the run has no tensor `{name}`"
             )));
         };
-        array.fetch(self.setup.mesh)
+        array.fetch()
     }
 
-    /// Does the next step.
+    /// Runs the next step.
     ///
     /// # Errors
-    /// A loss that is no number, or the plugin's own. The weights are gone then; the last checkpoint is as it was.
+    /// A loss that is not finite, and errors of the plugin. The weights are then lost; the last checkpoint is unchanged.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
         if self.state.is_empty() {
             return Err(TrainError::NoState(self.done + 1));
@@ -234,15 +323,15 @@ impl<'a> Trainer<'a> {
         let recipe = self.setup.recipe;
         let (given, token_count) = self.given()?;
         let mut given = given;
-        // From here on the state is the program's, which updates it in place.
+        // From here on the program owns the state and updates it in place.
         given.append(&mut self.state);
         let mut outputs = self.session.run(&given)?;
         let mut metric = |name: &str| -> Result<f64, TrainError> {
             let Some(array) = outputs.remove(name) else {
-                let message = format!("the program gave no `{name}`");
+                let message = format!("the program did not return `{name}`");
                 return Err(runtime::Error::Invalid(message).into());
             };
-            let values = array.fetch(self.setup.mesh)?.to_f64();
+            let values = array.fetch()?.to_f64();
             Ok(values.first().copied().unwrap_or(f64::NAN))
         };
         let loss = metric(names::LOSS)?;
@@ -283,7 +372,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// The next step's counter, seed and batch on the devices, and how many tokens the batch has.
+    /// The next step's counter, seed and batch on the devices, and the number of tokens in the batch.
     fn given(&self) -> Result<(DeviceArrays, usize), TrainError> {
         let recipe = self.setup.recipe;
         let batch = self.batches.batch(self.done, recipe.batch)?;
@@ -298,16 +387,16 @@ impl<'a> Trainer<'a> {
             given.insert(name.to_string(), self.session.put(name, array)?);
             Ok(())
         };
-        // The counter fits: a recipe has at most i32::MAX steps.
+        // The counter fits: `Recipe::step` allows at most i32::MAX steps.
         put(names::STEP, &HostArray::scalar(self.done as i32))?;
-        put(names::SEED, &HostArray::scalar(recipe.seed))?;
+        put(names::SEED, &HostArray::scalar(recipe.phase_seed()))?;
         put(names::TOKENS, &array("length", &batch.tokens)?)?;
         if let Some(spans) = recipe.objective.spans() {
             let residues = vocabulary.residue_ids();
             let mut targets = Array2::zeros((recipe.batch, spans.predictions));
             for (row, mut places) in targets.outer_iter_mut().enumerate() {
                 let tokens = batch.tokens.row(row).to_vec();
-                let seed = u64::from(recipe.seed);
+                let seed = u64::from(recipe.phase_seed());
                 let drawn = spans.draw(seed, self.done, row, &tokens, |id| residues.contains(&id));
                 places.assign(&Array1::from(drawn));
             }
@@ -316,10 +405,10 @@ impl<'a> Trainer<'a> {
         Ok((given, batch.token_count))
     }
 
-    /// Writes the run's checkpoint, from which [`Trainer::resume`] goes on.
+    /// Writes the run's checkpoint, for [`Trainer::resume`].
     ///
     /// # Errors
-    /// As [`checkpoint::save`]; what stood at `path` before stays, and the run can go on.
+    /// Those of [`checkpoint::save`]. The previous file at `path` is then unchanged, and the run can continue.
     pub fn save(&self, path: &Path) -> Result<(), TrainError> {
         if self.state.is_empty() {
             return Err(TrainError::NoState(self.done + 1));
@@ -331,48 +420,54 @@ impl<'a> Trainer<'a> {
     }
 
     fn about(&self) -> About {
+        let recipe = self.setup.recipe;
         About {
             format: FORMAT,
             steps_done: self.done,
-            seed: self.setup.recipe.seed,
-            mesh: self.setup.mesh.to_string(),
+            phase: recipe.phase.number,
+            seed: recipe.seed,
+            mesh: self.setup.programs.mesh().to_string(),
             program: self.program.clone(),
             data: self.data.clone(),
-            // A recipe is plain numbers and words, which TOML has for all of them.
-            recipe: toml::to_string(self.setup.recipe).unwrap_or_default(),
+            recipe: written(recipe),
         }
     }
 
-    /// What makes this run, going on from `checkpoint`, another than the one that wrote it: a line each, none if it is the
-    /// same bit for bit.
+    /// The differences between this run, resumed from `checkpoint`, and the one that wrote it, one per line; empty if the runs
+    /// are the same bit for bit.
     pub fn differences(&self, checkpoint: &Checkpoint) -> Vec<String> {
         let (before, now) = (checkpoint.about(), self.about());
         let mut lines = recipe_differences(&before.recipe, &now.recipe);
         if before.is_of_weights() {
-            // No run wrote them: there is but the model to compare.
+            // The weights are from no run, so only the model can be compared.
+            lines.retain(|line| line.starts_with("model."));
+            return lines;
+        }
+        if before.phase != now.phase {
+            // Phases may differ in the rest.
             lines.retain(|line| line.starts_with("model."));
             return lines;
         }
         if before.mesh != now.mesh {
             lines.push(format!(
-                "mesh: {} before, {} now; sums come out the same within rounding",
+                "mesh: {} before, {} now; sums are the same within rounding",
                 before.mesh, now.mesh
             ));
         }
         if lines.is_empty() && before.program != now.program {
-            lines.push("the step's program is another: it was lowered by another ribosome".into());
+            lines.push("the step's program differs: another version of ribosome lowered it".into());
         }
         if before.data != now.data {
             lines.push(format!(
-                "the data set is another: {} before, {} now; to repeat the run, give the files it had",
+                "the data set differs: {} before, {} now; to repeat the run, use the same files",
                 before.data, now.data
             ));
         }
         lines
     }
 
-    /// The loss, in nats, of guessing every token by how often it comes, as the data set has it: what a model reaches
-    /// that does not look at its input.
+    /// The loss, in nats, of guessing every token by its frequency in the data set. A model that ignores its input reaches
+    /// this loss.
     ///
     /// # Errors
     /// Rows too short for a protein.
@@ -384,42 +479,29 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// The step as a graph and as a program.
-fn lowered(setup: Setup) -> Result<(step::Step, Program), TrainError> {
-    let recipe = setup.recipe;
-    if recipe.steps > i32::MAX as u64 {
-        return Err(TrainError::TooManySteps(recipe.steps));
-    }
-    let step = recipe.step()?.build()?;
-    let program = lower_graph(&step.graph, "step", setup.mesh)?;
-    Ok((step, program))
-}
-
-fn lower_graph(graph: &Graph, name: &str, mesh: &Mesh) -> Result<Program, TrainError> {
-    let graph = graph.clone().check().map_err(TrainError::Graph)?;
-    let rules = Rules::standard();
-    Ok(lower(
-        &graph,
-        name,
-        Layout {
-            mesh,
-            rules: &rules,
-        },
-    )?)
-}
-
-/// What a run keeps from step to step: weights and optimizer state by name, with their shapes.
+/// The tensors that a run keeps from step to step: weights, optimizer state and memory, with their shapes.
 fn kept(signature: &Signature) -> Vec<(String, Shape)> {
-    let roles = [Role::Weight, Role::State, Role::Memory].map(Role::name);
-    let kept = |role: &str| roles.contains(&role);
-    (signature.inputs.iter().filter(|port| kept(&port.role)))
+    let roles = [Role::Weight, Role::State, Role::Memory];
+    let kept = |port: &&Port| roles.iter().any(|role| port.role == *role);
+    (signature.inputs.iter().filter(kept))
         .map(|port| (port.name.clone(), port.shape.clone()))
         .collect()
 }
 
-/// The recipe's keys that have other values now, but for those that change no number.
+/// `recipe` as a checkpoint records it. The schedule's last step is written out, because a schedule without one changes with
+/// `steps`.
+fn written(recipe: &Recipe) -> String {
+    let recipe = Recipe {
+        schedule: recipe.schedule.of_run(recipe.steps),
+        ..recipe.clone()
+    };
+    // A recipe consists of numbers and words, so TOML can express it.
+    toml::to_string(&recipe).unwrap_or_default()
+}
+
+/// The recipe's keys whose values have changed, except those that affect no number.
 fn recipe_differences(before: &str, now: &str) -> Vec<String> {
-    const FREE: [&str; 4] = ["name", "target", "mesh", "steps"];
+    const FREE: [&str; 6] = ["name", "about", "target", "mesh", "start", "steps"];
     let flat = |text: &str| {
         let mut keys = std::collections::BTreeMap::new();
         if let Ok(table) = text.parse::<toml::Table>() {
@@ -456,5 +538,28 @@ fn flatten(
         value => {
             keys.insert(prefix.to_string(), value.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A longer run begins like the shorter one, unless its learning rate falls until the last step.
+    #[test]
+    fn more_steps_are_another_run_where_the_schedule_follows_them() {
+        let differences = |name: &str, key: &str, value: &str| {
+            let before = Recipe::preset(name).unwrap();
+            let now = before.set(key, value).unwrap();
+            recipe_differences(&written(&before), &written(&now))
+        };
+        assert_eq!(differences("prot-t5-tiny", "steps", "500"), [""; 0]);
+        assert_eq!(
+            differences("prot-bert-tiny", "steps", "500"),
+            ["schedule.total: 300.0 before, 500.0 now"]
+        );
+        assert_eq!(differences("protein-lm-200m", "steps", "500"), [""; 0]);
+        let total = differences("prot-bert-tiny", "schedule.total", "300.0");
+        assert_eq!(total, [""; 0]);
     }
 }

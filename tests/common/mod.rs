@@ -8,9 +8,11 @@ pub mod run;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use ribosome::graph::{Graph, Role, Shape};
+use ribosome::graph::{Checked, Graph, Role, Shape};
 use ribosome::hlo::{Layout, Program, lower};
-use ribosome::runtime::{Client, HostArray, Platform, Plugin, Purpose, Session, Settings};
+use ribosome::runtime::{
+    Client, CompileConfig, HostArray, Platform, Plugin, Purpose, Session, Settings, Value,
+};
 use ribosome::sharding::{Mesh, Rules};
 
 /// The CPU plugin, fetched if it is not here.
@@ -30,21 +32,46 @@ pub fn cpu(devices: usize) -> Client {
     Client::cpu(cpu_plugin(), devices).expect("a CPU client")
 }
 
+/// `config` such that a step compiles in a quarter of the time: LLVM does not optimise, and XLA writes LLVM's code itself
+/// and not by way of MLIR, which would cost more than all else in a small program. The program, its partitioning and XLA's
+/// passes over it are as always, and numbers change by rounding alone.
+pub fn quick(mut config: CompileConfig) -> CompileConfig {
+    for (flag, value) in [
+        ("xla_backend_optimization_level", Value::Int(0)),
+        ("xla_cpu_use_fusion_emitters", Value::Bool(false)),
+    ] {
+        config.xla_flags.insert(flag.to_string(), value);
+    }
+    config
+}
+
+/// How a test compiles for `devices` virtual devices.
+pub fn config(devices: usize) -> CompileConfig {
+    quick(CompileConfig::for_virtual_devices(devices))
+}
+
 /// Lowers `graph` without its dead nodes for `mesh` under the standard rules.
 pub fn lowered(graph: Graph, mesh: &str) -> Program {
-    lowered_whole(graph.compact(), mesh)
+    lowered_checked(&checked(graph).compact(), mesh)
 }
 
 /// Lowers `graph` as it is for `mesh` under the standard rules.
 pub fn lowered_whole(graph: Graph, mesh: &str) -> Program {
-    let graph = graph.check().unwrap_or_else(|errors| panic!("{errors:#?}"));
+    lowered_checked(&checked(graph), mesh)
+}
+
+fn checked(graph: Graph) -> Checked {
+    graph.check().unwrap_or_else(|errors| panic!("{errors:#?}"))
+}
+
+fn lowered_checked(graph: &Checked, mesh: &str) -> Program {
     let mesh = Mesh::parse(mesh).expect("a mesh");
     let rules = Rules::standard();
     let layout = Layout {
         mesh: &mesh,
         rules: &rules,
     };
-    lower(&graph, "test", layout).expect("lowering")
+    lower(graph, "test", layout).expect("lowering")
 }
 
 /// Runs `graph` on one device with `inputs` by name; gives its outputs as floats.
@@ -67,7 +94,7 @@ pub fn evaluate_program(
             (port.name.clone(), array)
         })
         .collect();
-    let session = Session::new(&cpu(1), program, true).expect("it compiles");
+    let session = Session::new(&cpu(1), program, &config(1)).expect("it compiles");
     let outputs = session.evaluate(&inputs).expect("it runs");
     outputs
         .into_iter()

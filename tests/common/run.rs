@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 use ribosome::data::{Batches, Dataset, Vocabulary};
-use ribosome::runtime::HostArray;
-use ribosome::sharding::Mesh;
+use ribosome::pipeline::{Error, Job, Machine, Stages, Training};
+use ribosome::runtime::{HostArray, Settings};
+use ribosome::sharding::{Mesh, Partitioner, Target};
 use ribosome::train::recipe::Recipe;
 use ribosome::train::trainer::{Setup, Trainer};
 
@@ -32,28 +33,46 @@ pub fn preset(name: &str, settings: &[(&str, &str)]) -> Recipe {
 /// The tokens that the first step of `recipe` reads, made of the example proteins.
 pub fn first_batch(recipe: &Recipe) -> Array2<i32> {
     let data = proteins(&recipe.tokens().unwrap());
-    let rows = recipe.objective.rows(recipe.length);
+    let rows = recipe.rows();
     let length = recipe.objective.row_tokens(recipe.length);
     let batches = Batches::new(&data, rows, u64::from(recipe.seed), length).unwrap();
     batches.batch(0, recipe.batch).unwrap().tokens
+}
+
+/// `recipe` made ready to train on the virtual devices of `mesh`.
+pub fn training(recipe: &Recipe, mesh: &str, partitioner: Partitioner) -> Result<Training, Error> {
+    let mesh = Mesh::parse(mesh).unwrap();
+    let target = Target::Cpu {
+        devices: mesh.devices(),
+    };
+    let machine = Machine::open(&target, &Settings::from_environment().unwrap())?;
+    let job = Job {
+        recipe: recipe.clone(),
+        target,
+        mesh: Some(mesh),
+        partitioner,
+    };
+    Training::new(&job, &machine, &mut Stages::default())
 }
 
 /// Calls `test` with the setup of `recipe` on `mesh`.
 pub fn on<T>(
     recipe: &Recipe,
     mesh: &str,
-    shardy: bool,
+    partitioner: Partitioner,
     data: &Dataset,
     test: impl FnOnce(Setup) -> T,
 ) -> T {
-    let mesh = Mesh::parse(mesh).unwrap();
-    let client = super::cpu(mesh.devices());
+    let training = training(recipe, mesh, partitioner).unwrap();
+    let setup = training.setup(data);
+    // One device is what others are compared with, so it compiles as `ribosome` does.
+    let config = match setup.config.partitions {
+        1 => setup.config.clone(),
+        _ => super::quick(setup.config.clone()),
+    };
     test(Setup {
-        recipe,
-        mesh: &mesh,
-        client: &client,
-        shardy,
-        data,
+        config: &config,
+        ..setup
     })
 }
 

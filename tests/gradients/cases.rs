@@ -1,7 +1,9 @@
 //! The cases: at least one for each operation, with shapes drawn anew for each seed.
 
 use ribosome::graph::op::Unary;
-use ribosome::graph::{Axis, Builder, DType, LoopOptions, Remat, Shape, Tensor};
+use ribosome::graph::{Axis, Builder, DType, LoopOptions, Policy, Remat, Shape, Tensor};
+use ribosome::models::Context;
+use ribosome::models::rotary::rotate;
 
 use crate::common::{f64_shape, next};
 
@@ -109,7 +111,17 @@ pub fn cases(random: &mut Random) -> Vec<Case> {
     all.extend(lookups(random));
     all.extend(loops(random));
     all.extend(marks(random));
+    all.extend(layers(random));
     all
+}
+
+/// What models are put together from.
+fn layers(random: &mut Random) -> Vec<Case> {
+    let length = random.between(1, 4);
+    let axes = [("batch", 2), ("length", length), ("heads", 2), ("kv", 4)];
+    vec![case("concatenate", &[(&axes, WIDE)], |builder, inputs| {
+        rotate(Context::new(builder, Policy::F64), inputs[0], 100.0)
+    })]
 }
 
 fn elementwise(random: &mut Random) -> Vec<Case> {
@@ -345,6 +357,9 @@ fn views(random: &mut Random) -> Vec<Case> {
             &[("embed", outer * inner), ("batch", 2)],
             move |x| x.split("embed", [("heads", outer), ("kv", inner)]),
         ),
+        one("split", &[("length", 3), ("embed", 1), ("batch", 2)], |x| {
+            x.split("embed", [("", 0); 0])
+        }),
         one(
             "merge",
             &[("batch", 2), ("heads", outer), ("kv", inner)],
@@ -373,7 +388,8 @@ fn lookups(random: &mut Random) -> Vec<Case> {
     let start = random.between(0, long) as f64;
     let table = random.shuffled(&[("vocab", 4), ("embed", 3)]);
     let ids: Vec<_> = (0..6).map(|_| random.between(0, 3) as i64).collect();
-    let again = ids.clone();
+    // Also ids outside, whose rows are left out.
+    let wide: Vec<_> = (0..6).map(|_| random.between(0, 5) as i64 - 1).collect();
     vec![
         one(
             "dynamic-slice",
@@ -402,7 +418,7 @@ fn lookups(random: &mut Random) -> Vec<Case> {
             "scatter-add",
             &table,
             &[("batch", 2), ("length", 3), ("embed", 3)],
-            move |x, y| x.scatter_add("vocab", rows(x.builder(), again.clone()), y),
+            move |x, y| x.scatter_add("vocab", rows(x.builder(), wide.clone()), y),
         ),
     ]
 }

@@ -10,9 +10,9 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cases::{Case, Random, cases};
-use common::{INPUT, assert_close, cpu, lowered, next};
+use common::{INPUT, assert_close, config, cpu, f64_shape, lowered, next};
 use ribosome::graph::op::{Binary, Op, Reduction, Unary};
-use ribosome::graph::{Builder, DType, Graph, Shape};
+use ribosome::graph::{Axis, Builder, DType, Graph, Remat, Shape, Tensor};
 use ribosome::runtime::{HostArray, Session};
 
 /// Defines the names of all operations, and which one an operation has. Being a match, it makes the compiler ask for a
@@ -165,7 +165,7 @@ impl<'a> Differences<'a> {
             inputs.insert(name, (shape, values));
         }
         let program = lowered(graph, "data=1,model=1");
-        let session = Session::new(&cpu(1), &program, true).expect("it compiles");
+        let session = Session::new(&cpu(1), &program, &config(1)).expect("it compiles");
         Differences {
             cases,
             session,
@@ -288,4 +288,109 @@ fn ties_and_corners() {
         found["integers"], [0.0; 4],
         "whole numbers let no gradient through"
     );
+}
+
+/// Powers at 0 have the gradients that JAX gives them, and no number is lost: 0^2, 0^0, 0^1, 2^0.
+#[test]
+fn powers_of_nothing() {
+    let builder = Builder::new();
+    let [x, p] = ["x", "p"].map(|name| builder.input(name, INPUT, f64_shape(&[("embed", 4)])));
+    let gradients = builder.gradients(x.pow(p).sum_all(), &[x, p]);
+    builder.output("x", gradients[0]);
+    builder.output("p", gradients[1]);
+    let inputs = [
+        ("x".to_string(), vec![0.0, 0.0, 0.0, 2.0]),
+        ("p".to_string(), vec![2.0, 0.0, 1.0, 0.0]),
+    ];
+    let found = common::evaluate(builder.finish().unwrap(), &inputs);
+    assert_eq!(found["x"], [0.0, 0.0, 1.0, 0.0]);
+    assert_eq!(found["p"], [0.0, 0.0, 0.0, 2f64.ln()]);
+}
+
+/// Rows with ids outside are left out, and so is their gradient, where a lookup takes the nearest row.
+#[test]
+fn rows_that_are_left_out() {
+    for (dtype, outside) in [
+        (DType::S32, 7.0),
+        (DType::S32, -1.0),
+        (DType::S32, 3.0),
+        (DType::U32, 3.0),
+        (DType::U32, 4294967295.0),
+    ] {
+        let builder = Builder::new();
+        let t = builder.input("t", INPUT, f64_shape(&[("vocab", 3)]));
+        let r = builder.input("r", INPUT, f64_shape(&[("batch", 2)]));
+        let ids = builder.input("ids", INPUT, Shape::new(dtype, [("batch", 2)]));
+        let weights = builder.input("weights", INPUT, f64_shape(&[("vocab", 3)]));
+        let y = t.scatter_add("vocab", ids, r);
+        builder.output("y", y);
+        let gradients = builder.gradients((y * weights).sum_all(), &[t, r]);
+        builder.output("t", gradients[0]);
+        builder.output("r", gradients[1]);
+        let inputs = [
+            ("t", vec![0.5; 3]),
+            ("r", vec![2.0, 4.0]),
+            ("ids", vec![1.0, outside]),
+            ("weights", vec![10.0, 20.0, 30.0]),
+        ];
+        let inputs = inputs.map(|(name, values)| (name.to_string(), values));
+        let found = common::evaluate(builder.finish().unwrap(), &inputs);
+        assert_eq!(found["y"], [0.5, 2.5, 0.5], "{dtype} {outside}");
+        assert_eq!(found["t"], [10.0, 20.0, 30.0]);
+        assert_eq!(found["r"], [20.0, 0.0], "{dtype} {outside}");
+    }
+}
+
+/// However often a `bf16` tensor is used, its gradient is the sum: 600 ones are 600, where `bf16` would stay at 256.
+#[test]
+fn bf16_gradients_are_summed_in_f32() {
+    let bf16 = |axes: &[(&'static str, usize)]| Shape::new(DType::BF16, axes.iter().copied());
+    let ones = |count: usize| vec![1.0; count];
+    let gradient = |x: Shape, loss: &dyn for<'g> Fn(Tensor<'g>) -> Tensor<'g>| {
+        let builder = Builder::new();
+        let count = x.elements();
+        let x = builder.input("x", INPUT, x);
+        builder.output("gradient", builder.gradients(loss(x), &[x])[0]);
+        let inputs = [("x".to_string(), ones(count))];
+        common::evaluate(builder.finish().unwrap(), &inputs)["gradient"].clone()
+    };
+    // Readers of one tensor, each of which gives it a slope of 1.
+    for uses in [1, 2, 3, 5, 6, 7, 258, 512, 600] {
+        let found = gradient(bf16(&[]), &|x| {
+            let each = (0..uses).map(|_| x.cast(DType::F32));
+            each.reduce(|sum, part| sum + part).unwrap()
+        });
+        assert_eq!(found, [uses as f64], "{uses} uses");
+    }
+    // Uses within one body of a loop, and a loop written out.
+    for unroll in [false, true] {
+        let found = gradient(bf16(&[]), &|x| {
+            x.builder().set_unroll(unroll);
+            let zero = x.builder().constant(0.0, DType::F32);
+            x.builder().layers(2, Remat::Full, zero, |_, sum| {
+                (0..300).fold(sum, |sum, _| sum + x.cast(DType::F32))
+            })
+        });
+        assert_eq!(found, [600.0]);
+    }
+    // Lookups of one row of a table.
+    let found = gradient(bf16(&[("vocab", 2), ("embed", 3)]), &|x| {
+        let ids = x.builder().table("batch", vec![1; 600]);
+        x.gather("vocab", ids).cast(DType::F32).sum_all()
+    });
+    assert_eq!(found, [0.0, 0.0, 0.0, 600.0, 600.0, 600.0]);
+    // A broadcast, and sums that an addition into a table makes.
+    let found = gradient(bf16(&[]), &|x| {
+        let many = x.broadcast([Axis::new("batch", 600)]);
+        many.cast(DType::F32).sum_all()
+    });
+    assert_eq!(found, [600.0]);
+    let builder = Builder::new();
+    let rows = builder.input("rows", INPUT, bf16(&[("batch", 600)]));
+    let table = builder.full(0.0, bf16(&[("vocab", 2)]));
+    let ids = builder.table("batch", vec![1; 600]);
+    builder.output("table", table.scatter_add("vocab", ids, rows));
+    let inputs = [("rows".to_string(), ones(600))];
+    let found = common::evaluate(builder.finish().unwrap(), &inputs);
+    assert_eq!(found["table"], [0.0, 600.0]);
 }

@@ -1,5 +1,5 @@
-//! What takes part in a gradient: the nodes that depend on what the gradient is for, and of these the ones that the loss
-//! depends on. A backward loop carries and sums gradients for nothing else.
+//! Which nodes take part in a gradient: those that depend on its targets and that the loss depends on. A backward loop
+//! carries and sums gradients for no others.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub(super) fn activity(graph: &Graph, region: RegionId, targets: &[NodeId]) -> V
     active
 }
 
-/// Which arguments and results of a loop's body depend on what gradients are for, given which operands do.
+/// Which arguments and results of a loop's body depend on the targets, given which operands do.
 fn body_activity(graph: &Graph, spec: &Loop, operands: &[bool]) -> (Vec<bool>, Vec<bool>) {
     let body = graph.region(spec.body);
     let mut args: Vec<_> = [false].iter().chain(operands).copied().collect();
@@ -51,7 +51,7 @@ fn body_activity(graph: &Graph, spec: &Loop, operands: &[bool]) -> (Vec<bool>, V
             }
         }
         if settled {
-            // A carry that starts active stays so in the sum of its gradients, even if the body replaces it.
+            // A carry that starts active stays active in the sum of its gradients, even if the body replaces it.
             let results = results.iter().enumerate();
             let results =
                 results.map(|(at, active)| *active || (at < spec.carries && args[at + 1]));
@@ -60,7 +60,7 @@ fn body_activity(graph: &Graph, spec: &Loop, operands: &[bool]) -> (Vec<bool>, V
     }
 }
 
-/// Which of the `active` nodes of `region` hand on a gradient that comes to the nodes `starts`.
+/// Which of the `active` nodes of `region` receive a gradient that starts at the nodes `starts`.
 fn reach(graph: &Graph, region: RegionId, active: &[bool], starts: &[NodeId]) -> Vec<bool> {
     let nodes = &graph.region(region).nodes;
     let mut reached = vec![false; nodes.len()];
@@ -97,9 +97,9 @@ fn reach(graph: &Graph, region: RegionId, active: &[bool], starts: &[NodeId]) ->
     reached
 }
 
-/// What of a loop takes part in a gradient.
+/// What takes part in a gradient of a loop.
 pub(super) struct LoopFlow {
-    /// Which arguments of the body depend on what gradients are for.
+    /// Which arguments of the body depend on the targets.
     pub active: Vec<bool>,
     /// Which arguments of the body get a gradient.
     pub reached: Vec<bool>,
@@ -108,7 +108,7 @@ pub(super) struct LoopFlow {
 }
 
 impl LoopFlow {
-    /// For the loop `spec`, where `operands` are those that ask for a gradient and `given` the results that have one.
+    /// The flow of the loop `spec`, given the operands that need a gradient and the results `given` that have one.
     pub fn of(graph: &Graph, spec: &Loop, operands: &[bool], given: &[bool]) -> Self {
         let body = graph.region(spec.body);
         let (args, _) = body_activity(graph, spec, operands);
@@ -125,7 +125,7 @@ impl LoopFlow {
             let reached = reach(graph, spec.body, &active, &starts);
             let mut settled = true;
             for carry in 0..spec.carries {
-                // What reaches a carry in one iteration comes to the carry's result in the one before.
+                // A gradient for a carry in one iteration belongs to the carry's result in the previous one.
                 if reached[body.args[carry + 1].index()] && !given[carry] {
                     given[carry] = true;
                     settled = false;

@@ -1,21 +1,21 @@
 //! The gradient of a loop is a loop that runs the other way. Its carries are the gradients of the forward carries and
-//! a sum for each captured tensor (in f32, so that many small parts are not lost); it takes slices of what the forward
-//! loop saved and of the gradients of its stacks, and gives out the gradients of the sliced operands.
+//! a sum for each captured tensor (in f32, so that many small parts are not lost). It takes slices of what the forward
+//! loop saved and of the gradients of its stacks, and emits the gradients of the sliced operands.
 //!
 //! Forward values inside come from [`Recompute`], on demand: what the policy saves becomes one more stack of the
-//! forward loop, the rest is computed again in the backward body. A loop within a body is always computed again.
+//! forward loop, and the backward body computes the rest again. A loop inside a body is always computed again.
 
-use super::super::builder::{Builder, Value};
+use super::super::builder::{Builder, Tensor};
 use super::super::dtype::DType;
-use super::super::ir::{Node, NodeId, RegionId};
-use super::super::loops::{LoopBody, LoopOptions};
-use super::super::op::{Loop, Op, Remat};
-use super::super::tensor::Tensor;
+use super::super::ir::{Node, NodeId};
+use super::super::op::Op;
+use super::super::recorder::LoopOptions;
 use super::flow::LoopFlow;
-use super::{Forward, Sweep};
+use super::recompute::Recompute;
+use super::sweep::{Forward, Sweep};
 
 impl<'g> Sweep<'g> {
-    /// Hands the gradients of a loop's results to its operands.
+    /// Passes the gradients of a loop's results to its operands.
     pub(super) fn pull_loop(&mut self, id: NodeId, node: &Node, results: Vec<Option<Tensor<'g>>>) {
         let builder = self.builder;
         let forward = self.value(id);
@@ -26,23 +26,23 @@ impl<'g> Sweep<'g> {
             .map(|id| self.active[id.index()])
             .collect();
         let (spec, flow, args, body_results) = {
-            let state = builder.state.borrow();
-            let op = &state
+            let recorder = builder.recorder.borrow();
+            let op = &recorder
                 .graph
                 .region(forward.value.region)
                 .node(forward.value.node)
                 .op;
             let Op::Loop(spec) = op else { return };
             let given: Vec<_> = results.iter().map(Option::is_some).collect();
-            let flow = LoopFlow::of(&state.graph, spec, &wanted, &given);
-            let body = state.graph.region(spec.body);
+            let flow = LoopFlow::of(&recorder.graph, spec, &wanted, &given);
+            let body = recorder.graph.region(spec.body);
             let (args, results) = (body.args.clone(), body.results.clone());
             ((**spec).clone(), flow, args, results)
         };
         let gradient_of = |index: usize| results.get(index).copied().flatten();
         let captures = 1 + spec.carries + spec.slices;
 
-        // What the backward loop starts from is made before it is opened, outside of it.
+        // The backward loop's first values are made outside of it, before it is opened.
         let carries: Vec<_> = (0..spec.carries).filter(|&at| flow.carries[at]).collect();
         let starts: Vec<_> = (carries.iter())
             .map(|&at| gradient_of(at).unwrap_or_else(|| builder.full(0.0, operands[at].shape())))
@@ -78,7 +78,7 @@ impl<'g> Sweep<'g> {
             }
         }
         sweep.run();
-        let gradient = |arg: usize| sweep.adjoints[args[arg].index()];
+        let gradient = |arg: usize| sweep.gradient(args[arg]);
         let zeros = |arg: usize| {
             let shape = sweep.nodes[args[arg].index()].shape.clone();
             builder.full(0.0, shape)
@@ -100,7 +100,7 @@ impl<'g> Sweep<'g> {
         let owners = (carries.iter().map(|at| at + 1))
             .chain(captured)
             .chain(sliced);
-        // A carry whose first value no iteration reads has a result with a gradient, and none itself.
+        // If no iteration reads a carry's first value, its result has a gradient but its operand does not.
         for (arg, gradient) in owners.zip(given).filter(|(arg, _)| flow.reached[*arg]) {
             let operand = node.operands[arg - 1];
             self.accumulate(
@@ -111,15 +111,15 @@ impl<'g> Sweep<'g> {
     }
 }
 
-/// Zeros that gradients for `operand` are summed in: `f32` or wider, lying on the mesh as `operand` does.
+/// Zeros to sum gradients for `operand` in: `f32` or wider, sharded like the gradient of `operand`.
 fn zero_sum<'g>(builder: &'g Builder, operand: Tensor<'g>) -> Tensor<'g> {
     let mut shape = operand.shape();
     if shape.dtype == DType::BF16 {
         shape.dtype = DType::F32;
     }
     let zeros = builder.full(0.0, shape);
-    let state = builder.state.borrow();
-    let pin = match state
+    let recorder = builder.recorder.borrow();
+    let pin = match recorder
         .graph
         .region(operand.value.region)
         .node(operand.value.node)
@@ -128,132 +128,6 @@ fn zero_sum<'g>(builder: &'g Builder, operand: Tensor<'g>) -> Tensor<'g> {
         Op::Pin(pin) => Some(pin),
         _ => None,
     };
-    drop(state);
-    pin.map_or(zeros, |pin| zeros.pin_as(pin))
-}
-
-/// Forward values of a loop's body, seen from its backward loop.
-pub(super) struct Recompute<'g> {
-    builder: &'g Builder,
-    /// The forward loop's node.
-    forward: Tensor<'g>,
-    body: RegionId,
-    nodes: Vec<Node>,
-    remat: Remat,
-    operands: Vec<Tensor<'g>>,
-    carries: usize,
-    slices: usize,
-    back: LoopBody<'g>,
-    args: Vec<NodeId>,
-    values: Vec<Option<Tensor<'g>>>,
-}
-
-impl<'g> Recompute<'g> {
-    fn new(
-        builder: &'g Builder,
-        forward: Tensor<'g>,
-        spec: &Loop,
-        operands: Vec<Tensor<'g>>,
-        back: LoopBody<'g>,
-    ) -> Self {
-        let state = builder.state.borrow();
-        let body = state.graph.region(spec.body);
-        Recompute {
-            builder,
-            forward,
-            body: spec.body,
-            remat: spec.remat,
-            operands,
-            carries: spec.carries,
-            slices: spec.slices,
-            back,
-            args: body.args.clone(),
-            values: vec![None; body.nodes.len()],
-            nodes: body.nodes.clone(),
-        }
-    }
-
-    /// The value of the body's node `id`, made once.
-    pub(super) fn value(&mut self, id: NodeId) -> Tensor<'g> {
-        if let Some(known) = self.values[id.index()] {
-            return known;
-        }
-        let node = self.nodes[id.index()].clone();
-        let value = if let Op::Argument { .. } = node.op {
-            self.argument(id)
-        } else if self.saves(&node) {
-            self.saved(id)
-        } else {
-            let operands: Vec<_> = node
-                .operands
-                .iter()
-                .map(|id| self.value(*id).value)
-                .collect();
-            let mut state = self.builder.state.borrow_mut();
-            let scope = state.graph.scopes.below("recompute", node.scope);
-            let value = state.copy_node(self.body, id, &operands, scope);
-            drop(state);
-            self.builder.tensor(value)
-        };
-        self.values[id.index()] = Some(value);
-        value
-    }
-
-    fn argument(&mut self, id: NodeId) -> Tensor<'g> {
-        let Some(at) = self.args.iter().position(|arg| *arg == id) else {
-            return self.builder.tensor(Value::POISON);
-        };
-        if at == 0 {
-            self.back.index()
-        } else if at <= self.carries {
-            self.saved(id)
-        } else if at <= self.carries + self.slices {
-            self.back.slice(self.operands[at - 1])
-        } else {
-            self.operands[at - 1]
-        }
-    }
-
-    /// Whether the policy has the forward loop save this node's value for the backward pass.
-    fn saves(&self, node: &Node) -> bool {
-        match self.remat {
-            Remat::Full => false,
-            Remat::Dots => matches!(node.op, Op::Dot { .. }),
-            Remat::Names => matches!(node.op, Op::Tag(_)),
-            // Views cost nothing to make again; counters and masks are cheaper to make than to keep.
-            Remat::None => node.shape.dtype.is_float() && !is_view(&node.op),
-        }
-    }
-
-    /// Has the forward loop stack node `id` and takes a slice of that.
-    fn saved(&mut self, id: NodeId) -> Tensor<'g> {
-        let mut state = self.builder.state.borrow_mut();
-        let results = &mut state.graph.regions[self.body.index()].results;
-        results.push(id);
-        let index = results.len() - 1;
-        let stack = state.get(self.forward.value, index);
-        drop(state);
-        self.back.slice(self.builder.tensor(stack))
-    }
-}
-
-fn is_view(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Constant { .. }
-            | Op::Iota { .. }
-            | Op::Broadcast(_)
-            | Op::Transpose(_)
-            | Op::Rename { .. }
-            | Op::Split { .. }
-            | Op::Merge { .. }
-            | Op::Slice { .. }
-            | Op::Reverse(_)
-            | Op::Pin(_)
-            | Op::Barrier
-            | Op::Tag(_)
-            | Op::Detach
-            | Op::Loop(_)
-            | Op::Get { .. }
-    )
+    drop(recorder);
+    pin.map_or(zeros, |pin| zeros.pin_as(pin.of_gradient()))
 }

@@ -1,16 +1,17 @@
-//! The gradient rule of each operation: how the gradient of its result becomes gradients of its operands.
+//! The gradient rule of each operation: from the gradient of its result to those of its operands.
 
+use super::super::builder::Tensor;
+use super::super::dtype::DType;
 use super::super::ir::{Node, NodeId};
 use super::super::op::{Binary, Op, Reduction, Unary};
 use super::super::shape::{AxisName, Shape};
-use super::super::tensor::Tensor;
-use super::Sweep;
+use super::sweep::Sweep;
 
 /// 2 / sqrt(pi), the slope of erf at 0.
 const ERF_SLOPE: f64 = std::f64::consts::FRAC_2_SQRT_PI;
 
 impl<'g> Sweep<'g> {
-    /// Hands `gradient`, that of `node`'s result, to those of its operands that ask for one.
+    /// Passes `gradient`, that of `node`'s result, to those of its operands that need one.
     pub(super) fn pull(&mut self, id: NodeId, node: &Node, gradient: Tensor<'g>) {
         let builder = self.builder;
         match &node.op {
@@ -37,7 +38,7 @@ impl<'g> Sweep<'g> {
                 let part = match kind {
                     Reduction::Sum => gradient.broadcast(axes),
                     Reduction::Max | Reduction::Min => {
-                        // Where several elements are the extreme one, they share the gradient.
+                        // If several elements are the extreme, they share the gradient.
                         let operand = self.value(node.operands[0]);
                         let extreme = self.value(id).broadcast(axes.clone());
                         let hit = operand.eq(extreme).cast(gradient.dtype());
@@ -64,6 +65,11 @@ impl<'g> Sweep<'g> {
                 self.give(node, 0, gradient.transpose(order));
             }
             Op::Rename { from, to } => self.give(node, 0, gradient.rename(to, from)),
+            // An axis of one element split into nothing.
+            Op::Split { into, .. } if into.is_empty() => {
+                let axes = self.shape(node, 0).axes;
+                self.give(node, 0, gradient.broadcast(axes));
+            }
             Op::Split { axis, into } => {
                 let parts = into.iter().map(|part| part.name.clone());
                 self.give(node, 0, gradient.merge(parts, axis));
@@ -94,8 +100,10 @@ impl<'g> Sweep<'g> {
                 ..
             } => {
                 let size = self.size(node, 0, axis);
-                let limit = low + (size - 1) * (interior + 1) + 1;
-                self.give(node, 0, gradient.slice_by(axis, *low, limit, interior + 1));
+                // A single element has no neighbour, so `interior` adds nothing.
+                let stride = interior.saturating_add(1);
+                let limit = low + (size - 1) * stride + 1;
+                self.give(node, 0, gradient.slice_by(axis, *low, limit, stride));
             }
             Op::Concat(axis) => {
                 let mut start = 0;
@@ -134,13 +142,18 @@ impl<'g> Sweep<'g> {
                 self.give(node, 0, gradient);
                 if self.asks(node, 2) {
                     let ids = self.value(node.operands[1]);
-                    self.give(node, 2, gradient.gather(axis, ids));
+                    let mut rows = gradient.gather(axis, ids);
+                    // A row that was left out has no gradient; a lookup would read the nearest one.
+                    for inside in inside(ids, self.size(node, 0, axis)) {
+                        rows = inside.select(rows, rows.constant(0.0));
+                    }
+                    self.give(node, 2, rows);
                 }
             }
-            Op::Pin(pin) => self.give(node, 0, gradient.pin_as(*pin)),
+            Op::Pin(pin) => self.give(node, 0, gradient.pin_as(pin.of_gradient())),
             Op::Barrier => self.give(node, 0, gradient.barrier()),
             Op::Tag(_) => self.give(node, 0, gradient),
-            // These have no operand, or let nothing through; loops have a rule of their own.
+            // These have no operand or pass no gradient; loops are handled in `loops`.
             Op::Parameter { .. }
             | Op::Argument { .. }
             | Op::Constant { .. }
@@ -219,7 +232,7 @@ impl<'g> Sweep<'g> {
                 }
             }
             Binary::Max | Binary::Min => {
-                // Of two equal operands the right one has the gradient, so that relu's slope at 0 is 0.
+                // Of two equal operands, the right one gets the gradient, so relu's slope at 0 is 0.
                 let (x, y) = (self.value(left), self.value(right));
                 let wins = if kind == Binary::Max {
                     x.gt(y)
@@ -237,10 +250,14 @@ impl<'g> Sweep<'g> {
             Binary::Pow => {
                 let (x, y) = (self.value(left), self.value(right));
                 if to_left {
-                    self.give(node, 0, g * y * x.pow(y - 1.0));
+                    // x^0 is flat at 0 too; 0 times 0^-1 would be NaN.
+                    let power = y.eq(y.constant(0.0)).select(y.constant(1.0), y);
+                    self.give(node, 0, g * y * x.pow(power - 1.0));
                 }
                 if to_right {
-                    let part = g * self.value(id) * x.log();
+                    // 0^y is constant near any y above 0; log 0 would make it NaN.
+                    let base = x.eq(x.constant(0.0)).select(x.constant(1.0), x);
+                    let part = g * self.value(id) * base.log();
                     self.give(node, 1, part);
                 }
             }
@@ -260,7 +277,7 @@ impl<'g> Sweep<'g> {
     fn dot(&mut self, node: &Node, over: &[AxisName], gradient: Tensor<'g>) {
         let shapes = [self.shape(node, 0), self.shape(node, 1)];
         let dtype = shapes[0].dtype;
-        // Products are of the operands' type; what comes back is of that type too.
+        // Products have the operands' type, and so do the gradients.
         let gradient = gradient.cast(dtype);
         for side in 0..2 {
             if !self.asks(node, side) {
@@ -291,4 +308,13 @@ impl<'g> Sweep<'g> {
     fn size(&self, node: &Node, operand: usize, axis: &str) -> usize {
         self.shape(node, operand).size(axis).unwrap_or(1)
     }
+}
+
+/// The conditions for ids to be positions of an axis of `size` elements, without those that their type ensures.
+fn inside(ids: Tensor<'_>, size: usize) -> Vec<Tensor<'_>> {
+    let signed = ids.dtype() == DType::S32;
+    let most = if signed { 1 << 31 } else { 1 << 32 };
+    let low = signed.then(|| ids.ge(ids.constant(0.0)));
+    let high = (size < most).then(|| ids.lt(ids.constant(size as f64)));
+    low.into_iter().chain(high).collect()
 }

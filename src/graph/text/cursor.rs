@@ -1,16 +1,16 @@
-//! Reads tokens one by one, and the small things that lines are made of: names, numbers, lists, axes.
+//! Reads tokens one by one, and the parts of lines: names, numbers, lists, axes.
 
 use std::str::FromStr;
 
 use super::super::dtype::DType;
 use super::super::ir::NodeId;
 use super::super::shape::{Axis, Shape};
-use super::ParseError;
+use super::error::ParseError;
 use super::lex::{Placed, Token, lex};
 
 pub(super) type Result<T> = std::result::Result<T, ParseError>;
 
-/// A place in the tokens of a text.
+/// A position in the tokens of a text.
 pub(super) struct Cursor {
     tokens: Vec<Placed>,
     at: usize,
@@ -25,16 +25,16 @@ impl Cursor {
     }
 
     fn here(&self) -> &Placed {
-        // The last token is the end, which is never gone past.
+        // The last token is the end, which is never passed.
         &self.tokens[self.at.min(self.tokens.len() - 1)]
     }
 
-    /// The next token, which stays.
+    /// The next token, which is not taken.
     pub fn peek(&self) -> &Token {
         &self.here().token
     }
 
-    /// The mistake that something else than `expected` stands here.
+    /// The error that `expected` was expected here.
     pub fn wrong<T>(&self, expected: impl Into<String>) -> Result<T> {
         let here = self.here();
         Err(ParseError {
@@ -45,7 +45,7 @@ impl Cursor {
         })
     }
 
-    /// Takes a token that `read` makes something of.
+    /// Takes the next token if `read` accepts it.
     pub fn take<T>(&mut self, expected: &str, read: impl Fn(&Token) -> Option<T>) -> Result<T> {
         match read(self.peek()) {
             Some(value) => {

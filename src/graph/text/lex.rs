@@ -1,6 +1,6 @@
 //! Cuts the text form into tokens. Ends of lines are tokens, since a node is a line.
 
-use super::ParseError;
+use super::error::ParseError;
 
 /// One piece of the text.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,7 +9,7 @@ pub(super) enum Token {
     Name(String),
     /// Digits with a sign, a point or an exponent.
     Number(String),
-    /// A node's number behind `%`.
+    /// A node's number, after `%`.
     Id(u32),
     /// One of `=`, `,`, `:`, `#`, `[`, `]`, `{`, `}`.
     Mark(char),
@@ -66,7 +66,7 @@ pub(super) fn lex(text: &str) -> Result<Vec<Placed>, ParseError> {
         while let Some(token) = lexer.token()? {
             tokens.push(token);
         }
-        // Empty lines are none.
+        // Empty lines do not count.
         if tokens.last().is_some_and(|last| last.token != Token::Line) {
             tokens.push(lexer.placed(Token::Line, lexer.at));
         }
@@ -149,7 +149,7 @@ impl Lexer {
         Ok(Some(self.placed(token, start)))
     }
 
-    /// What follows an opening quote, up to and with the closing one.
+    /// Reads what follows an opening quote, up to and including the closing one.
     fn quoted(&mut self) -> Result<String, ParseError> {
         let mut name = String::new();
         loop {
@@ -164,7 +164,7 @@ impl Lexer {
         }
     }
 
-    /// What follows a backslash at `start`.
+    /// Reads what follows the backslash at `start`.
     fn escaped(&mut self, start: usize) -> Result<char, ParseError> {
         let escape = self.rest.get(self.at).copied();
         self.at += 1;

@@ -1,4 +1,4 @@
-//! The text form of a graph: one line a node, loop bodies indented below their loop, read back exactly.
+//! The text form of a graph: one line per node, loop bodies indented below their loop. It reads back exactly.
 //!
 //! ```text
 //! graph {
@@ -19,7 +19,7 @@
 //! ```
 //!
 //! A line is the node's number in its region, the operation, its attributes in a fixed order, its operands, a colon,
-//! its shape, and its scope path behind `#` (nothing for the empty path). Attributes that the shape tells are not
+//! its shape, and its scope path after `#` (nothing for the empty path). Attributes that the shape gives are not
 //! repeated: the axes of `broadcast` and `transpose`, the element types of `convert` and `dot`.
 //!
 //! Names are bare if they are letters, digits, `_`, `.`, `/` and `-` with a letter or `_` first; others are quoted, with
@@ -28,6 +28,7 @@
 //! not part of the form.
 
 mod cursor;
+mod error;
 mod lex;
 mod operation;
 mod parse;
@@ -37,19 +38,7 @@ use std::collections::BTreeMap;
 
 use super::ir::{Graph, NodeId, RegionId};
 
-/// Why a text is no graph.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: expected {expected}, found {found}")]
-pub struct ParseError {
-    /// The line, from 1.
-    pub line: usize,
-    /// The column in characters, from 1.
-    pub column: usize,
-    /// What could have stood there.
-    pub expected: String,
-    /// What stands there.
-    pub found: String,
-}
+pub use error::ParseError;
 
 impl Graph {
     /// The text form. Loop bodies that no node refers to are left out.
@@ -57,10 +46,10 @@ impl Graph {
         print::print(self, &BTreeMap::new())
     }
 
-    /// Reads the text form. The graph is as the text says; whether it is well formed is for [`Graph::check`] to say.
+    /// Reads the text form. The graph may not be well formed; [`Graph::check`] checks that.
     ///
     /// # Errors
-    /// The first place where the text is not of the form.
+    /// The first place where the text departs from the form.
     pub fn from_text(text: &str) -> Result<Graph, ParseError> {
         parse::parse(text)
     }

@@ -1,4 +1,4 @@
-//! Reads operations: what each is called, its attributes, and what its node's shape tells of it.
+//! Reads operations: name, attributes, and the attributes that follow from the node's shape.
 
 use super::super::dtype::DType;
 use super::super::ir::ROOT;
@@ -7,7 +7,7 @@ use super::super::shape::{AxisName, Shape};
 use super::cursor::{Cursor, Result};
 use super::lex::Token;
 
-/// The operation called `word`, with nothing said of it.
+/// The operation called `word`, with blank attributes.
 pub(super) fn blank(word: &str) -> Option<Op> {
     let scalar = || Shape::scalar(DType::F32);
     let axis = AxisName::default;
@@ -17,7 +17,7 @@ pub(super) fn blank(word: &str) -> Option<Op> {
     if elementwise.is_some() {
         return elementwise;
     }
-    // Each word is the one that `Op::name` gives, which a test holds to.
+    // Each word is that of `Op::name`; a test checks this.
     Some(match word {
         "parameter" => Op::Parameter {
             name: String::new(),
@@ -231,7 +231,7 @@ fn literal(cursor: &mut Cursor) -> Result<Literal> {
         Token::Name(word) if word == "false" => Some(Literal::Bool(false)),
         Token::Number(digits) | Token::Name(digits) => match digits.parse() {
             Ok(whole) => Some(Literal::Int(whole)),
-            // Whole digits that are too many are no float either: that would lose some.
+            // Too many digits for a whole number do not become a float: that would lose some.
             Err(_)
                 if digits
                     .trim_start_matches('-')
@@ -246,7 +246,7 @@ fn literal(cursor: &mut Cursor) -> Result<Literal> {
     })
 }
 
-/// Gives `op` what its node's shape tells of it.
+/// Sets the attributes of `op` that follow from its node's shape.
 pub(super) fn complete(op: &mut Op, of: &Shape) {
     match op {
         Op::Parameter { shape, .. }

@@ -10,10 +10,10 @@ use super::cursor::{Cursor, Result};
 use super::lex::Token;
 use super::operation::{attributes, blank, choice, complete};
 
-/// How deep loops may stand within loops: more is no model, and reading goes as deep as they do.
+/// How deeply loops may be nested. No model needs more, and the reader recurses as deeply.
 const DEEPEST: usize = 64;
 
-/// The graph that `text` says.
+/// Reads the graph in `text`.
 pub(super) fn parse(text: &str) -> Result<Graph> {
     let mut parser = Parser {
         cursor: Cursor::new(text)?,
@@ -116,12 +116,10 @@ impl Parser {
             .fold(Scopes::ROOT, |parent, name| scopes.child(parent, name)))
     }
 
-    /// A loop's body, up to and with its closing brace.
+    /// A loop's body, up to and including its closing brace.
     fn body(&mut self, depth: usize) -> Result<RegionId> {
         if depth > DEEPEST {
-            return self
-                .cursor
-                .wrong(format!("no more than {DEEPEST} loops within each other"));
+            return self.cursor.wrong(format!("at most {DEEPEST} nested loops"));
         }
         let region = RegionId::from(self.graph.regions.len());
         self.graph.regions.push(Region::default());
@@ -140,7 +138,7 @@ impl Parser {
         Ok(region)
     }
 
-    /// An operation with its attributes, and its operands. What the shape tells is not known yet.
+    /// An operation with its attributes, and its operands. What follows from the shape is still blank.
     fn operation(&mut self) -> Result<(Op, Vec<NodeId>)> {
         let cursor = &mut self.cursor;
         let start = cursor.peek().clone();

@@ -36,7 +36,7 @@ pub(super) fn print(graph: &Graph, notes: &BTreeMap<(RegionId, NodeId), Vec<Stri
 struct Printer<'a> {
     graph: &'a Graph,
     notes: &'a BTreeMap<(RegionId, NodeId), Vec<String>>,
-    /// Regions printed so far: in a broken graph a body may be that of two loops, or its own.
+    /// Regions printed so far. In a broken graph, two loops may share a body, or a body may contain itself.
     printed: BTreeSet<RegionId>,
     depth: usize,
     text: String,
@@ -52,7 +52,8 @@ impl Printer<'_> {
     fn region(&mut self, region: RegionId) {
         self.printed.insert(region);
         let graph = self.graph;
-        for (at, node) in graph.region(region).nodes.iter().enumerate() {
+        let nodes = graph.regions.get(region.index());
+        for (at, node) in nodes.iter().flat_map(|region| &region.nodes).enumerate() {
             let id = NodeId::from(at);
             let scope = graph.scopes.path(node.scope);
             let scope = match scope.is_empty() {

@@ -2,20 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::super::proto::{
-    HloInstructionProto, IotaReplicaGroupListProto, MeshAxesReplicaGroupListProto, MeshProto,
-};
+use super::super::module::Instruction;
+use super::super::proto::{IotaReplicaGroupListProto, MeshAxesReplicaGroupListProto, MeshProto};
 
-/// More devices than this are no machine's.
+/// The most devices; no machine has more.
 const MOST_DEVICES: i64 = 1 << 24;
 
 /// The axes of `mesh` (major first, device ids in row-major order) along which the members of a group differ.
 ///
 /// Empty unless every group is exactly the devices that differ along those axes alone. A collective-permute spans the
 /// axes along which any of its pairs differ.
-pub(super) fn axes(instruction: &HloInstructionProto, mesh: &[(String, usize)]) -> Vec<String> {
+pub(super) fn axes(instruction: &Instruction, mesh: &[(String, usize)]) -> Vec<String> {
     let devices = mesh.iter().map(|(_, size)| size).product();
-    let pairs = &instruction.source_target_pairs;
+    let pairs = instruction.source_target_pairs();
     let along = if pairs.is_empty() {
         let Some(groups) = groups(instruction, devices) else {
             return Vec::new();
@@ -64,21 +63,20 @@ fn differing(groups: &[Vec<i64>], mesh: &[(String, usize)]) -> Vec<bool> {
         .collect()
 }
 
-/// The groups of a collective as lists of devices; no groups at all means one group of all devices. None where a form
-/// does not add up.
-fn groups(instruction: &HloInstructionProto, devices: usize) -> Option<Vec<Vec<i64>>> {
-    if let Some(list) = &instruction.mesh_axes_replica_group_list {
+/// The groups of a collective as lists of devices; no groups at all means one group of all devices. `None` if the
+/// numbers do not add up.
+fn groups(instruction: &Instruction, devices: usize) -> Option<Vec<Vec<i64>>> {
+    if let Some(list) = instruction.mesh_axes_replica_group_list() {
         return from_mesh(list);
     }
-    let list = instruction.collective_device_list.as_ref();
+    let list = instruction.collective_device_list();
     let iota = instruction
-        .iota_collective_device_list
-        .as_ref()
+        .iota_collective_device_list()
         .or(list.and_then(|list| list.iota_replica_group_list.as_ref()));
     if let Some(iota) = iota {
         return from_iota(iota);
     }
-    let listed = list.map_or(&instruction.replica_groups, |list| &list.replica_groups);
+    let listed = list.map_or(instruction.replica_groups(), |list| &list.replica_groups);
     if listed.is_empty() {
         return Some(vec![(0..devices as i64).collect()]);
     }
@@ -99,11 +97,11 @@ fn from_iota(list: &IotaReplicaGroupListProto) -> Option<Vec<Vec<i64>>> {
     Some(groups.map(<[i64]>::to_vec).collect())
 }
 
-/// Groups given as axes (or parts of axes) of a mesh of the compiler's own.
+/// Groups given as axes (or parts of axes) of the compiler's own mesh.
 fn from_mesh(list: &MeshAxesReplicaGroupListProto) -> Option<Vec<Vec<i64>>> {
     let mesh = list.mesh.as_ref()?;
     let ids = device_order(mesh)?;
-    // Each axis, cut in three: what stands before a part of it, the part, what stands after.
+    // Each axis in three pieces: before the part, the part, after it.
     let mut sizes = Vec::new();
     let mut grouped = Vec::new();
     for (i, axis) in mesh.axes.iter().enumerate() {
@@ -127,7 +125,7 @@ fn from_mesh(list: &MeshAxesReplicaGroupListProto) -> Option<Vec<Vec<i64>>> {
         sizes.extend([before, part, axis.size / taken]);
         grouped.extend([false, true, false]);
     }
-    // The grouped parts become the most minor ones, so that each group is a run of neighbours.
+    // The grouped parts become the most minor ones, so each group is a run of neighbours.
     let places = 0..sizes.len() as i64;
     let is_grouped = |place: &i64| grouped[*place as usize];
     let mut order: Vec<i64> = places.clone().filter(|place| !is_grouped(place)).collect();
@@ -150,7 +148,7 @@ fn device_order(mesh: &MeshProto) -> Option<Vec<i64>> {
     (ids.len() as i64 == count).then_some(ids)
 }
 
-/// The number of devices in an array of `sizes`; none for sizes that no machine has.
+/// The number of devices in an array of `sizes`; `None` for sizes that no machine has.
 fn count(sizes: &[i64]) -> Option<i64> {
     sizes.iter().try_fold(1i64, |count, &size| {
         let count = count.checked_mul(size)?;
@@ -158,17 +156,20 @@ fn count(sizes: &[i64]) -> Option<i64> {
     })
 }
 
-/// A row-major array of `sizes`, its dimensions put in `order`. No order leaves it as it is.
+/// A row-major array of `sizes` with its dimensions in `order`. An empty order leaves it as it is.
 fn transpose(values: &[i64], sizes: &[i64], order: &[i64]) -> Option<Vec<i64>> {
     if order.is_empty() {
         return Some(values.to_vec());
     }
+    // A broken module may hold anything: negative sizes, or a dimension twice.
+    if count(sizes)? != values.len() as i64 || order.len() != sizes.len() {
+        return None;
+    }
     let sizes: Vec<usize> = sizes.iter().map(|&s| s as usize).collect();
-    let order: Vec<usize> = order.iter().map(|&d| d as usize).collect();
-    if order.len() != sizes.len()
-        || sizes.iter().product::<usize>() != values.len()
-        || order.iter().any(|&d| d >= sizes.len())
-    {
+    let order: Vec<usize> = (order.iter())
+        .map(|&d| usize::try_from(d).ok().filter(|&d| d < sizes.len()))
+        .collect::<Option<_>>()?;
+    if (0..sizes.len()).any(|d| !order.contains(&d)) {
         return None;
     }
     let mut strides = vec![1; sizes.len()];

@@ -1,16 +1,16 @@
-//! What a compiled module tells: cycles, matrix-product flops, and every collective with its place in the model.
+//! Analysis of a compiled module: cycles, matrix-product flops, and every collective with its place in the model.
 //!
-//! XLA's own cost figures count a loop's body once. Here each computation is summed once and then multiplied by how
-//! often it runs, from the entry downwards: a loop's body by its trip count (`trips`), the branch of a conditional
-//! that costs most by one. All figures are for one device and one run of the program.
+//! XLA's own cost figures count a loop's body once. Here each computation is summed once and multiplied by how often it
+//! runs, from the entry down: a loop's body by its trip count (`trips`), the costliest branch of a conditional by one.
+//! All figures are for one device and one run of the program.
 //!
 //! - Cycles are the TPU compiler's own estimates (`estimated_cycles` in the backend configuration of fusions, copies
-//!   and the like). A fusion's estimate covers what is in it. Collectives carry none: their time must come from the
-//!   bytes in the ledger, so `cycles` is computation alone. Other backends write no estimates, and give 0.
-//! - Reshapes that could not be made bitcasts lay their elements out anew, and carry no estimate either: their bytes are
-//!   told apart. In a fusion they are part of its estimate.
-//! - What an asynchronous start wraps runs beside the computation: its collective is in the ledger (the start alone,
-//!   not its update and done), its cycles are not counted.
+//!   and the like). A fusion's estimate covers what is in it. Collectives have none: their time must come from the
+//!   bytes in the ledger, so `cycles` is computation alone. Other backends write no estimates, which gives 0.
+//! - Reshapes that are not bitcasts rearrange their elements and have no estimate either: their bytes are reported
+//!   separately. In a fusion they are part of its estimate.
+//! - What an asynchronous start wraps runs alongside the computation: its collective is in the ledger (counted at the
+//!   start, not at update and done), and its cycles are not counted.
 
 mod flops;
 mod groups;
@@ -18,16 +18,15 @@ mod trips;
 
 use std::collections::BTreeMap;
 
-use super::proto::{
-    HloComputationProto, HloInstructionProto, HloModuleProto, PrimitiveType, ShapeProto,
-};
+use super::module::{Computation, Instruction, Module};
+use super::proto::{PrimitiveType, ShapeProto};
 
 /// What one device does in one run of a module.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Analysis {
-    /// Estimated cycles of computation, loops multiplied out; 0 where the backend gives no estimates.
+    /// Estimated cycles of computation, loops multiplied out; 0 if the backend gives no estimates.
     pub cycles: f64,
-    /// Bytes of the results of reshapes that carry no estimate, loops multiplied out.
+    /// Bytes of the results of reshapes without an estimate, loops multiplied out.
     pub reshaped: u64,
     /// Floating-point operations of matrix products and convolutions, a multiply and an add being two.
     pub flops: f64,
@@ -35,7 +34,7 @@ pub struct Analysis {
     pub collectives: Vec<Collective>,
     /// Instructions in the module, each counted once.
     pub instructions: usize,
-    /// Loops whose trip count could not be told, by name; their bodies are counted once.
+    /// Loops whose trip count could not be determined, by name; their bodies are counted once.
     pub unknown_trips: Vec<String>,
 }
 
@@ -44,9 +43,9 @@ pub struct Analysis {
 pub struct Collective {
     /// The opcode, such as `all-reduce`, whether it runs asynchronously or not.
     pub kind: String,
-    /// The mesh axes that each of its groups spans; empty where groups are no such set of devices.
+    /// The mesh axes that each of its groups spans; empty if the groups are not such a set of devices.
     pub axes: Vec<String>,
-    /// The scope path of the model code it serves; empty where the compiler left none.
+    /// The scope path of the model code it serves; empty if the compiler left none.
     pub scope: String,
     /// Bytes of its results on one device, over all its runs.
     pub bytes: u64,
@@ -54,15 +53,16 @@ pub struct Collective {
     pub count: u64,
 }
 
-/// Reads `module`, compiled for a mesh of the given axes (major first, partition ids in row-major order).
-pub fn analyse(module: &HloModuleProto, mesh: &[(String, usize)]) -> Analysis {
+/// Analyses `module`, compiled for a mesh of the given axes (major first, partition ids in row-major order).
+pub fn analyse(module: &Module, mesh: &[(String, usize)]) -> Analysis {
     let mut reader = Reader {
         mesh,
         index: Index::new(module),
         done: BTreeMap::new(),
+        depth: 0,
         unknown_trips: Vec::new(),
     };
-    let totals = reader.computation(module.entry_computation_id);
+    let totals = reader.computation(module.entry_id);
     let mut collectives: Vec<Collective> = totals
         .ledger
         .into_iter()
@@ -90,7 +90,7 @@ pub fn analyse(module: &HloModuleProto, mesh: &[(String, usize)]) -> Analysis {
     }
 }
 
-/// One row of the ledger is one of these.
+/// The key of one row of the ledger.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     kind: String,
@@ -104,7 +104,7 @@ struct Sum {
     count: u64,
 }
 
-/// What one run of a computation comes to.
+/// The totals of one run of a computation.
 #[derive(Clone, Default)]
 struct Totals {
     cycles: f64,
@@ -128,14 +128,14 @@ impl Totals {
     }
 }
 
-/// The parts of a module by their ids. An instruction's id says which it is within its computation.
+/// The parts of a module by their ids; an instruction's is unique only within its computation.
 struct Index<'a> {
-    computations: BTreeMap<i64, &'a HloComputationProto>,
-    instructions: BTreeMap<(i64, i64), &'a HloInstructionProto>,
+    computations: BTreeMap<i64, &'a Computation>,
+    instructions: BTreeMap<(i64, i64), &'a Instruction>,
 }
 
 impl<'a> Index<'a> {
-    fn new(module: &'a HloModuleProto) -> Self {
+    fn new(module: &'a Module) -> Self {
         let computations = module.computations.iter();
         let instructions = computations
             .clone()
@@ -150,28 +150,38 @@ impl<'a> Index<'a> {
     fn operand_shape(
         &self,
         computation: i64,
-        instruction: &HloInstructionProto,
+        instruction: &Instruction,
         operand: usize,
     ) -> Option<&'a ShapeProto> {
         let id = *instruction.operand_ids.get(operand)?;
-        self.instructions.get(&(computation, id))?.shape.as_ref()
+        self.instructions.get(&(computation, id))?.shape.as_deref()
     }
 }
+
+/// The deepest nesting of calls; no program needs more.
+const MOST_CALLS: usize = 200;
 
 struct Reader<'a> {
     mesh: &'a [(String, usize)],
     index: Index<'a>,
-    /// One run of each computation met so far.
+    /// The totals of each computation met so far.
     done: BTreeMap<i64, Totals>,
+    /// How many calls deep this computation is.
+    depth: usize,
     unknown_trips: Vec<String>,
 }
 
 impl Reader<'_> {
-    /// One run of a computation. HLO has no recursion; in a broken file, a computation that calls itself adds nothing.
+    /// The totals of one run of a computation. HLO has no recursion. In a broken file, a computation that calls itself
+    /// adds nothing, and neither does one that is nested too deeply.
     fn computation(&mut self, id: i64) -> Totals {
         if let Some(totals) = self.done.get(&id) {
             return totals.clone();
         }
+        if self.depth == MOST_CALLS {
+            return Totals::default();
+        }
+        self.depth += 1;
         let mut totals = Totals::default();
         self.done.insert(id, totals.clone());
         if let Some(&computation) = self.index.computations.get(&id) {
@@ -179,16 +189,12 @@ impl Reader<'_> {
                 self.instruction(&mut totals, id, instruction);
             }
         }
+        self.depth -= 1;
         self.done.insert(id, totals.clone());
         totals
     }
 
-    fn instruction(
-        &mut self,
-        totals: &mut Totals,
-        computation: i64,
-        instruction: &HloInstructionProto,
-    ) {
+    fn instruction(&mut self, totals: &mut Totals, computation: i64, instruction: &Instruction) {
         let cycles = estimated_cycles(instruction);
         totals.cycles += cycles.unwrap_or(0.0);
         if let ("reshape", None, Some(shape)) =
@@ -204,15 +210,15 @@ impl Reader<'_> {
                 scope: scope(instruction),
             };
             let row = totals.ledger.entry(key).or_default();
-            row.bytes += result_bytes(instruction);
-            row.count += 1;
+            row.bytes = row.bytes.saturating_add(result_bytes(instruction));
+            row.count = row.count.saturating_add(1);
         }
-        let callees = &instruction.called_computation_ids;
-        match (instruction.opcode.as_str(), callees.as_slice()) {
+        let callees = instruction.called_computation_ids();
+        match (instruction.opcode.as_str(), callees) {
             ("while", [body, condition]) => {
                 let trips = trips::trip_count(&self.index, computation, instruction);
                 if trips.is_none() {
-                    self.unknown_trips.push(instruction.name.clone());
+                    self.unknown_trips.push(instruction.name.to_string());
                 }
                 let trips = trips.unwrap_or(1);
                 totals.add(&self.computation(*body), trips);
@@ -226,7 +232,7 @@ impl Reader<'_> {
                 });
                 totals.add(&costly.unwrap_or_default(), 1);
             }
-            // Newer TPUs hand collectives to a core of their own, as a custom call of a computation that holds them.
+            // Newer TPUs run collectives on a separate core, as a custom call of a computation that holds them.
             ("fusion" | "async-start" | "custom-call", [callee]) => {
                 let mut inner = self.computation(*callee);
                 if cycles.is_some() || instruction.opcode == "async-start" {
@@ -238,13 +244,13 @@ impl Reader<'_> {
                 totals.add(&in_scope(inner, &scope(instruction)), 1);
             }
             ("call", [callee]) => totals.add(&self.computation(*callee), 1),
-            // What remains applies to single elements (the sum of a reduction), or says the same again (async-done).
+            // The rest applies to single elements (the sum of a reduction) or repeats what was counted (async-done).
             _ => {}
         }
     }
 }
 
-/// Collectives that came without a scope take that of the instruction that wraps them.
+/// Gives collectives without a scope that of the instruction that wraps them.
 fn in_scope(mut totals: Totals, scope: &str) -> Totals {
     let rows = std::mem::take(&mut totals.ledger);
     for (mut key, sum) in rows {
@@ -252,13 +258,13 @@ fn in_scope(mut totals: Totals, scope: &str) -> Totals {
             key.scope = scope.into();
         }
         let row = totals.ledger.entry(key).or_default();
-        row.bytes += sum.bytes;
-        row.count += sum.count;
+        row.bytes = row.bytes.saturating_add(sum.bytes);
+        row.count = row.count.saturating_add(sum.count);
     }
     totals
 }
 
-/// The kind of a collective, from the opcode that moves its data; none for other opcodes and for `-done`.
+/// The kind of a collective, from the opcode that moves its data; `None` for other opcodes and for `-done`.
 fn collective_kind(opcode: &str) -> Option<&str> {
     let kind = opcode.strip_suffix("-start").unwrap_or(opcode);
     let known = [
@@ -273,9 +279,8 @@ fn collective_kind(opcode: &str) -> Option<&str> {
     known.contains(&kind).then_some(kind)
 }
 
-/// Bytes of a collective's result. Some starts give a tuple (operands, results, and flags), of which only the results
-/// count.
-fn result_bytes(instruction: &HloInstructionProto) -> u64 {
+/// Bytes of a collective's result. Some starts give a tuple (operands, results and flags); only the results count.
+fn result_bytes(instruction: &Instruction) -> u64 {
     let Some(shape) = &instruction.shape else {
         return 0;
     };
@@ -287,7 +292,8 @@ fn result_bytes(instruction: &HloInstructionProto) -> u64 {
 
 /// Bytes of a shape's elements, all parts of a tuple together.
 fn bytes(shape: &ShapeProto) -> u64 {
-    let parts: u64 = shape.tuple_shapes.iter().map(bytes).sum();
+    let parts = shape.tuple_shapes.iter().map(bytes);
+    let parts = parts.fold(0, u64::saturating_add);
     let sizes = shape.dimensions.iter().map(|&size| size.max(0) as u64);
     let bits = sizes.fold(element_bits(shape.element_type()), u64::saturating_mul);
     parts.saturating_add(bits.div_ceil(8))
@@ -313,7 +319,7 @@ fn element_bits(element: PrimitiveType) -> u64 {
 
 /// The scope path of an instruction: its `op_name` without the op itself and without the wrappers that tracing
 /// frontends put around a whole program.
-fn scope(instruction: &HloInstructionProto) -> String {
+fn scope(instruction: &Instruction) -> String {
     let Some(metadata) = &instruction.metadata else {
         return String::new();
     };
@@ -328,8 +334,8 @@ fn scope(instruction: &HloInstructionProto) -> String {
     parts.join("/")
 }
 
-/// The estimate in an instruction's backend configuration, wherever in it the backend puts it.
-fn estimated_cycles(instruction: &HloInstructionProto) -> Option<f64> {
+/// The estimate in an instruction's backend configuration, wherever the backend puts it.
+fn estimated_cycles(instruction: &Instruction) -> Option<f64> {
     fn find(value: &serde_json::Value) -> Option<f64> {
         match value {
             serde_json::Value::Object(fields) => match fields.get("estimated_cycles") {
@@ -351,15 +357,15 @@ fn estimated_cycles(instruction: &HloInstructionProto) -> Option<f64> {
         .filter(|&cycles| cycles < NO_ESTIMATE)
 }
 
-/// The largest 64-bit integer, which the TPU compiler writes where it has no estimate (work for the sparse cores).
+/// The largest 64-bit integer, which the TPU compiler writes if it has no estimate (work for the sparse cores).
 const NO_ESTIMATE: f64 = i64::MAX as f64;
 
-/// The backend configuration in whichever field it is held.
-fn backend_config(instruction: &HloInstructionProto) -> &[u8] {
-    let payload = instruction.backend_config_payload.as_ref();
+/// The backend configuration, from whichever field holds it.
+fn backend_config(instruction: &Instruction) -> &[u8] {
+    let payload = instruction.backend_config_payload();
     match payload.and_then(|payload| payload.text.as_ref()) {
-        Some(text) if instruction.backend_config.is_empty() => text.as_bytes(),
-        _ => &instruction.backend_config,
+        Some(text) if instruction.backend_config().is_empty() => text.as_bytes(),
+        _ => instruction.backend_config(),
     }
 }
 

@@ -1,6 +1,10 @@
-//! Small modules built by hand. That real ones come out right was checked against figures known for libtpu 0.0.51.
+//! Small modules built by hand. Real ones were checked against figures known for libtpu 0.0.51.
+
+use std::sync::Arc;
 
 use super::*;
+use crate::hlo::attribute::Attribute;
+use crate::hlo::module::Metadata;
 use crate::hlo::proto::*;
 
 fn array(element: PrimitiveType, dimensions: &[i64]) -> ShapeProto {
@@ -19,58 +23,47 @@ fn number() -> ShapeProto {
     array(PrimitiveType::S32, &[])
 }
 
-fn op(id: i64, opcode: &str, shape: ShapeProto, operands: &[i64]) -> HloInstructionProto {
-    HloInstructionProto {
+fn op(id: i64, opcode: &str, shape: ShapeProto, operands: &[i64]) -> Instruction {
+    Instruction::new(
         id,
-        name: format!("{opcode}.{id}"),
-        opcode: opcode.into(),
-        shape: Some(shape),
-        operand_ids: operands.to_vec(),
-        ..Default::default()
-    }
+        format!("{opcode}.{id}"),
+        opcode,
+        Arc::new(shape),
+        operands,
+    )
 }
 
-fn constant(id: i64, value: i32) -> HloInstructionProto {
+fn constant(id: i64, value: i32) -> Instruction {
     let literal = LiteralProto {
         shape: Some(number()),
         s32s: vec![value],
         ..Default::default()
     };
-    HloInstructionProto {
-        literal: Some(Box::new(literal)),
-        ..op(id, "constant", number(), &[])
-    }
+    op(id, "constant", number(), &[]).with(Attribute::Literal(Arc::new(literal)))
 }
 
-fn element(id: i64, of: i64, index: i64) -> HloInstructionProto {
-    HloInstructionProto {
-        tuple_index: index,
-        ..op(id, "get-tuple-element", number(), &[of])
-    }
+fn element(id: i64, of: i64, index: i64) -> Instruction {
+    op(id, "get-tuple-element", number(), &[of]).with(Attribute::TupleIndex(index))
 }
 
-fn compare(id: i64, direction: &str, operands: &[i64]) -> HloInstructionProto {
-    HloInstructionProto {
-        comparison_direction: direction.into(),
-        ..op(id, "compare", array(PrimitiveType::Pred, &[]), operands)
-    }
+fn compare(id: i64, direction: &str, operands: &[i64]) -> Instruction {
+    op(id, "compare", array(PrimitiveType::Pred, &[]), operands)
+        .with(Attribute::ComparisonDirection(direction.into()))
 }
 
-fn calling(mut instruction: HloInstructionProto, callees: &[i64]) -> HloInstructionProto {
-    instruction.called_computation_ids = callees.to_vec();
-    instruction
+fn calling(instruction: Instruction, callees: &[i64]) -> Instruction {
+    instruction.with(Attribute::CalledComputationIds(callees.to_vec()))
 }
 
-fn costing(mut instruction: HloInstructionProto, config: &str) -> HloInstructionProto {
-    instruction.backend_config = config.as_bytes().to_vec();
-    instruction
+fn costing(instruction: Instruction, config: &str) -> Instruction {
+    instruction.with(Attribute::BackendConfig(config.as_bytes().to_vec()))
 }
 
 /// A computation; its last instruction is its root.
-fn computation(id: i64, instructions: Vec<HloInstructionProto>) -> HloComputationProto {
-    HloComputationProto {
+fn computation(id: i64, instructions: Vec<Instruction>) -> Computation {
+    Computation {
         id,
-        name: format!("computation.{id}"),
+        name: format!("computation.{id}").into(),
         root_id: instructions.last().map_or(0, |last| last.id),
         instructions,
         ..Default::default()
@@ -78,8 +71,8 @@ fn computation(id: i64, instructions: Vec<HloInstructionProto>) -> HloComputatio
 }
 
 /// A module whose entry is computation 0.
-fn module(computations: Vec<HloComputationProto>) -> HloModuleProto {
-    HloModuleProto {
+fn module(computations: Vec<Computation>) -> Module {
+    Module {
         computations,
         ..Default::default()
     }
@@ -90,7 +83,7 @@ fn mesh() -> Vec<(String, usize)> {
 }
 
 /// A loop from `start` by `step` while `counter DIRECTION end`, whose body costs 7 cycles and calls computation 9.
-fn counting(start: i32, step: i32, direction: &str, end: i32) -> Vec<HloComputationProto> {
+fn counting(start: i32, step: i32, direction: &str, end: i32) -> Vec<Computation> {
     let tuple = || op(1, "parameter", ShapeProto::default(), &[]);
     let body = computation(
         1,
@@ -103,15 +96,12 @@ fn counting(start: i32, step: i32, direction: &str, end: i32) -> Vec<HloComputat
             op(6, "tuple", ShapeProto::default(), &[4, 5]),
         ],
     );
-    // The comparison is in a fusion, with its constant outside, as compilers like to have it.
+    // The comparison is in a fusion and its constant outside, as compilers often arrange it.
     let fused = computation(
         2,
         vec![
             op(1, "parameter", number(), &[]),
-            HloInstructionProto {
-                parameter_number: 1,
-                ..op(2, "parameter", number(), &[])
-            },
+            op(2, "parameter", number(), &[]).with(Attribute::ParameterNumber(1)),
             compare(3, direction, &[1, 2]),
         ],
     );
@@ -136,8 +126,8 @@ fn counting(start: i32, step: i32, direction: &str, end: i32) -> Vec<HloComputat
     vec![body, fused, condition, entry]
 }
 
-/// What the loop's body calls.
-fn called(instructions: Vec<HloInstructionProto>) -> HloComputationProto {
+/// The computation that the loop's body calls.
+fn called(instructions: Vec<Instruction>) -> Computation {
     computation(9, instructions)
 }
 
@@ -196,7 +186,7 @@ fn a_trip_count_that_the_backend_gives_is_taken() {
     let mut computations = counting(0, 1, "LT", 24);
     computations[3].instructions[0] = op(1, "parameter", number(), &[]);
     let config = br#"{"known_trip_count":{"n":"6"}}"#;
-    computations[3].instructions[3].backend_config = config.to_vec();
+    computations[3].instructions[3].set(Attribute::BackendConfig(config.to_vec()));
     computations.push(called(vec![constant(1, 0)]));
     assert_eq!(analyse(&module(computations), &mesh()).cycles, 42.0);
 }
@@ -241,15 +231,14 @@ fn a_fusion_s_own_estimate_covers_what_is_in_it() {
 
 #[test]
 fn dots_count_two_for_each_product() {
-    let dot = HloInstructionProto {
-        dot_dimension_numbers: Some(DotDimensionNumbers {
-            lhs_contracting_dimensions: vec![2],
-            rhs_contracting_dimensions: vec![1],
-            lhs_batch_dimensions: vec![0],
-            rhs_batch_dimensions: vec![0],
-        }),
-        ..op(3, "dot", f32s(&[8, 16, 4]), &[1, 2])
+    let numbers = DotDimensionNumbers {
+        lhs_contracting_dimensions: vec![2],
+        rhs_contracting_dimensions: vec![1],
+        lhs_batch_dimensions: vec![0],
+        rhs_batch_dimensions: vec![0],
     };
+    let dot = op(3, "dot", f32s(&[8, 16, 4]), &[1, 2])
+        .with(Attribute::DotDimensionNumbers(Box::new(numbers)));
     let dots = vec![
         op(1, "parameter", f32s(&[8, 16, 32]), &[]),
         op(2, "parameter", f32s(&[8, 32, 4]), &[]),
@@ -275,13 +264,12 @@ fn convolution(size: i64, output: i64, window: WindowDimension) -> f64 {
         output_feature_dimension: 2,
     };
     let kernel = window.size;
-    let instruction = HloInstructionProto {
-        convolution_dimension_numbers: Some(numbers),
-        window: Some(Window {
-            dimensions: vec![window],
-        }),
-        ..op(3, "convolution", f32s(&[2, output, 5]), &[1, 2])
+    let window = Window {
+        dimensions: vec![window],
     };
+    let instruction = op(3, "convolution", f32s(&[2, output, 5]), &[1, 2])
+        .with(Attribute::ConvolutionDimensionNumbers(Box::new(numbers)))
+        .with(Attribute::Window(Box::new(window)));
     let entry = vec![
         op(1, "parameter", f32s(&[2, size, 3]), &[]),
         op(2, "parameter", f32s(&[kernel, 3, 5]), &[]),
@@ -329,32 +317,27 @@ fn convolutions_count_only_real_elements() {
     assert_eq!(convolution(8, 8, batch), products * 8.0);
 }
 
-fn all_reduce(bytes: i64, groups: &[&[i64]], op_name: &str) -> HloInstructionProto {
+fn all_reduce(bytes: i64, groups: &[&[i64]], op_name: &str) -> Instruction {
     let groups = groups.iter().map(|ids| ReplicaGroup {
         replica_ids: ids.to_vec(),
     });
-    HloInstructionProto {
-        replica_groups: groups.collect(),
-        metadata: Some(OpMetadata {
-            op_name: op_name.into(),
-            ..Default::default()
-        }),
-        ..op(bytes, "all-reduce", array(PrimitiveType::U8, &[bytes]), &[])
-    }
+    let shape = array(PrimitiveType::U8, &[bytes]);
+    let mut instruction =
+        op(bytes, "all-reduce", shape, &[]).with(Attribute::ReplicaGroups(groups.collect()));
+    instruction.metadata = Some(Metadata::of(op_name));
+    instruction
 }
 
 #[test]
 fn collectives_are_summed_by_axes_and_scope() {
     let model: &[&[i64]] = &[&[0, 1], &[2, 3], &[4, 5], &[6, 7]];
     let data: &[&[i64]] = &[&[0, 2, 4, 6], &[1, 3, 5, 7]];
-    let start = HloInstructionProto {
-        shape: Some(ShapeProto {
-            element_type: PrimitiveType::Tuple as i32,
-            tuple_shapes: vec![f32s(&[10]), f32s(&[20])],
-            ..Default::default()
-        }),
-        ..op(7, "all-gather-start", f32s(&[]), &[])
+    let both = ShapeProto {
+        element_type: PrimitiveType::Tuple as i32,
+        tuple_shapes: vec![f32s(&[10]), f32s(&[20])],
+        ..Default::default()
     };
+    let start = op(7, "all-gather-start", both, &[]);
     let mut computations = counting(0, 1, "LT", 3);
     computations.push(called(vec![
         all_reduce(100, model, "jit(step)/encoder/mlp/dot"),
@@ -396,13 +379,8 @@ fn collectives_are_summed_by_axes_and_scope() {
 #[test]
 fn what_an_asynchronous_start_wraps_is_counted_once() {
     let wrapped = costing(all_reduce(64, &[], ""), r#"{"estimated_cycles":"9"}"#);
-    let start = HloInstructionProto {
-        metadata: Some(OpMetadata {
-            op_name: "decoder/dot".into(),
-            ..Default::default()
-        }),
-        ..calling(op(1, "async-start", f32s(&[]), &[]), &[1])
-    };
+    let mut start = calling(op(1, "async-start", f32s(&[]), &[]), &[1]);
+    start.metadata = Some(Metadata::of("decoder/dot"));
     let analysis = analyse(
         &module(vec![
             computation(
@@ -439,29 +417,30 @@ fn what_a_custom_call_wraps_is_counted() {
     assert_eq!((row.bytes, row.scope.as_str()), (64, "decoder/mlp"));
 }
 
-fn axes_of(instruction: HloInstructionProto) -> Vec<String> {
-    groups::axes(&instruction, &mesh())
+fn axes_of(attribute: Attribute) -> Vec<String> {
+    groups::axes(&Instruction::default().with(attribute), &mesh())
+}
+
+fn by_iota(groups: i64, size: i64, reshape: &[i64], order: &[i32]) -> Vec<String> {
+    axes_of(Attribute::IotaCollectiveDeviceList(Box::new(
+        IotaReplicaGroupListProto {
+            num_replica_groups: groups,
+            num_devices_per_group: size,
+            iota_reshape_dims: reshape.to_vec(),
+            iota_transpose_perm: order.to_vec(),
+        },
+    )))
 }
 
 #[test]
 fn every_form_of_groups_names_its_axes() {
-    let iota = |groups, size, reshape: &[i64], order: &[i32]| {
-        axes_of(HloInstructionProto {
-            iota_collective_device_list: Some(IotaReplicaGroupListProto {
-                num_replica_groups: groups,
-                num_devices_per_group: size,
-                iota_reshape_dims: reshape.to_vec(),
-                iota_transpose_perm: order.to_vec(),
-            }),
-            ..Default::default()
-        })
-    };
+    let iota = by_iota;
     assert_eq!(iota(2, 4, &[4, 2], &[1, 0]), ["data"]);
     assert_eq!(iota(4, 2, &[8], &[0]), ["model"]);
     assert_eq!(iota(1, 8, &[8], &[0]), ["data", "model"]);
     assert_eq!(iota(2, 4, &[8], &[0]), [""; 0], "half of data with model");
 
-    // A mesh of the compiler's own, here of the same sizes as ours.
+    // The compiler's own mesh, here of the same sizes as ours.
     let mesh = MeshProto {
         axes: [("a", 4), ("b", 2)]
             .map(|(name, size)| MeshAxis {
@@ -476,13 +455,11 @@ fn every_form_of_groups_names_its_axes() {
             mesh_axis_index: index,
             sub_axis_info: part.map(|(pre_size, size)| SubAxis { pre_size, size }),
         });
-        axes_of(HloInstructionProto {
-            mesh_axes_replica_group_list: Some(MeshAxesReplicaGroupListProto {
-                mesh: Some(mesh.clone()),
-                axes: axes.collect(),
-            }),
-            ..Default::default()
-        })
+        let list = MeshAxesReplicaGroupListProto {
+            mesh: Some(mesh.clone()),
+            axes: axes.collect(),
+        };
+        axes_of(Attribute::MeshAxesReplicaGroupList(Box::new(list)))
     };
     assert_eq!(by_axes(&mesh, &[(0, None)]), ["data"]);
     assert_eq!(by_axes(&mesh, &[(1, None)]), ["model"]);
@@ -505,13 +482,62 @@ fn every_form_of_groups_names_its_axes() {
         "devices 0 and 4 are half of data"
     );
 
-    let permute = HloInstructionProto {
-        source_target_pairs: [(0, 2), (2, 4), (4, 6), (6, 0)]
-            .map(|(source, target)| SourceTarget { source, target })
-            .to_vec(),
+    let pairs = [(0, 2), (2, 4), (4, 6), (6, 0)];
+    let pairs = pairs.map(|(source, target)| SourceTarget { source, target });
+    let permute = Attribute::SourceTargetPairs(pairs.to_vec());
+    assert_eq!(axes_of(permute), ["data"]);
+}
+
+/// What a damaged or hostile module may hold; each once ended the process or ran forever.
+#[test]
+fn groups_that_do_not_add_up_name_no_axes() {
+    for (groups, size, reshape, order) in [
+        (2, 4, &[4, 2][..], &[0, 0][..]),
+        (2, 4, &[4, 2], &[-1, 0]),
+        (2, 4, &[4, 2], &[0, 7]),
+        (2, 4, &[4, 2], &[0]),
+        (2, 4, &[-4, -2], &[1, 0]),
+        (2, 4, &[1 << 62, 4], &[1, 0]),
+        (2, 0, &[4, 2], &[1, 0]),
+        (2, -4, &[4, 2], &[1, 0]),
+    ] {
+        let found = by_iota(groups, size, reshape, order);
+        assert_eq!(found, [""; 0], "[{groups},{size}]<={reshape:?}T{order:?}");
+    }
+}
+
+#[test]
+fn sizes_that_no_array_has_are_not_counted() {
+    let window = |size, stride, base_dilation, padding_low| WindowDimension {
+        size,
+        stride,
+        base_dilation,
+        padding_low,
+        window_dilation: 1,
         ..Default::default()
     };
-    assert_eq!(axes_of(permute), ["data"]);
+    assert_eq!(convolution(i64::MIN, 8, window(3, 1, 1, 0)), 0.0);
+    assert_eq!(convolution(10, i64::MAX, window(3, 1, 1, 0)), 0.0);
+    assert_eq!(convolution(10, 8, window(3, -1, 1, 0)), 0.0);
+    assert_eq!(convolution(10, 8, window(3, 1, 1, i64::MIN)), 0.0);
+    assert_eq!(
+        convolution(10, 1 << 30, window(1 << 30, 1, 1 << 30, 0)),
+        0.0
+    );
+    let huge = |id| op(id, "reshape", f32s(&[i64::MAX, i64::MAX]), &[]);
+    let twice = vec![huge(1), huge(2)];
+    let analysis = analyse(&module(vec![computation(0, twice)]), &mesh());
+    assert_eq!(analysis.reshaped, u64::MAX / 8 * 2 + 2);
+}
+
+#[test]
+fn computations_that_call_without_end_are_given_up() {
+    let chain = (0..10_000).map(|id| {
+        let call = calling(op(1, "call", number(), &[]), &[id + 1]);
+        computation(id, vec![costing(call, r#"{"estimated_cycles":"1"}"#)])
+    });
+    let analysis = analyse(&module(chain.collect()), &mesh());
+    assert_eq!(analysis.cycles, MOST_CALLS as f64);
 }
 
 #[test]

@@ -1,35 +1,36 @@
 //! How often a loop runs, found by running its counter.
 //!
-//! A compiled loop does not say its trip count (some backends do, in their configuration, and are believed). But its
-//! condition depends on a few whole numbers of the loop's tuple, and these depend on one another and on constants
-//! alone. So those numbers are computed, iteration by iteration, from their values before the loop until the
-//! condition fails. This takes any start, step, direction and comparison, and sees through fusions and copies.
+//! A compiled loop does not state its trip count, unless the backend does in its configuration. But its condition depends
+//! on a few whole numbers of the loop's tuple, and these depend only on one another and on constants. So those numbers
+//! are computed, iteration by iteration, from their values before the loop until the condition fails. This works for any
+//! start, step, direction and comparison, and through fusions and copies.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use super::super::proto::{HloInstructionProto, LiteralProto, PrimitiveType};
+use super::super::module::Instruction;
+use super::super::proto::{LiteralProto, PrimitiveType};
 use super::Index;
 
 /// Loops that run longer than this are not followed.
 const MOST_TRIPS: u64 = 1_000_000;
 
-/// Instructions looked at before a loop is given up, so that no module can take long (about a second).
+/// Instructions evaluated before a loop is given up, so no module can take long (about a second).
 const MOST_STEPS: u64 = 5_000_000;
 
 /// How far one value may be followed back through operands and calls.
 const MOST_DEPTH: u32 = 200;
 
-/// The trip count of the loop `instruction`, which stands in `computation`; none where it depends on data.
+/// The trip count of the loop `instruction` in `computation`; `None` if it depends on data.
 pub(super) fn trip_count(
     index: &Index,
     computation: i64,
-    instruction: &HloInstructionProto,
+    instruction: &Instruction,
 ) -> Option<u64> {
     if let Some(trips) = known_trip_count(instruction) {
         return Some(trips);
     }
-    let [body, condition] = instruction.called_computation_ids[..] else {
+    let [body, condition] = instruction.called_computation_ids()[..] else {
         return None;
     };
     let machine = Machine {
@@ -38,7 +39,7 @@ pub(super) fn trip_count(
         depth: Cell::new(0),
     };
 
-    // The part of the loop's tuple that the condition depends on, at once or through the body, before the first trip.
+    // The part of the loop's tuple that the condition depends on, directly or through the body, before the first trip.
     let before = *instruction.operand_ids.first()?;
     let asked = RefCell::new(BTreeMap::new());
     let first = |_: i64, path: &[i64]| {
@@ -75,7 +76,7 @@ pub(super) fn trip_count(
 }
 
 /// `"known_trip_count":{"n":"24"}`, as XLA's CPU and GPU backends write it.
-fn known_trip_count(instruction: &HloInstructionProto) -> Option<u64> {
+fn known_trip_count(instruction: &Instruction) -> Option<u64> {
     let config = super::backend_config(instruction);
     let config: serde_json::Value = serde_json::from_slice(config).ok()?;
     match config.get("known_trip_count")?.get("n")? {
@@ -100,7 +101,7 @@ impl Machine<'_> {
         self.value(computation, root, path, arguments)
     }
 
-    /// The element at `path` of what instruction `id` gives; none where it is not a number that can be told.
+    /// The element at `path` of the value of instruction `id`; `None` if it is not a number that can be computed.
     fn value(&self, computation: i64, id: i64, path: &[i64], arguments: Arguments) -> Option<i64> {
         self.steps.set(self.steps.get() + 1);
         if self.steps.get() > MOST_STEPS || self.depth.get() >= MOST_DEPTH {
@@ -126,10 +127,10 @@ impl Machine<'_> {
         };
         let number = |index: usize| operand(index, &[]);
         Some(match instruction.opcode.as_str() {
-            "parameter" => arguments(instruction.parameter_number, path)?,
-            "constant" => scalar(instruction.literal.as_ref()?)?,
+            "parameter" => arguments(instruction.parameter_number(), path)?,
+            "constant" => scalar(instruction.literal()?)?,
             "get-tuple-element" => {
-                let path: Vec<i64> = [&[instruction.tuple_index], path].concat();
+                let path: Vec<i64> = [&[instruction.tuple_index()], path].concat();
                 operand(0, &path)?
             }
             "tuple" => operand(usize::try_from(*path.first()?).ok()?, &path[1..])?,
@@ -137,7 +138,7 @@ impl Machine<'_> {
             "fusion" | "call" => {
                 let arguments =
                     |number: i64, path: &[i64]| operand(usize::try_from(number).ok()?, path);
-                let callee = *instruction.called_computation_ids.first()?;
+                let callee = *instruction.called_computation_ids().first()?;
                 self.root(callee, path, &arguments)?
             }
             "add" => number(0)?.checked_add(number(1)?)?,
@@ -154,7 +155,7 @@ impl Machine<'_> {
             "select" => operand(2, path)?,
             "compare" => {
                 let (left, right) = (number(0)?, number(1)?);
-                i64::from(match instruction.comparison_direction.as_str() {
+                i64::from(match instruction.comparison_direction() {
                     "EQ" => left == right,
                     "NE" => left != right,
                     "LT" => left < right,
@@ -172,7 +173,7 @@ impl Machine<'_> {
 /// The value of a literal of one whole number or truth value.
 fn scalar(literal: &LiteralProto) -> Option<i64> {
     let shape = literal.shape.as_ref()?;
-    if shape.dimensions.iter().product::<i64>() != 1 {
+    if shape.dimensions.iter().any(|&size| size != 1) {
         return None;
     }
     match shape.element_type() {

@@ -1,228 +1,222 @@
-//! Makes instructions one at a time: ids, names, shapes and metadata in one place.
+//! Adds instructions one at a time, with ids, names, shapes and metadata.
 
-use crate::graph::{DType, Shape};
+use std::sync::Arc;
+
+use smol_str::{SmolStr, SmolStrBuilder};
+
+use super::error::LowerError;
+use super::pool::{IntoShape, Pool};
+use crate::graph::{AxisName, DType, Shape};
+use crate::hlo::attribute::Attribute;
+use crate::hlo::module::{Computation, Instruction, Metadata, ProgramShape};
 use crate::hlo::proto::{
-    DotDimensionNumbers, FrontendAttributes, HloComputationProto, HloInstructionProto, LayoutProto,
-    LiteralProto, OpMetadata, OpSharding, OpShardingType, PrecisionConfig, PrimitiveType,
-    ProgramShapeProto, ShapeProto,
+    DotDimensionNumbers, OpSharding, OpShardingType, PrecisionConfig, ShapeProto,
 };
-use crate::sharding::{Gspmd, Mesh, Sharding, gspmd, sdy_per_value, sdy_sharding};
-
-/// Gives out the ids of a module's instructions and computations.
-#[derive(Default)]
-pub struct Ids(i64);
-
-impl Ids {
-    /// A number that nothing else has.
-    pub fn next(&mut self) -> i64 {
-        self.0 += 1;
-        self.0
-    }
-}
-
-/// The HLO element type.
-pub fn primitive(dtype: DType) -> PrimitiveType {
-    match dtype {
-        DType::Pred => PrimitiveType::Pred,
-        DType::S32 => PrimitiveType::S32,
-        DType::U32 => PrimitiveType::U32,
-        DType::BF16 => PrimitiveType::BF16,
-        DType::F32 => PrimitiveType::F32,
-        DType::F64 => PrimitiveType::F64,
-        DType::Tuple => PrimitiveType::Tuple,
-    }
-}
-
-/// The HLO shape, rows first in memory.
-pub fn array_shape(shape: &Shape) -> ShapeProto {
-    dims_shape(
-        shape.dtype,
-        shape.dims().into_iter().map(|size| size as i64).collect(),
-    )
-}
-
-/// The HLO shape of these sizes, rows first in memory.
-pub fn dims_shape(dtype: DType, dimensions: Vec<i64>) -> ShapeProto {
-    ShapeProto {
-        element_type: primitive(dtype) as i32,
-        is_dynamic_dimension: vec![false; dimensions.len()],
-        layout: Some(LayoutProto {
-            minor_to_major: (0..dimensions.len() as i64).rev().collect(),
-            tail_padding_alignment_in_elements: 1,
-            ..LayoutProto::default()
-        }),
-        dimensions,
-        ..ShapeProto::default()
-    }
-}
-
-/// The HLO shape of several values.
-pub fn tuple_shape(parts: Vec<ShapeProto>) -> ShapeProto {
-    ShapeProto {
-        element_type: PrimitiveType::Tuple as i32,
-        tuple_shapes: parts,
-        ..ShapeProto::default()
-    }
-}
+use crate::sharding::Sharding;
 
 /// A computation that is being written.
-pub struct Computation {
+pub struct Emitter {
     name: String,
     id: i64,
-    instructions: Vec<HloInstructionProto>,
+    instructions: Vec<Instruction>,
     scope: String,
+    /// The names of operations in this scope so far, by opcode.
+    op_names: Vec<(&'static str, SmolStr)>,
 }
 
-impl Computation {
+impl Emitter {
     /// An empty computation.
-    pub fn new(name: String, ids: &mut Ids) -> Self {
-        Computation {
+    pub fn new(name: String, pool: &mut Pool) -> Self {
+        Emitter {
             name,
-            id: ids.next(),
+            id: pool.next_id(),
             instructions: Vec::new(),
             scope: String::new(),
+            op_names: Vec::new(),
         }
     }
 
-    /// What instructions from now on belong to (their `op_name`).
+    /// Sets the scope of the next instructions (their `op_name`).
     pub fn set_scope(&mut self, scope: String) {
-        self.scope = scope;
+        if scope != self.scope {
+            self.scope = scope;
+            self.op_names.clear();
+        }
     }
 
-    /// Adds an instruction; `fill` sets what is special about it. Gives its id.
+    /// The scope followed by `opcode`.
+    fn op_name(&mut self, opcode: &'static str) -> SmolStr {
+        if let Some((_, known)) = self.op_names.iter().find(|(known, _)| *known == opcode) {
+            return known.clone();
+        }
+        let name: SmolStr = [&self.scope, "/", opcode].concat().into();
+        self.op_names.push((opcode, name.clone()));
+        name
+    }
+
+    /// Adds an instruction with its attributes and returns its id.
     pub fn add(
         &mut self,
-        ids: &mut Ids,
-        opcode: &str,
-        shape: ShapeProto,
+        pool: &mut Pool,
+        opcode: &'static str,
+        shape: impl IntoShape,
         operands: &[i64],
-        fill: impl FnOnce(&mut HloInstructionProto),
+        attributes: impl IntoIterator<Item = Attribute>,
     ) -> i64 {
-        let id = ids.next();
-        let mut instruction = HloInstructionProto {
-            name: format!("{opcode}.{id}"),
-            opcode: opcode.to_string(),
-            shape: Some(shape),
-            id,
-            operand_ids: operands.to_vec(),
-            ..HloInstructionProto::default()
-        };
+        let (id, shape) = (pool.next_id(), shape.into_shape(pool));
+        let (name, op) = (numbered(opcode, id), SmolStr::new_static(opcode));
+        let mut instruction = Instruction::new(id, name, op, shape, operands);
         if !self.scope.is_empty() {
-            instruction.metadata = Some(OpMetadata {
-                op_name: format!("{}/{opcode}", self.scope),
-                ..OpMetadata::default()
-            });
+            instruction.metadata = Some(Metadata::of(self.op_name(opcode)));
         }
-        fill(&mut instruction);
+        for attribute in attributes {
+            instruction.set(attribute);
+        }
         self.instructions.push(instruction);
         id
     }
 
     /// The shape of the instruction `id` of this computation.
-    pub fn shape(&self, id: i64) -> ShapeProto {
-        self.shape_of(id).cloned().unwrap_or_default()
+    ///
+    /// # Errors
+    /// An instruction of another computation: a bug in the lowering.
+    pub fn shape(&self, id: i64) -> Result<Arc<ShapeProto>, LowerError> {
+        let shape = self.instruction(id)?.shape.clone();
+        shape.ok_or_else(|| LowerError::internal(&self.name, format!("%{id} has no shape")))
     }
 
-    /// The same without a copy: a loop's tuple has a hundred parts, and each is read by itself.
-    fn shape_of(&self, id: i64) -> Option<&ShapeProto> {
-        // Ids only grow, so the list is sorted by them.
-        let at = self
-            .instructions
-            .binary_search_by_key(&id, |instruction| instruction.id);
-        self.instructions[at.ok()?].shape.as_ref()
+    /// The instruction `id` of this computation. Ids ascend.
+    fn position(&self, id: i64) -> Result<usize, LowerError> {
+        let found = self.instructions.binary_search_by_key(&id, |it| it.id);
+        found.map_err(|_| {
+            LowerError::internal(
+                &self.name,
+                format!("it reads %{id}, which it does not have"),
+            )
+        })
+    }
+
+    fn instruction(&self, id: i64) -> Result<&Instruction, LowerError> {
+        Ok(&self.instructions[self.position(id)?])
+    }
+
+    /// The instruction `id` of this computation, to change it.
+    ///
+    /// # Errors
+    /// Those of [`Emitter::shape`].
+    pub fn instruction_mut(&mut self, id: i64) -> Result<&mut Instruction, LowerError> {
+        let at = self.position(id)?;
+        Ok(&mut self.instructions[at])
     }
 
     /// A parameter.
-    pub fn parameter(
-        &mut self,
-        ids: &mut Ids,
-        number: usize,
-        shape: ShapeProto,
-        fill: impl FnOnce(&mut HloInstructionProto),
-    ) -> i64 {
-        self.add(ids, "parameter", shape, &[], |instruction| {
-            instruction.parameter_number = number as i64;
-            fill(instruction);
-        })
+    pub fn parameter(&mut self, pool: &mut Pool, number: usize, shape: impl IntoShape) -> i64 {
+        let number = Attribute::ParameterNumber(number as i64);
+        self.add(pool, "parameter", shape, &[], [number])
     }
 
     /// A scalar constant.
-    pub fn scalar(&mut self, ids: &mut Ids, dtype: DType, value: f64) -> i64 {
-        let shape = array_shape(&Shape::scalar(dtype));
-        let literal = scalar_literal(dtype, value);
-        self.add(ids, "constant", shape, &[], |instruction| {
-            instruction.literal = Some(Box::new(literal));
-        })
+    pub fn scalar(&mut self, pool: &mut Pool, dtype: DType, value: f64) -> i64 {
+        let literal = Attribute::Literal(pool.scalar(dtype, value));
+        self.add(pool, "constant", &Shape::scalar(dtype), &[], [literal])
     }
 
     /// One part of a tuple.
-    pub fn element(&mut self, ids: &mut Ids, tuple: i64, index: usize) -> i64 {
-        let tuple_shape = self.shape_of(tuple);
-        let part = tuple_shape.and_then(|shape| shape.tuple_shapes.get(index));
-        let shape = part.cloned().unwrap_or_default();
-        self.add(ids, "get-tuple-element", shape, &[tuple], |instruction| {
-            instruction.tuple_index = index as i64;
-        })
+    ///
+    /// # Errors
+    /// A tuple without that part: a bug in the lowering.
+    pub fn element(
+        &mut self,
+        pool: &mut Pool,
+        tuple: i64,
+        index: usize,
+    ) -> Result<i64, LowerError> {
+        let shape = self.shape(tuple)?;
+        let Some(part) = pool.part(&shape, index) else {
+            let what = format!("%{tuple} has no element {index}");
+            return Err(LowerError::internal(&self.name, what));
+        };
+        let index = Attribute::TupleIndex(index as i64);
+        Ok(self.add(pool, "get-tuple-element", part, &[tuple], [index]))
     }
 
-    /// Several values as one.
-    pub fn tuple(&mut self, ids: &mut Ids, parts: &[i64]) -> i64 {
-        let shape = tuple_shape(parts.iter().map(|part| self.shape(*part)).collect());
-        self.add(ids, "tuple", shape, parts, |_| {})
+    /// A tuple of several values.
+    ///
+    /// # Errors
+    /// Those of [`Emitter::shape`].
+    pub fn tuple(&mut self, pool: &mut Pool, parts: &[i64]) -> Result<i64, LowerError> {
+        let shapes = parts.iter().map(|part| self.shape(*part));
+        let shape = pool.tuple(shapes.collect::<Result<_, _>>()?);
+        Ok(self.add(pool, "tuple", shape, parts, []))
     }
 
-    /// `value` fixed to lie on the mesh as `sharding`, for both partitioners.
-    pub fn pinned(&mut self, ids: &mut Ids, value: i64, sharding: &Sharding, mesh: &Mesh) -> i64 {
-        let shape = self.shape(value);
-        self.add(ids, "custom-call", shape, &[value], |instruction| {
-            instruction.custom_call_target = "Sharding".into();
-            instruction.custom_call_api_version = 1;
-            instruction.sharding = Some(op_sharding(sharding, mesh));
-            instruction.frontend_attributes = Some(attribute(
-                "xla.sdy.sharding",
-                sdy_per_value(std::slice::from_ref(sharding), mesh),
-            ));
-        })
+    /// `value` with its sharding fixed to `sharding`, for both partitioners.
+    ///
+    /// # Errors
+    /// Those of [`Emitter::shape`].
+    pub fn pinned(
+        &mut self,
+        pool: &mut Pool,
+        value: i64,
+        sharding: &Sharding,
+    ) -> Result<i64, LowerError> {
+        let shape = self.shape(value)?;
+        let attributes = [
+            Attribute::CustomCallTarget(SmolStr::new_static("Sharding")),
+            Attribute::CustomCallApiVersion(1),
+        ];
+        let id = self.add(pool, "custom-call", shape, &[value], attributes);
+        let pin = self.instruction_mut(id)?;
+        pin.sharding = Some(pool.op_sharding(sharding));
+        pin.frontend_attributes = Some(pool.pin(sharding));
+        Ok(id)
     }
 
-    /// Says of the tuple `id` how each of its parts lies.
+    /// Sets the sharding of each part of the tuple `id`.
+    ///
+    /// # Errors
+    /// Those of [`Emitter::shape`].
     pub fn set_tuple_sharding<'s>(
         &mut self,
+        pool: &mut Pool,
         id: i64,
         parts: impl Iterator<Item = &'s Sharding>,
-        mesh: &Mesh,
-    ) {
-        if let Some(tuple) = self.instructions.iter_mut().find(|it| it.id == id) {
-            tuple.sharding = Some(OpSharding {
-                r#type: OpShardingType::Tuple as i32,
-                tuple_shardings: parts.map(|sharding| op_sharding(sharding, mesh)).collect(),
-                ..OpSharding::default()
-            });
-        }
+    ) -> Result<(), LowerError> {
+        let parts = parts.map(|sharding| pool.op_sharding(sharding).as_ref().clone());
+        let sharding = OpSharding {
+            r#type: OpShardingType::Tuple as i32,
+            tuple_shardings: parts.collect(),
+            ..OpSharding::default()
+        };
+        self.instruction_mut(id)?.sharding = Some(Arc::new(sharding));
+        Ok(())
     }
 
     /// The finished computation with `root` as its result.
-    pub fn finish(self, root: i64) -> HloComputationProto {
-        let result = self.shape(root);
+    ///
+    /// # Errors
+    /// Those of [`Emitter::shape`].
+    pub fn finish(self, root: i64) -> Result<Computation, LowerError> {
+        let result = self.shape(root)?;
         let mut parameters: Vec<_> = (self.instructions.iter())
             .filter(|instruction| instruction.opcode == "parameter")
             .collect();
-        parameters.sort_by_key(|instruction| instruction.parameter_number);
-        HloComputationProto {
-            program_shape: Some(ProgramShapeProto {
-                parameters: parameters
-                    .iter()
-                    .filter_map(|it| it.shape.clone())
-                    .collect(),
-                result: Some(result),
-                parameter_names: parameters.iter().map(|it| it.name.clone()).collect(),
-            }),
-            name: self.name,
+        parameters.sort_by_key(|instruction| instruction.parameter_number());
+        let program_shape = ProgramShape {
+            parameters: (parameters.iter())
+                .filter_map(|it| it.shape.clone())
+                .collect(),
+            result: Some(result),
+            parameter_names: parameters.iter().map(|it| it.name.clone()).collect(),
+        };
+        Ok(Computation {
+            program_shape: Some(program_shape),
+            name: self.name.into(),
             id: self.id,
             root_id: root,
             instructions: self.instructions,
-            ..HloComputationProto::default()
-        }
+            ..Computation::default()
+        })
     }
 
     /// The computation's id.
@@ -231,58 +225,17 @@ impl Computation {
     }
 }
 
-/// One frontend attribute.
-pub fn attribute(key: &str, value: String) -> FrontendAttributes {
-    FrontendAttributes {
-        map: [(key.to_string(), value)].into(),
-    }
+/// `opcode.id`. Every instruction of a module has such a name, so this avoids the formatting machinery.
+fn numbered(opcode: &str, id: i64) -> SmolStr {
+    let mut name = SmolStrBuilder::new();
+    name.push_str(opcode);
+    name.push('.');
+    name.push_str(itoa::Buffer::new().format(id));
+    name.finish()
 }
 
-/// The attributes that give a parameter its place.
-pub fn place(instruction: &mut HloInstructionProto, sharding: &Sharding, mesh: &Mesh) {
-    instruction.sharding = Some(op_sharding(sharding, mesh));
-    instruction.frontend_attributes =
-        Some(attribute("xla.sdy.sharding", sdy_sharding(sharding, mesh)));
-}
-
-/// The GSPMD message for `sharding`.
-pub fn op_sharding(sharding: &Sharding, mesh: &Mesh) -> OpSharding {
-    match gspmd(sharding, mesh) {
-        Gspmd::Replicated => OpSharding {
-            r#type: OpShardingType::Replicated as i32,
-            ..OpSharding::default()
-        },
-        Gspmd::Tiles(tiles) => OpSharding {
-            r#type: OpShardingType::Other as i32,
-            tile_assignment_dimensions: tiles.dims,
-            iota_reshape_dims: tiles.reshape,
-            iota_transpose_perm: tiles.transpose,
-            replicate_on_last_tile_dim: tiles.replicate_last,
-            ..OpSharding::default()
-        },
-    }
-}
-
-/// A literal of one number.
-pub fn scalar_literal(dtype: DType, value: f64) -> LiteralProto {
-    let mut literal = LiteralProto {
-        shape: Some(array_shape(&Shape::scalar(dtype))),
-        ..LiteralProto::default()
-    };
-    match dtype {
-        DType::Pred => literal.preds = vec![value != 0.0],
-        DType::S32 => literal.s32s = vec![value as i32],
-        DType::U32 => literal.u32s = vec![value as u32],
-        DType::BF16 => literal.bf16s = half::bf16::from_f64(value).to_le_bytes().to_vec(),
-        DType::F32 => literal.f32s = vec![value as f32],
-        DType::F64 => literal.f64s = vec![value],
-        DType::Tuple => {}
-    }
-    literal
-}
-
-/// How exactly a product of operands of `dtype` is made: f32 means f32, also on hardware that would rather not.
-pub fn precision(dtype: DType) -> PrecisionConfig {
+/// The precision of a product of operands of `dtype`: f32 means f32, even on hardware whose default is lower.
+pub fn precision(dtype: DType) -> Attribute {
     const DEFAULT: i32 = 0;
     const HIGHEST: i32 = 2;
     let each = if dtype == DType::BF16 {
@@ -290,30 +243,78 @@ pub fn precision(dtype: DType) -> PrecisionConfig {
     } else {
         HIGHEST
     };
-    PrecisionConfig {
+    Attribute::PrecisionConfig(Box::new(PrecisionConfig {
         operand_precision: vec![each, each],
         ..PrecisionConfig::default()
-    }
+    }))
 }
 
 /// Dimension numbers of a product: contracted and batch axes by position.
+///
+/// # Errors
+/// A contracted axis that an operand does not have; a checked graph excludes this.
 pub fn dot_numbers(
     left: &Shape,
     right: &Shape,
-    over: &[crate::graph::AxisName],
-) -> DotDimensionNumbers {
-    let positions = |shape: &Shape, names: &[&crate::graph::AxisName]| -> Vec<i64> {
-        let find = |name: &&crate::graph::AxisName| shape.position(name).map(|at| at as i64);
-        names.iter().filter_map(find).collect()
+    over: &[AxisName],
+) -> Result<Attribute, LowerError> {
+    let positions = |shape: &Shape, names: &[&AxisName]| {
+        let position = |name: &&AxisName| position(shape, name);
+        names.iter().map(position).collect::<Result<Vec<_>, _>>()
     };
     let over: Vec<_> = over.iter().collect();
     let batch: Vec<_> = (left.names())
         .filter(|name| right.has(name) && !over.contains(name))
         .collect();
-    DotDimensionNumbers {
-        lhs_contracting_dimensions: positions(left, &over),
-        rhs_contracting_dimensions: positions(right, &over),
-        lhs_batch_dimensions: positions(left, &batch),
-        rhs_batch_dimensions: positions(right, &batch),
+    Ok(Attribute::DotDimensionNumbers(Box::new(
+        DotDimensionNumbers {
+            lhs_contracting_dimensions: positions(left, &over)?,
+            rhs_contracting_dimensions: positions(right, &over)?,
+            lhs_batch_dimensions: positions(left, &batch)?,
+            rhs_batch_dimensions: positions(right, &batch)?,
+        },
+    )))
+}
+
+/// The position of the axis `name` of `shape`.
+///
+/// # Errors
+/// An axis that the shape does not have; a checked graph excludes this.
+pub fn position(shape: &Shape, name: &str) -> Result<i64, LowerError> {
+    let position = shape.position(name).map(|at| at as i64);
+    position.ok_or_else(|| LowerError::internal("a shape", format!("{shape} has no axis {name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sharding::Mesh;
+
+    /// An error names what is missing and its place; no wrong module results.
+    #[test]
+    fn what_is_missing_is_an_internal_error() {
+        let mesh = Mesh::parse("data=1,model=1").unwrap();
+        let mut pool = Pool::new(&mesh);
+        let mut body = Emitter::new("layers.body".into(), &mut pool);
+        let number = body.scalar(&mut pool, DType::F32, 1.5);
+        let pair = body.tuple(&mut pool, &[number, number]).unwrap();
+        assert!(body.element(&mut pool, pair, 1).is_ok());
+        let said = |error: LowerError| error.to_string();
+        assert_eq!(
+            said(body.element(&mut pool, pair, 2).unwrap_err()),
+            "this is a bug in ribosome's lowering, at layers.body: %3 has no element 2; please report it"
+        );
+        assert_eq!(
+            said(body.tuple(&mut pool, &[number, 99]).unwrap_err()),
+            "this is a bug in ribosome's lowering, at layers.body: it reads %99, which it does not have; please \
+             report it"
+        );
+        let shape = Shape::new(DType::F32, [("embed", 4)]);
+        let error = dot_numbers(&shape, &shape, &["mlp".into()]).unwrap_err();
+        assert_eq!(
+            said(error.at(|| "encoder/mlp/dot".to_string())),
+            "this is a bug in ribosome's lowering, at encoder/mlp/dot (a shape): f32[embed=4] has no axis mlp; \
+             please report it"
+        );
     }
 }

@@ -2,46 +2,54 @@
 //!
 //! - Every region becomes a computation; a loop becomes a `while` over a tuple (`loops`).
 //! - Each operation becomes one instruction or a few (`ops`); views by name (rename, tag, detach) become none.
-//! - Parameters, results and pins carry their sharding in both partitioners' terms (`emit`); inputs come in the order
+//! - Parameters, results and pins carry their sharding in both partitioners' terms (`emit`); inputs are in the order
 //!   of their roles, and outputs that replace a parameter take over its memory.
-//! - `op_name` is the scope path with the HLO opcode behind it.
+//! - `op_name` is the scope path followed by the HLO opcode.
 //!
-//! Ids are given out in one sweep, so that the same graph always gives the same bytes.
+//! Ids are assigned in one sweep, so the same graph always gives the same bytes.
 
 mod emit;
+mod error;
 mod loops;
 mod ops;
+mod pool;
 
 use std::collections::BTreeMap;
 
-use self::emit::{Computation, Ids};
-use super::program::{Port, Program, Signature};
-use super::proto::{
-    AliasEntryProto, HloComputationProto, HloInputOutputAliasProto, HloModuleProto,
-};
+use self::emit::Emitter;
+pub use self::error::{InternalError, LowerError};
+use self::pool::Pool;
+pub(super) use self::pool::{op_sharding, primitive};
+use super::module::{Computation, Metadata, Module};
+use super::program::{Port, PortRole, Program, Signature};
+use super::proto::{AliasEntryProto, HloInputOutputAliasProto};
 use crate::graph::ir::ROOT;
-use crate::graph::{Checked, DType, NodeId, Op, Pin, RegionId, Role, Shape};
-use crate::sharding::{Kind, Mesh, Rules, Sharding, ShardingError, resolve, sdy_mesh};
+use crate::graph::{Checked, DType, Node, NodeId, Op, RegionId, Shape};
+use crate::sharding::{Kind, Mesh, Rules, Sharding, loop_axes, pin_of, resolve, sdy_mesh};
 
-/// Where tensors lie: the mesh, and the rules that map axis names to it.
+/// How tensors are sharded: the mesh, and the rules that map axis names to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<'a> {
     /// The logical mesh.
     pub mesh: &'a Mesh,
-    /// The rules for weights and activations.
+    /// The rules for weights, state and activations.
     pub rules: &'a Rules,
 }
 
 /// Lowers `graph` for the mesh of `layout`; the module is called `name`.
 ///
 /// # Errors
-/// A tensor that the rules cannot place on the mesh, with the arithmetic.
-pub fn lower(graph: &Checked, name: &str, layout: Layout) -> Result<Program, ShardingError> {
+/// A tensor that the rules cannot shard over the mesh, with the arithmetic; or a bug in the lowering.
+pub fn lower(graph: &Checked, name: &str, layout: Layout) -> Result<Program, LowerError> {
+    let rules = layout.rules.with_whole(loop_axes(graph));
     let mut lowering = Lowering {
         graph,
-        layout,
+        layout: Layout {
+            rules: &rules,
+            ..layout
+        },
         partitioned: layout.mesh.devices() > 1,
-        ids: Ids::default(),
+        pool: Pool::new(layout.mesh),
         computations: Vec::new(),
         reducers: BTreeMap::new(),
     };
@@ -51,10 +59,10 @@ pub fn lower(graph: &Checked, name: &str, layout: Layout) -> Result<Program, Sha
 struct Lowering<'a> {
     graph: &'a Checked,
     layout: Layout<'a>,
-    /// Whether there is more than one device, so that pins mean something.
+    /// Whether there is more than one device; otherwise pins have no effect.
     partitioned: bool,
-    ids: Ids,
-    computations: Vec<HloComputationProto>,
+    pool: Pool<'a>,
+    computations: Vec<Computation>,
     /// Computations of two scalars, by opcode and type.
     reducers: BTreeMap<(&'static str, DType), i64>,
 }
@@ -63,33 +71,29 @@ struct Lowering<'a> {
 type Values = Vec<Option<i64>>;
 
 impl Lowering<'_> {
-    fn entry(&mut self, name: &str) -> Result<Program, ShardingError> {
+    fn entry(&mut self, name: &str) -> Result<Program, LowerError> {
         let graph = self.graph;
-        let mut computation = Computation::new("main".into(), &mut self.ids);
+        let mut computation = Emitter::new("main".into(), &mut self.pool);
         let mut values: Values = vec![None; graph.root().nodes.len()];
         let mut parameters: Vec<_> = graph.parameters().collect();
         parameters.sort_by_key(|(_, _, role)| *role);
         let mut inputs = Vec::new();
         for (number, &(id, name, role)) in parameters.iter().enumerate() {
             let shape = graph.root().shape(id);
-            let sharding = self.place(kind_of(role), shape, name)?;
-            let (mesh, partitioned) = (self.layout.mesh, self.partitioned);
+            let sharding = self.place(role.into(), shape, name)?;
             computation.set_scope(String::new());
-            let parameter =
-                computation.parameter(&mut self.ids, number, emit::array_shape(shape), |it| {
-                    it.name = instruction_name(name, it.id);
-                    it.metadata = Some(super::proto::OpMetadata {
-                        op_name: name.to_string(),
-                        ..Default::default()
-                    });
-                    if partitioned {
-                        emit::place(it, &sharding, mesh);
-                    }
-                });
+            let parameter = computation.parameter(&mut self.pool, number, shape);
+            let instruction = computation.instruction_mut(parameter)?;
+            instruction.name = instruction_name(name, parameter).into();
+            instruction.metadata = Some(Metadata::of(name));
+            if self.partitioned {
+                instruction.sharding = Some(self.pool.op_sharding(&sharding));
+                instruction.frontend_attributes = Some(self.pool.place(&sharding));
+            }
             values[id.index()] = Some(parameter);
             inputs.push(Port {
                 name: name.to_string(),
-                role: role.name().to_string(),
+                role: PortRole::Input(role),
                 shape: shape.clone(),
                 sharding,
                 aliases: None,
@@ -99,34 +103,32 @@ impl Lowering<'_> {
         let outputs = self.outputs(&inputs)?;
         let mut results = Vec::new();
         for (output, port) in graph.outputs.iter().zip(&outputs) {
-            let value = value_of(&values, output.node);
+            let value = self.value_of(ROOT, &values, output.node)?;
             computation.set_scope(port.name.clone());
             results.push(match self.partitioned {
-                true => computation.pinned(&mut self.ids, value, &port.sharding, self.layout.mesh),
+                true => computation.pinned(&mut self.pool, value, &port.sharding)?,
                 false => value,
             });
         }
         computation.set_scope(String::new());
-        let root = computation.tuple(&mut self.ids, &results);
+        let root = computation.tuple(&mut self.pool, &results)?;
         if self.partitioned {
-            // PJRT lays outputs out by the root's own sharding; without it the two ends of an alias could differ.
+            // PJRT shards outputs by the root's own sharding; without it the two ends of an alias could differ.
             let shardings = outputs.iter().map(|port| &port.sharding);
-            computation.set_tuple_sharding(root, shardings, self.layout.mesh);
+            computation.set_tuple_sharding(&mut self.pool, root, shardings)?;
         }
-        let entry = computation.finish(root);
+        let entry = computation.finish(root)?;
         let module = self.module(name, entry, &outputs);
-        Ok(Program {
-            module,
-            signature: Signature {
-                mesh: self.layout.mesh.clone(),
-                inputs,
-                outputs,
-            },
-        })
+        let signature = Signature {
+            mesh: self.layout.mesh.clone(),
+            inputs,
+            outputs,
+        };
+        Ok(Program::new(module, signature))
     }
 
-    /// The outputs' places: an update lies as what it replaces, anything else is whole on every device.
-    fn outputs(&self, inputs: &[Port]) -> Result<Vec<Port>, ShardingError> {
+    /// The outputs' shardings: an update has that of what it replaces; anything else is whole on every device.
+    fn outputs(&self, inputs: &[Port]) -> Result<Vec<Port>, LowerError> {
         let outputs = self.graph.outputs.iter().map(|output| {
             let shape = self.graph.root().shape(output.node);
             let aliases = output
@@ -134,11 +136,11 @@ impl Lowering<'_> {
                 .as_ref()
                 .and_then(|name| inputs.iter().position(|input| input.name == *name));
             let (role, sharding) = match aliases {
-                Some(at) => (inputs[at].role.clone(), inputs[at].sharding.clone()),
-                // What is neither pinned nor an update (losses, counts) is a figure that every device shows.
+                Some(at) => (inputs[at].role, inputs[at].sharding.clone()),
+                // What is neither pinned nor an update (losses, counts) is a figure that every device has.
                 None => (
-                    "metric".to_string(),
-                    match self.pin_of(ROOT, output.node) {
+                    PortRole::Metric,
+                    match pin_of(self.graph, ROOT, output.node) {
                         Some(kind) => self.place(kind, shape, &output.name)?,
                         None => Sharding::replicated(shape.rank()),
                     },
@@ -155,12 +157,7 @@ impl Lowering<'_> {
         outputs.collect()
     }
 
-    fn module(
-        &mut self,
-        name: &str,
-        entry: HloComputationProto,
-        outputs: &[Port],
-    ) -> HloModuleProto {
+    fn module(&mut self, name: &str, entry: Computation, outputs: &[Port]) -> Module {
         let aliases = outputs.iter().enumerate().filter_map(|(at, output)| {
             Some(AliasEntryProto {
                 output_shape_index: vec![at as i64],
@@ -170,22 +167,22 @@ impl Lowering<'_> {
             })
         });
         let attributes = (self.partitioned)
-            .then(|| emit::attribute("xla.sdy.meshes", sdy_mesh(self.layout.mesh)));
+            .then(|| pool::attribute("xla.sdy.meshes", sdy_mesh(self.layout.mesh)));
         let program_shape = entry.program_shape.clone();
-        let (entry_name, entry_id) = (entry.name.clone(), entry.id);
+        let (entry_name, entry_id) = (entry.name.to_string(), entry.id);
         let mut computations = std::mem::take(&mut self.computations);
         computations.push(entry);
-        HloModuleProto {
+        Module {
             name: name.to_string(),
-            entry_computation_name: entry_name,
-            entry_computation_id: entry_id,
-            host_program_shape: program_shape,
+            entry_name,
+            entry_id,
+            program_shape,
             computations,
             input_output_alias: Some(HloInputOutputAliasProto {
                 entries: aliases.collect(),
             }),
             frontend_attributes: attributes,
-            ..HloModuleProto::default()
+            ..Module::default()
         }
     }
 
@@ -193,11 +190,11 @@ impl Lowering<'_> {
     fn region(
         &mut self,
         region: RegionId,
-        computation: &mut Computation,
+        computation: &mut Emitter,
         values: &mut Values,
-    ) -> Result<(), ShardingError> {
+    ) -> Result<(), LowerError> {
         let graph = self.graph;
-        let mut scope = None;
+        let (mut scope, mut operands) = (None, Vec::new());
         for (at, node) in graph.region(region).nodes.iter().enumerate() {
             if values[at].is_some() {
                 continue;
@@ -206,78 +203,70 @@ impl Lowering<'_> {
                 computation.set_scope(graph.scopes.path(node.scope));
                 scope = Some(node.scope);
             }
-            let operands: Vec<_> = node
-                .operands
-                .iter()
-                .map(|id| value_of(values, *id))
-                .collect();
+            operands.clear();
+            for id in &node.operands {
+                operands.push(self.value_of(region, values, *id)?);
+            }
             let value = match &node.op {
                 Op::Loop(spec) => {
                     scope = None;
                     self.while_loop(spec, node, &operands, computation)?
                 }
-                _ => self.node(region, node, &operands, computation)?,
+                _ => {
+                    let value = self.node(region, node, &operands, computation);
+                    value.map_err(|error| error.at(|| self.describe(node)))?
+                }
             };
             values[at] = Some(value);
         }
         Ok(())
     }
 
-    /// Where a tensor of this kind lies. On one device there is nothing to place, whatever its axes are called.
-    fn place(&self, kind: Kind, shape: &Shape, name: &str) -> Result<Sharding, ShardingError> {
+    /// The sharding of a tensor of this kind. One device shards nothing, whatever the axes are called.
+    fn place(&self, kind: Kind, shape: &Shape, name: &str) -> Result<Sharding, LowerError> {
         if !self.partitioned {
             return Ok(Sharding::replicated(shape.rank()));
         }
-        resolve(self.layout.rules, self.layout.mesh, kind, shape, name)
-    }
-
-    /// The rules by which `node` is pinned, if it is.
-    fn pin_of(&self, region: RegionId, node: NodeId) -> Option<Kind> {
-        match self.graph.region(region).node(node).op {
-            Op::Pin(pin) => Some(kind_of_pin(pin)),
-            _ => None,
-        }
+        let (rules, mesh) = (self.layout.rules, self.layout.mesh);
+        Ok(resolve(rules, mesh, kind, shape, name)?)
     }
 
     /// The computation that combines two scalars with `opcode`.
-    fn reducer(&mut self, opcode: &'static str, dtype: DType) -> i64 {
+    fn reducer(&mut self, opcode: &'static str, dtype: DType) -> Result<i64, LowerError> {
         if let Some(known) = self.reducers.get(&(opcode, dtype)) {
-            return *known;
+            return Ok(*known);
         }
-        let mut computation = Computation::new(format!("{opcode}.{dtype}"), &mut self.ids);
-        let shape = emit::array_shape(&Shape::scalar(dtype));
-        let left = computation.parameter(&mut self.ids, 0, shape.clone(), |_| {});
-        let right = computation.parameter(&mut self.ids, 1, shape.clone(), |_| {});
-        let root = computation.add(&mut self.ids, opcode, shape, &[left, right], |_| {});
+        let mut computation = Emitter::new(format!("{opcode}.{dtype}"), &mut self.pool);
+        let shape = &Shape::scalar(dtype);
+        let left = computation.parameter(&mut self.pool, 0, shape);
+        let right = computation.parameter(&mut self.pool, 1, shape);
+        let root = computation.add(&mut self.pool, opcode, shape, &[left, right], []);
         let id = computation.id();
-        self.computations.push(computation.finish(root));
+        self.computations.push(computation.finish(root)?);
         self.reducers.insert((opcode, dtype), id);
-        id
+        Ok(id)
+    }
+
+    /// The instruction of a node's value; nodes only read earlier ones.
+    fn value_of(&self, region: RegionId, values: &Values, id: NodeId) -> Result<i64, LowerError> {
+        values.get(id.index()).copied().flatten().ok_or_else(|| {
+            let nodes = &self.graph.region(region).nodes;
+            let place = match nodes.get(id.index()) {
+                Some(node) => self.describe(node),
+                None => "a node that does not exist".to_string(),
+            };
+            LowerError::internal(place, "its value is read before it is made")
+        })
+    }
+
+    /// A node for an error message: its scope path and operation.
+    fn describe(&self, node: &Node) -> String {
+        format!("{}/{}", self.graph.scopes.path(node.scope), node.op.name())
     }
 }
 
 /// `Kind` of HloInputOutputAliasProto: the runtime may refuse the donation.
 const MAY_ALIAS: i32 = 1;
-
-fn kind_of(role: Role) -> Kind {
-    match role {
-        Role::Weight | Role::State => Kind::Weight,
-        Role::Memory | Role::Step | Role::Seed | Role::Batch => Kind::Activation,
-    }
-}
-
-fn kind_of_pin(pin: Pin) -> Kind {
-    match pin {
-        Pin::Weight => Kind::Weight,
-        Pin::Activation => Kind::Activation,
-        Pin::Residual => Kind::Residual,
-    }
-}
-
-/// The value of a node; nodes only read earlier ones, so a checked graph always has it.
-fn value_of(values: &Values, id: NodeId) -> i64 {
-    values[id.index()].unwrap_or_default()
-}
 
 /// An HLO name for the model's own: `encoder/layer/q` becomes `encoder.layer.q.7`.
 fn instruction_name(path: &str, id: i64) -> String {

@@ -1,200 +1,171 @@
-//! What each operation becomes in HLO. Shapes are known to be right: the graph is checked.
+//! The HLO of each operation. The graph is checked, so its shapes are right.
 
-use super::emit::{self, Computation, array_shape};
-use super::{Lowering, kind_of_pin};
+use std::sync::Arc;
+
+use super::emit::{self, Emitter, position};
+use super::pool;
+use super::{LowerError, Lowering};
 use crate::graph::op::{Binary, Comparison, Literal, Reduction};
 use crate::graph::{AxisName, DType, Node, Op, RegionId, Shape};
+use crate::hlo::attribute::Attribute;
 use crate::hlo::proto::{
     GatherDimensionNumbers, LiteralProto, PaddingConfig, PaddingConfigDimension,
     ScatterDimensionNumbers, SliceDimensions,
 };
-use crate::sharding::ShardingError;
 
 impl Lowering<'_> {
-    /// Lowers one node that is no loop; gives the instruction that has its value.
+    /// Lowers one node that is not a loop. Returns the instruction that has its value.
     pub(super) fn node(
         &mut self,
         region: RegionId,
         node: &Node,
         of: &[i64],
-        into: &mut Computation,
-    ) -> Result<i64, ShardingError> {
+        into: &mut Emitter,
+    ) -> Result<i64, LowerError> {
         let graph = self.graph;
         let shapes: Vec<_> = (node.operands.iter())
             .map(|id| graph.region(region).shape(*id))
             .collect();
         let shape = &node.shape;
-        let position = |operand: usize, name: &str| axis(shapes[operand], name);
-        Ok(match &node.op {
+        let axis = |operand: usize, name: &str| position(shapes[operand], name);
+        let (opcode, attributes) = match &node.op {
             Op::Parameter { .. } | Op::Argument { .. } | Op::Loop(_) => {
-                of.first().copied().unwrap_or(0)
+                let what = "it has no instruction of its own here";
+                return Err(LowerError::internal(node.op.name(), what));
             }
-            Op::Constant { value, .. } => self.constant(value, shape, into),
-            Op::Iota { axis: name, .. } => {
-                into.add(&mut self.ids, "iota", array_shape(shape), &[], |it| {
-                    it.dimensions = vec![axis(shape, name)];
-                })
+            Op::Pin(pin) if self.partitioned => {
+                let sharding = self.place((*pin).into(), shape, &self.describe(node))?;
+                return into.pinned(&mut self.pool, of[0], &sharding);
             }
-            Op::Unary(kind) => into.add(&mut self.ids, kind.name(), array_shape(shape), of, |_| {}),
-            Op::Binary(kind) => {
-                into.add(&mut self.ids, kind.name(), array_shape(shape), of, |_| {})
+            Op::Pin(_) | Op::Rename { .. } | Op::Tag(_) | Op::Detach => return Ok(of[0]),
+            Op::Constant { value, .. } => return Ok(self.constant(value, shape, into)),
+            Op::Reduce { kind, over } => {
+                return self.reduce(*kind, over, shapes[0], shape, of[0], into);
             }
-            Op::Compare(kind) => into.add(&mut self.ids, "compare", array_shape(shape), of, |it| {
-                it.comparison_direction = direction(*kind).into();
-                it.comparison_type = comparison_type(shapes[0].dtype).into();
-            }),
-            Op::Select => into.add(&mut self.ids, "select", array_shape(shape), of, |_| {}),
-            Op::Convert(_) => into.add(&mut self.ids, "convert", array_shape(shape), of, |_| {}),
-            Op::Dot { over, .. } => into.add(&mut self.ids, "dot", array_shape(shape), of, |it| {
-                it.dot_dimension_numbers = Some(emit::dot_numbers(shapes[0], shapes[1], over));
-                it.precision_config = Some(emit::precision(shapes[0].dtype));
-            }),
-            Op::Reduce { kind, over } => self.reduce(*kind, over, shapes[0], shape, of[0], into),
-            Op::Broadcast(_) => self.broadcast(shapes[0], shape, of[0], into),
-            Op::Transpose(order) => {
-                let dimensions = order.iter().map(|name| position(0, name)).collect();
-                into.add(&mut self.ids, "transpose", array_shape(shape), of, |it| {
-                    it.dimensions = dimensions;
-                })
-            }
-            Op::Split { .. } | Op::Merge { .. } => {
-                into.add(&mut self.ids, "reshape", array_shape(shape), of, |_| {})
-            }
-            Op::Slice {
-                axis,
-                start,
-                limit,
-                stride,
-            } => {
-                let mut dimensions = whole(shapes[0]);
-                dimensions[position(0, axis) as usize] = SliceDimensions {
-                    start: *start as i64,
-                    limit: *limit as i64,
-                    stride: *stride as i64,
-                };
-                into.add(&mut self.ids, "slice", array_shape(shape), of, |it| {
-                    it.slice_dimensions = dimensions;
-                })
-            }
+            Op::Broadcast(_) => return self.broadcast(shapes[0], shape, of[0], into),
+            // A loop's tuple has the counter before its results.
+            Op::Get { index, .. } => return into.element(&mut self.pool, of[0], *index + 1),
             Op::Pad {
-                axis,
+                axis: padded,
                 low,
                 high,
                 interior,
                 value,
             } => {
                 let mut dimensions = vec![PaddingConfigDimension::default(); shape.rank()];
-                dimensions[position(0, axis) as usize] = PaddingConfigDimension {
+                dimensions[axis(0, padded)? as usize] = PaddingConfigDimension {
                     edge_padding_low: *low as i64,
                     edge_padding_high: *high as i64,
                     interior_padding: *interior as i64,
                 };
-                let value = into.scalar(&mut self.ids, shape.dtype, *value);
-                into.add(
-                    &mut self.ids,
-                    "pad",
-                    array_shape(shape),
-                    &[of[0], value],
-                    |it| {
-                        it.padding_config = Some(PaddingConfig { dimensions });
-                    },
-                )
+                let value = into.scalar(&mut self.pool, shape.dtype, *value);
+                let padding = Attribute::PaddingConfig(Box::new(PaddingConfig { dimensions }));
+                let operands = [of[0], value];
+                return Ok(into.add(&mut self.pool, "pad", shape, &operands, [padding]));
             }
-            Op::Concat(name) => {
-                into.add(&mut self.ids, "concatenate", array_shape(shape), of, |it| {
-                    it.dimensions = vec![axis(shape, name)];
-                })
+            Op::DynamicSlice { axis: sliced, .. } => {
+                let at = axis(0, sliced)?;
+                let operands = self.starts(&of[..1], of[1], at, shape.rank(), into);
+                let sizes = Attribute::DynamicSliceSizes(sizes(shape));
+                let opcode = "dynamic-slice";
+                return Ok(into.add(&mut self.pool, opcode, shape, &operands, [sizes]));
             }
-            Op::Reverse(name) => into.add(&mut self.ids, "reverse", array_shape(shape), of, |it| {
-                it.dimensions = vec![axis(shape, name)];
-            }),
-            Op::DynamicSlice { axis, .. } => {
-                let operands = self.starts(&of[..1], of[1], position(0, axis), shape.rank(), into);
-                into.add(
-                    &mut self.ids,
-                    "dynamic-slice",
-                    array_shape(shape),
-                    &operands,
-                    |it| {
-                        it.dynamic_slice_sizes =
-                            shape.dims().into_iter().map(|size| size as i64).collect();
-                    },
-                )
+            Op::DynamicUpdate(written) => {
+                let at = axis(0, written)?;
+                let operands = self.starts(&of[..2], of[2], at, shape.rank(), into);
+                let opcode = "dynamic-update-slice";
+                return Ok(into.add(&mut self.pool, opcode, shape, &operands, []));
             }
-            Op::DynamicUpdate(axis) => {
-                let operands = self.starts(&of[..2], of[2], position(0, axis), shape.rank(), into);
-                let shape = array_shape(shape);
-                into.add(
-                    &mut self.ids,
-                    "dynamic-update-slice",
-                    shape,
-                    &operands,
-                    |_| {},
-                )
+            Op::Iota { axis: name, .. } => ("iota", vec![dimensions([position(shape, name)?])]),
+            Op::Unary(kind) => (kind.name(), vec![]),
+            Op::Binary(kind) => (kind.name(), vec![]),
+            Op::Compare(kind) => {
+                let direction = Attribute::ComparisonDirection(direction(*kind).into());
+                let kind = Attribute::ComparisonType(comparison_type(shapes[0].dtype).into());
+                ("compare", vec![direction, kind])
             }
-            Op::Gather(axis) => {
+            Op::Select => ("select", vec![]),
+            Op::Convert(_) => ("convert", vec![]),
+            Op::Dot { over, .. } => {
+                let numbers = emit::dot_numbers(shapes[0], shapes[1], over)?;
+                ("dot", vec![numbers, emit::precision(shapes[0].dtype)])
+            }
+            Op::Transpose(order) => {
+                let order = order.iter().map(|name| axis(0, name));
+                let order = Attribute::Dimensions(order.collect::<Result<_, _>>()?);
+                ("transpose", vec![order])
+            }
+            Op::Split { .. } | Op::Merge { .. } => ("reshape", vec![]),
+            Op::Slice {
+                axis: sliced,
+                start,
+                limit,
+                stride,
+            } => {
+                let mut dimensions = whole(shapes[0]);
+                dimensions[axis(0, sliced)? as usize] = SliceDimensions {
+                    start: *start as i64,
+                    limit: *limit as i64,
+                    stride: *stride as i64,
+                };
+                ("slice", vec![Attribute::SliceDimensions(dimensions)])
+            }
+            Op::Concat(name) => ("concatenate", vec![dimensions([position(shape, name)?])]),
+            Op::Reverse(name) => ("reverse", vec![dimensions([position(shape, name)?])]),
+            Op::Gather(name) => {
                 let (table, ids) = (shapes[0], shapes[1]);
-                let looked_up = position(0, axis);
-                let mut sizes: Vec<_> = table.dims().into_iter().map(|size| size as i64).collect();
+                let looked_up = axis(0, name)?;
+                let mut sizes = sizes(table);
                 sizes[looked_up as usize] = 1;
-                into.add(&mut self.ids, "gather", array_shape(shape), of, |it| {
-                    it.gather_slice_sizes = sizes;
-                    it.gather_dimension_numbers = Some(GatherDimensionNumbers {
-                        offset_dims: (ids.rank() as i64..shape.rank() as i64).collect(),
-                        collapsed_slice_dims: vec![looked_up],
-                        start_index_map: vec![looked_up],
-                        index_vector_dim: ids.rank() as i64,
-                        ..GatherDimensionNumbers::default()
-                    });
-                })
+                let numbers = GatherDimensionNumbers {
+                    offset_dims: (ids.rank() as i64..shape.rank() as i64).collect(),
+                    collapsed_slice_dims: vec![looked_up],
+                    start_index_map: vec![looked_up],
+                    index_vector_dim: ids.rank() as i64,
+                    ..GatherDimensionNumbers::default()
+                };
+                let numbers = Attribute::GatherDimensionNumbers(Box::new(numbers));
+                ("gather", vec![numbers, Attribute::GatherSliceSizes(sizes)])
             }
-            Op::ScatterAdd(axis) => {
+            Op::ScatterAdd(name) => {
                 let (ids, rows) = (shapes[1], shapes[2]);
-                let written = position(0, axis);
-                let add = self.reducer("add", shape.dtype);
-                into.add(&mut self.ids, "scatter", array_shape(shape), of, |it| {
-                    it.called_computation_ids = vec![add];
-                    it.scatter_dimension_numbers = Some(ScatterDimensionNumbers {
-                        update_window_dims: (ids.rank() as i64..rows.rank() as i64).collect(),
-                        inserted_window_dims: vec![written],
-                        scatter_dims_to_operand_dims: vec![written],
-                        index_vector_dim: ids.rank() as i64,
-                        ..ScatterDimensionNumbers::default()
-                    });
-                })
+                let written = axis(0, name)?;
+                let add = self.reducer("add", shape.dtype)?;
+                let numbers = ScatterDimensionNumbers {
+                    update_window_dims: (ids.rank() as i64..rows.rank() as i64).collect(),
+                    inserted_window_dims: vec![written],
+                    scatter_dims_to_operand_dims: vec![written],
+                    index_vector_dim: ids.rank() as i64,
+                    ..ScatterDimensionNumbers::default()
+                };
+                let numbers = Attribute::ScatterDimensionNumbers(Box::new(numbers));
+                let called = Attribute::CalledComputationIds(vec![add]);
+                ("scatter", vec![called, numbers])
             }
-            // A loop's tuple has the counter before its results.
-            Op::Get { index, .. } => into.element(&mut self.ids, of[0], *index + 1),
-            Op::Pin(pin) if self.partitioned => {
-                let name = format!("{}/{}", graph.scopes.path(node.scope), node.op.name());
-                let sharding = self.place(kind_of_pin(*pin), shape, &name)?;
-                into.pinned(&mut self.ids, of[0], &sharding, self.layout.mesh)
-            }
-            Op::Barrier => into.add(&mut self.ids, "opt-barrier", array_shape(shape), of, |_| {}),
-            Op::Pin(_) | Op::Rename { .. } | Op::Tag(_) | Op::Detach => of[0],
-        })
+            Op::Barrier => ("opt-barrier", vec![]),
+        };
+        Ok(into.add(&mut self.pool, opcode, shape, of, attributes))
     }
 
-    fn constant(&mut self, value: &Literal, shape: &Shape, into: &mut Computation) -> i64 {
+    fn constant(&mut self, value: &Literal, shape: &Shape, into: &mut Emitter) -> i64 {
         let number = match value {
             Literal::Float(value) => *value,
             Literal::Int(value) => *value as f64,
             Literal::Bool(value) => f64::from(u8::from(*value)),
             Literal::Table(values) => {
                 let mut literal = LiteralProto {
-                    shape: Some(array_shape(shape)),
+                    shape: Some(pool::array_shape(shape.dtype, sizes(shape))),
                     ..LiteralProto::default()
                 };
                 match shape.dtype {
                     DType::U32 => literal.u32s = values.iter().map(|value| *value as u32).collect(),
                     _ => literal.s32s = values.iter().map(|value| *value as i32).collect(),
                 }
-                return into.add(&mut self.ids, "constant", array_shape(shape), &[], |it| {
-                    it.literal = Some(Box::new(literal));
-                });
+                let literal = Attribute::Literal(Arc::new(literal));
+                return into.add(&mut self.pool, "constant", shape, &[], [literal]);
             }
         };
-        into.scalar(&mut self.ids, shape.dtype, number)
+        into.scalar(&mut self.pool, shape.dtype, number)
     }
 
     fn reduce(
@@ -204,59 +175,45 @@ impl Lowering<'_> {
         from: &Shape,
         to: &Shape,
         operand: i64,
-        into: &mut Computation,
-    ) -> i64 {
+        into: &mut Emitter,
+    ) -> Result<i64, LowerError> {
         let (opcode, start) = match kind {
             Reduction::Sum => (Binary::Add.name(), 0.0),
             Reduction::Max => (Binary::Max.name(), lowest(from.dtype)),
             Reduction::Min => (Binary::Min.name(), highest(from.dtype)),
         };
-        let reducer = self.reducer(opcode, from.dtype);
-        let start = into.scalar(&mut self.ids, from.dtype, start);
-        let mut dimensions: Vec<_> = over.iter().map(|name| axis(from, name)).collect();
-        dimensions.sort_unstable();
-        into.add(
-            &mut self.ids,
-            "reduce",
-            array_shape(to),
-            &[operand, start],
-            |it| {
-                it.dimensions = dimensions;
-                it.called_computation_ids = vec![reducer];
-            },
-        )
+        let reducer = self.reducer(opcode, from.dtype)?;
+        let start = into.scalar(&mut self.pool, from.dtype, start);
+        let over = over.iter().map(|name| position(from, name));
+        let mut over: Vec<_> = over.collect::<Result<_, _>>()?;
+        over.sort_unstable();
+        let attributes = [
+            Attribute::Dimensions(over),
+            Attribute::CalledComputationIds(vec![reducer]),
+        ];
+        Ok(into.add(&mut self.pool, "reduce", to, &[operand, start], attributes))
     }
 
-    fn broadcast(&mut self, from: &Shape, to: &Shape, operand: i64, into: &mut Computation) -> i64 {
-        // HLO wants the operand's dimensions in the result's order, so they are put in that order first.
+    fn broadcast(
+        &mut self,
+        from: &Shape,
+        to: &Shape,
+        operand: i64,
+        into: &mut Emitter,
+    ) -> Result<i64, LowerError> {
+        // HLO needs the operand's dimensions in the result's order, so they are transposed first.
+        let places = from.names().map(|name| position(to, name));
+        let places: Vec<_> = places.collect::<Result<_, _>>()?;
         let mut order: Vec<_> = (0..from.rank()).collect();
-        order.sort_by_key(|at| axis(to, &from.axes[*at].name));
+        order.sort_by_key(|at| places[*at]);
         let mut operand = operand;
         if !order.is_sorted() {
             let ordered = Shape::new(from.dtype, order.iter().map(|at| from.axes[*at].clone()));
-            operand = into.add(
-                &mut self.ids,
-                "transpose",
-                array_shape(&ordered),
-                &[operand],
-                |it| {
-                    it.dimensions = order.iter().map(|at| *at as i64).collect();
-                },
-            );
+            let order = dimensions(order.iter().map(|at| *at as i64));
+            operand = into.add(&mut self.pool, "transpose", &ordered, &[operand], [order]);
         }
-        let dimensions = order
-            .iter()
-            .map(|at| axis(to, &from.axes[*at].name))
-            .collect();
-        into.add(
-            &mut self.ids,
-            "broadcast",
-            array_shape(to),
-            &[operand],
-            |it| {
-                it.dimensions = dimensions;
-            },
-        )
+        let places = dimensions(order.iter().map(|at| places[*at]));
+        Ok(into.add(&mut self.pool, "broadcast", to, &[operand], [places]))
     }
 
     /// `operands` with a start for each dimension: `start` at `position`, zeros elsewhere.
@@ -266,17 +223,20 @@ impl Lowering<'_> {
         start: i64,
         position: i64,
         rank: usize,
-        into: &mut Computation,
+        into: &mut Emitter,
     ) -> Vec<i64> {
-        let zero = into.scalar(&mut self.ids, DType::S32, 0.0);
+        let zero = into.scalar(&mut self.pool, DType::S32, 0.0);
         let each = (0..rank as i64).map(|at| if at == position { start } else { zero });
         operands.iter().copied().chain(each).collect()
     }
 }
 
-/// Where the axis `name` stands; a checked graph has it.
-fn axis(shape: &Shape, name: &str) -> i64 {
-    shape.position(name).unwrap_or_default() as i64
+fn dimensions(of: impl IntoIterator<Item = i64>) -> Attribute {
+    Attribute::Dimensions(of.into_iter().collect())
+}
+
+fn sizes(shape: &Shape) -> Vec<i64> {
+    shape.axes.iter().map(|axis| axis.size as i64).collect()
 }
 
 fn whole(shape: &Shape) -> Vec<SliceDimensions> {

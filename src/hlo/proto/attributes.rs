@@ -165,7 +165,7 @@ pub struct OutputOperandAliasing {
     pub operand_shape_index: Vec<i64>,
 }
 
-/// Precision asked of the operands of a dot or a convolution.
+/// The precision requested for the operands of a dot or a convolution.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct PrecisionConfig {
     #[prost(enumeration = "Precision", repeated, tag = "1")]
@@ -174,7 +174,7 @@ pub struct PrecisionConfig {
     pub algorithm: i32,
 }
 
-/// Accuracy asked of a transcendental; at most one of the two fields is set.
+/// The accuracy requested of a transcendental; at most one of the two fields is set.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ResultAccuracy {
     #[prost(int32, optional, tag = "1")]
@@ -226,19 +226,19 @@ pub struct OpMetadata {
     #[prost(int32, tag = "19")]
     pub source_end_column: i32,
     #[prost(message, optional, tag = "20")]
-    pub metadata_payload: Option<Payload>,
+    pub metadata_payload: Option<BackendPayload>,
 }
 
 /// A backend's own data, as text or as bytes; at most one of the two fields is set.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Payload {
+pub struct BackendPayload {
     #[prost(string, optional, tag = "1")]
     pub text: Option<String>,
     #[prost(bytes = "vec", optional, tag = "2")]
     pub binary: Option<Vec<u8>>,
 }
 
-/// Free attributes by name, in the order of their names so that bytes repeat.
+/// Free attributes by name, in the order of their names so that the bytes are reproducible.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct FrontendAttributes {
     #[prost(btree_map = "string, string", tag = "1")]

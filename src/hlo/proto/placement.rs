@@ -1,4 +1,4 @@
-//! What runs where: shardings, replica groups, device assignments.
+//! Placement: shardings, replica groups, device assignments.
 
 use super::attributes::OpMetadata;
 use super::shape::ShapeProto;
@@ -128,24 +128,6 @@ pub struct SourceTarget {
     pub source: i64,
     #[prost(int64, tag = "2")]
     pub target: i64,
-}
-
-/// Which device runs which replica of which partition.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct DeviceAssignmentProto {
-    #[prost(int32, tag = "1")]
-    pub replica_count: i32,
-    #[prost(int32, tag = "2")]
-    pub computation_count: i32,
-    #[prost(message, repeated, tag = "3")]
-    pub computation_devices: Vec<ComputationDevice>,
-}
-
-/// One partition's device, for each replica.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct ComputationDevice {
-    #[prost(int64, repeated, tag = "1")]
-    pub replica_device_ids: Vec<i64>,
 }
 
 /// Kinds of sharding; `Other` is a tiling.

@@ -62,17 +62,6 @@ pub struct ShapeProto {
     pub is_dynamic_dimension: Vec<bool>,
 }
 
-/// A computation's parameters and result.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct ProgramShapeProto {
-    #[prost(message, repeated, tag = "1")]
-    pub parameters: Vec<ShapeProto>,
-    #[prost(message, optional, tag = "2")]
-    pub result: Option<ShapeProto>,
-    #[prost(string, repeated, tag = "3")]
-    pub parameter_names: Vec<String>,
-}
-
 /// A constant: its shape and its elements, in the field of its element type.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct LiteralProto {

@@ -1,4 +1,4 @@
-//! What stands after an instruction's operands: `dimensions={1}, to_apply=%add, metadata={op_name="encoder/mean"}`.
+//! What follows an instruction's operands: `dimensions={1}, to_apply=%add, metadata={op_name="encoder/mean"}`.
 //!
 //! Attributes come in a fixed order: those of the opcode, callees, placement, frontend attributes, control
 //! dependencies, metadata, backend configuration. One that has its default value is left out.
@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use super::super::module::{Instruction, Metadata};
 use super::super::proto::*;
 use super::{ComputationNames, braces, join, numbers, placement, quoted, reference, shape, window};
 
 /// Every attribute of `instruction`, as `name=value`.
 pub(super) fn attributes(
-    instruction: &HloInstructionProto,
-    by_id: &BTreeMap<i64, &HloInstructionProto>,
+    instruction: &Instruction,
+    by_id: &BTreeMap<i64, &Instruction>,
     names: &ComputationNames,
 ) -> Vec<String> {
     let mut list = List::default();
@@ -27,7 +28,7 @@ pub(super) fn attributes(
     list.0
 }
 
-/// `frontend_attributes={name="value",...}`; none where there are none.
+/// `frontend_attributes={name="value",...}`; `None` if there are none.
 pub(super) fn frontend(attributes: &FrontendAttributes) -> Option<String> {
     if attributes.map.is_empty() {
         return None;
@@ -40,7 +41,7 @@ pub(super) fn frontend(attributes: &FrontendAttributes) -> Option<String> {
     Some(format!("frontend_attributes={{{}}}", pairs.join(",")))
 }
 
-/// Attributes in the making.
+/// Attributes collected so far.
 #[derive(Default)]
 struct List(Vec<String>);
 
@@ -65,8 +66,8 @@ impl List {
 }
 
 /// Dimensions and bounds of ops that move or reduce data.
-fn dimensions(list: &mut List, instruction: &HloInstructionProto) {
-    let dimensions = &instruction.dimensions;
+fn dimensions(list: &mut List, instruction: &Instruction) {
+    let dimensions = instruction.dimensions();
     match instruction.opcode.as_str() {
         "iota" => list.push("iota_dimension", numbers(dimensions, ",")),
         "broadcast" | "reduce" | "transpose" | "reverse" | "concatenate" | "sort" | "map" => {
@@ -75,7 +76,7 @@ fn dimensions(list: &mut List, instruction: &HloInstructionProto) {
         _ => list.numbers("dimensions", dimensions),
     }
     if instruction.opcode == "slice" {
-        let bounds = instruction.slice_dimensions.iter().map(|slice| {
+        let bounds = instruction.slice_dimensions().iter().map(|slice| {
             let stride = match slice.stride {
                 1 => String::new(),
                 stride => format!(":{stride}"),
@@ -84,35 +85,35 @@ fn dimensions(list: &mut List, instruction: &HloInstructionProto) {
         });
         list.push("slice", format!("{{{}}}", join(bounds)));
     }
-    list.numbers("dynamic_slice_sizes", &instruction.dynamic_slice_sizes);
-    if let Some(padding) = &instruction.padding_config {
+    list.numbers("dynamic_slice_sizes", instruction.dynamic_slice_sizes());
+    if let Some(padding) = instruction.padding_config() {
         list.push("padding", window::padding(padding));
     }
-    list.flag("is_stable", instruction.is_stable);
+    list.flag("is_stable", instruction.is_stable());
 }
 
-fn dots_and_windows(list: &mut List, instruction: &HloInstructionProto) {
-    if let Some(window) = &instruction.window
+fn dots_and_windows(list: &mut List, instruction: &Instruction) {
+    if let Some(window) = instruction.window()
         && !window.dimensions.is_empty()
     {
         list.push("window", window::window(window));
     }
-    if let Some(numbers) = &instruction.convolution_dimension_numbers {
+    if let Some(numbers) = instruction.convolution_dimension_numbers() {
         list.push("dim_labels", window::dim_labels(numbers));
     }
     for (name, count) in [
-        ("feature_group_count", instruction.feature_group_count),
-        ("batch_group_count", instruction.batch_group_count),
+        ("feature_group_count", instruction.feature_group_count()),
+        ("batch_group_count", instruction.batch_group_count()),
     ] {
         list.push_if(count > 1, name, count);
     }
-    if let Some(numbers) = &instruction.dot_dimension_numbers {
+    if let Some(numbers) = instruction.dot_dimension_numbers() {
         list.numbers("lhs_batch_dims", &numbers.lhs_batch_dimensions);
         list.numbers("lhs_contracting_dims", &numbers.lhs_contracting_dimensions);
         list.numbers("rhs_batch_dims", &numbers.rhs_batch_dimensions);
         list.numbers("rhs_contracting_dims", &numbers.rhs_contracting_dimensions);
     }
-    if let Some(precision) = &instruction.precision_config {
+    if let Some(precision) = instruction.precision_config() {
         // A precision of 0 is the default one.
         if precision.operand_precision.iter().any(|&p| p != 0) {
             let names: Vec<String> = precision
@@ -129,8 +130,8 @@ fn dots_and_windows(list: &mut List, instruction: &HloInstructionProto) {
     }
 }
 
-fn gathers_and_scatters(list: &mut List, instruction: &HloInstructionProto) {
-    if let Some(numbers) = &instruction.gather_dimension_numbers {
+fn gathers_and_scatters(list: &mut List, instruction: &Instruction) {
+    if let Some(numbers) = instruction.gather_dimension_numbers() {
         list.push("offset_dims", braces(&numbers.offset_dims));
         list.push(
             "collapsed_slice_dims",
@@ -143,9 +144,9 @@ fn gathers_and_scatters(list: &mut List, instruction: &HloInstructionProto) {
             &numbers.start_indices_batching_dims,
         );
         list.push("index_vector_dim", numbers.index_vector_dim);
-        list.push("slice_sizes", braces(&instruction.gather_slice_sizes));
+        list.push("slice_sizes", braces(instruction.gather_slice_sizes()));
     }
-    if let Some(numbers) = &instruction.scatter_dimension_numbers {
+    if let Some(numbers) = instruction.scatter_dimension_numbers() {
         list.push("update_window_dims", braces(&numbers.update_window_dims));
         list.push(
             "inserted_window_dims",
@@ -162,20 +163,16 @@ fn gathers_and_scatters(list: &mut List, instruction: &HloInstructionProto) {
         );
         list.push("index_vector_dim", numbers.index_vector_dim);
     }
-    list.flag("indices_are_sorted", instruction.indices_are_sorted);
-    list.flag("unique_indices", instruction.unique_indices);
+    list.flag("indices_are_sorted", instruction.indices_are_sorted());
+    list.flag("unique_indices", instruction.unique_indices());
 }
 
-/// What a single opcode, or a few of a kind, have for themselves.
-fn by_opcode(
-    list: &mut List,
-    instruction: &HloInstructionProto,
-    by_id: &BTreeMap<i64, &HloInstructionProto>,
-) {
+/// Attributes of single opcodes, or of a few similar ones.
+fn by_opcode(list: &mut List, instruction: &Instruction, by_id: &BTreeMap<i64, &Instruction>) {
     match instruction.opcode.as_str() {
-        "get-tuple-element" => list.push("index", instruction.tuple_index),
+        "get-tuple-element" => list.push("index", instruction.tuple_index()),
         "parameter" => {
-            if let Some(replication) = &instruction.parameter_replication {
+            if let Some(replication) = instruction.parameter_replication() {
                 let leaves: Vec<String> = replication
                     .replicated_at_leaf_buffers
                     .iter()
@@ -186,85 +183,85 @@ fn by_opcode(
             }
         }
         "compare" => {
-            list.push("direction", &instruction.comparison_direction);
+            list.push("direction", instruction.comparison_direction());
             let usual = usual_comparison(operand_type(instruction, by_id));
-            let kind = match instruction.comparison_type.as_str() {
-                // Newer XLA says `TOTAL` or `PARTIAL` instead; only on floats is the first not the usual.
-                "" if instruction.comparison_order == "TOTAL" && usual == "FLOAT" => "TOTALORDER",
+            let kind = match instruction.comparison_type() {
+                // Newer XLA uses `TOTAL` or `PARTIAL` instead; `TOTAL` is the default except for floats.
+                "" if instruction.comparison_order() == "TOTAL" && usual == "FLOAT" => "TOTALORDER",
                 "" => usual,
                 kind => kind,
             };
             list.push_if(kind != usual, "type", kind);
         }
         "topk" => {
-            list.push("k", instruction.k);
-            list.push("largest", instruction.largest);
+            list.push("k", instruction.k());
+            list.push("largest", instruction.largest());
         }
         "fft" => {
             let kind = ["FFT", "IFFT", "RFFT", "IRFFT"];
-            list.push("fft_type", named(&kind, instruction.fft_type));
-            list.push("fft_length", braces(&instruction.fft_length));
+            list.push("fft_type", named(&kind, instruction.fft_type()));
+            list.push("fft_length", braces(instruction.fft_length()));
         }
         "rng" => {
             let kind = ["rng_invalid", "rng_uniform", "rng_normal"];
-            list.push("distribution", named(&kind, instruction.distribution));
+            list.push("distribution", named(&kind, instruction.distribution()));
         }
         "rng-bit-generator" => {
             let kind = ["rng_default", "rng_three_fry", "rng_philox"];
-            list.push("algorithm", named(&kind, instruction.rng_algorithm));
+            list.push("algorithm", named(&kind, instruction.rng_algorithm()));
         }
-        "rng-get-and-update-state" => list.push("delta", instruction.delta),
+        "rng-get-and-update-state" => list.push("delta", instruction.delta()),
         "reduce-precision" => {
-            list.push("exponent_bits", instruction.exponent_bits);
-            list.push("mantissa_bits", instruction.mantissa_bits);
+            list.push("exponent_bits", instruction.exponent_bits());
+            list.push("mantissa_bits", instruction.mantissa_bits());
         }
         "batch-norm-training" | "batch-norm-inference" | "batch-norm-grad" => {
-            list.push("epsilon", instruction.epsilon);
-            list.push("feature_index", instruction.feature_index);
+            list.push("epsilon", instruction.epsilon());
+            list.push("feature_index", instruction.feature_index());
         }
-        "fusion" => list.push("kind", &instruction.fusion_kind),
+        "fusion" => list.push("kind", instruction.fusion_kind()),
         "scan" => {
-            list.push("is_reverse", instruction.is_reverse);
-            list.push("num_carries", instruction.num_carries);
+            list.push("is_reverse", instruction.is_reverse());
+            list.push("num_carries", instruction.num_carries());
             list.push_if(
-                instruction.is_associative != 0,
+                instruction.is_associative() != 0,
                 "is_associative",
-                instruction.is_associative == 1,
+                instruction.is_associative() == 1,
             );
         }
-        "infeed" if !instruction.infeed_config.is_empty() => {
-            list.push("infeed_config", quoted(&instruction.infeed_config));
+        "infeed" if !instruction.infeed_config().is_empty() => {
+            list.push("infeed_config", quoted(instruction.infeed_config()));
         }
         "outfeed" => {
-            if let Some(fed) = &instruction.outfeed_shape {
+            if let Some(fed) = instruction.outfeed_shape() {
                 list.push("outfeed_shape", shape::shape(fed));
             }
-            let config = &instruction.outfeed_config;
+            let config = instruction.outfeed_config();
             list.push_if(!config.is_empty(), "outfeed_config", quoted(config));
         }
         "domain" => {
-            let text = |side: &Option<Box<OpSharding>>| {
-                let side = side.as_deref().map(placement::sharding);
+            let text = |side: Option<&OpSharding>| {
+                let side = side.map(placement::sharding);
                 side.unwrap_or_else(|| "{replicated}".into())
             };
-            let entry = text(&instruction.domain_entry_sharding);
-            let exit = text(&instruction.domain_exit_sharding);
+            let entry = text(instruction.domain_entry_sharding());
+            let exit = text(instruction.domain_exit_sharding());
             let both = format!("{{kind=\"sharding\", entry={entry}, exit={exit}}}");
             list.push("domain", both);
         }
         _ => {}
     }
-    if let Some(options) = &instruction.triangular_solve_options {
+    if let Some(options) = instruction.triangular_solve_options() {
         let transpose = ["INVALID", "NO_TRANSPOSE", "TRANSPOSE", "ADJOINT"];
         list.flag("left_side", options.left_side);
         list.flag("lower", options.lower);
         list.flag("unit_diagonal", options.unit_diagonal);
         list.push("transpose_a", named(&transpose, options.transpose_a));
     }
-    if let Some(options) = &instruction.cholesky_options {
+    if let Some(options) = instruction.cholesky_options() {
         list.flag("lower", options.lower);
     }
-    if let Some(accuracy) = &instruction.result_accuracy {
+    if let Some(accuracy) = instruction.result_accuracy() {
         if let Some(tolerance) = &accuracy.tolerance {
             let (atol, rtol, ulps) = (tolerance.atol, tolerance.rtol, tolerance.ulps);
             let bounds = format!("{{tolerance={{atol={atol:?},rtol={rtol:?},ulps={ulps}}}}}");
@@ -275,11 +272,11 @@ fn by_opcode(
     }
 }
 
-fn collectives(list: &mut List, instruction: &HloInstructionProto) {
+fn collectives(list: &mut List, instruction: &Instruction) {
     list.push_if(
-        instruction.channel_id > 0,
+        instruction.channel_id() > 0,
         "channel_id",
-        instruction.channel_id,
+        instruction.channel_id(),
     );
     let groups = placement::replica_groups(instruction);
     let opcode = instruction.opcode.as_str();
@@ -291,20 +288,20 @@ fn collectives(list: &mut List, instruction: &HloInstructionProto) {
     ];
     let always = grouped.iter().any(|name| opcode.starts_with(name)) && !opcode.ends_with("-done");
     list.push_if(always || groups != "{}", "replica_groups", groups);
-    if !instruction.source_target_pairs.is_empty() {
+    if !instruction.source_target_pairs().is_empty() {
         let pairs: Vec<String> = instruction
-            .source_target_pairs
+            .source_target_pairs()
             .iter()
             .map(|pair| format!("{{{},{}}}", pair.source, pair.target))
             .collect();
         list.push("source_target_pairs", format!("{{{}}}", pairs.join(",")));
     }
-    list.flag("use_global_device_ids", instruction.use_global_device_ids);
-    list.flag("is_host_transfer", instruction.is_host_transfer);
-    if let Some(index) = instruction.cross_program_prefetch_index {
+    list.flag("use_global_device_ids", instruction.use_global_device_ids());
+    list.flag("is_host_transfer", instruction.is_host_transfer());
+    if let Some(index) = instruction.cross_program_prefetch_index() {
         list.push("cross_program_prefetch_index", index);
     }
-    let thread = instruction.async_execution_thread.as_str();
+    let thread = instruction.async_execution_thread();
     list.push_if(
         !matches!(thread, "" | "main"),
         "async_execution_thread",
@@ -312,29 +309,29 @@ fn collectives(list: &mut List, instruction: &HloInstructionProto) {
     );
 }
 
-fn custom_calls(list: &mut List, instruction: &HloInstructionProto) {
+fn custom_calls(list: &mut List, instruction: &Instruction) {
     if instruction.opcode != "custom-call" {
-        list.flag("constrain_layout", instruction.constrain_layout);
+        list.flag("constrain_layout", instruction.constrain_layout());
     } else {
-        let target = instruction.custom_call_target.as_bytes();
+        let target = instruction.custom_call_target().as_bytes();
         list.push("custom_call_target", quoted(target));
         list.flag(
             "custom_call_has_side_effect",
-            instruction.custom_call_has_side_effect,
+            instruction.custom_call_has_side_effect(),
         );
-        if instruction.constrain_layout {
-            let shapes = instruction.operand_shapes_with_layout.iter();
+        if instruction.constrain_layout() {
+            let shapes = instruction.operand_shapes_with_layout().iter();
             let shapes = join(shapes.map(shape::shape));
             list.push("operand_layout_constraints", format!("{{{shapes}}}"));
         }
-        let kind = named(&SCHEDULES, instruction.custom_call_schedule);
-        list.push_if(instruction.custom_call_schedule != 0, "schedule", kind);
+        let kind = named(&SCHEDULES, instruction.custom_call_schedule());
+        list.push_if(instruction.custom_call_schedule() != 0, "schedule", kind);
         // API_VERSION_ORIGINAL, the default, is 1.
-        let version = instruction.custom_call_api_version;
+        let version = instruction.custom_call_api_version();
         list.push_if(version > 1, "api_version", named(&API_VERSIONS, version));
     }
-    if !instruction.output_operand_aliasing.is_empty() {
-        let pairs = instruction.output_operand_aliasing.iter().map(|pair| {
+    if !instruction.output_operand_aliasing().is_empty() {
+        let pairs = instruction.output_operand_aliasing().iter().map(|pair| {
             format!(
                 "{}: ({}, {})",
                 braces(&pair.output_shape_index),
@@ -346,15 +343,15 @@ fn custom_calls(list: &mut List, instruction: &HloInstructionProto) {
     }
 }
 
-/// The computations an instruction calls, under the names its opcode gives them.
+/// The computations that an instruction calls, by the names that its opcode has for them.
 fn callees(
     list: &mut List,
-    instruction: &HloInstructionProto,
-    by_id: &BTreeMap<i64, &HloInstructionProto>,
+    instruction: &Instruction,
+    by_id: &BTreeMap<i64, &Instruction>,
     names: &ComputationNames,
 ) {
     let called: Vec<String> = instruction
-        .called_computation_ids
+        .called_computation_ids()
         .iter()
         .map(|id| match names.get(id) {
             Some(name) => format!("%{name}"),
@@ -389,22 +386,22 @@ fn callees(
         (_, [callee]) => list.push("to_apply", callee),
         (_, all) => list.push("called_computations", format!("{{{}}}", all.join(", "))),
     }
-    list.flag("is_composite", instruction.is_composite);
+    list.flag("is_composite", instruction.is_composite());
 }
 
-/// What every instruction may carry.
-fn common(
-    list: &mut List,
-    instruction: &HloInstructionProto,
-    by_id: &BTreeMap<i64, &HloInstructionProto>,
-) {
+/// Attributes that every instruction may have.
+fn common(list: &mut List, instruction: &Instruction, by_id: &BTreeMap<i64, &Instruction>) {
     if let Some(sharding) = &instruction.sharding {
         list.push("sharding", placement::sharding(sharding));
     }
-    list.0
-        .extend(instruction.frontend_attributes.as_ref().and_then(frontend));
-    if !instruction.control_predecessor_ids.is_empty() {
-        let ids = instruction.control_predecessor_ids.iter();
+    list.0.extend(
+        instruction
+            .frontend_attributes
+            .as_ref()
+            .and_then(|it| frontend(it)),
+    );
+    if !instruction.control_predecessor_ids().is_empty() {
+        let ids = instruction.control_predecessor_ids().iter();
         let names = join(ids.map(|id| reference(by_id, *id)));
         list.push("control-predecessors", format!("{{{names}}}"));
     }
@@ -412,9 +409,9 @@ fn common(
         let text = self::metadata(metadata);
         list.push_if(!text.is_empty(), "metadata", format!("{{{text}}}"));
     }
-    let config = &instruction.backend_config;
+    let config = instruction.backend_config();
     if !config.is_empty() {
-        // A JSON object stands as it is; anything else is quoted, or its braces could end the instruction.
+        // A JSON object is printed as it is; anything else is quoted, since its braces could end the instruction.
         let object = serde_json::from_slice::<serde_json::Map<_, _>>(config);
         let text = match (object, std::str::from_utf8(config)) {
             (Ok(_), Ok(text)) if !text.contains('\n') => text.into(),
@@ -424,35 +421,37 @@ fn common(
     }
 }
 
-fn metadata(metadata: &OpMetadata) -> String {
+fn metadata(metadata: &Metadata) -> String {
     let mut parts = Vec::new();
+    let none = OpMetadata::default();
+    let more = metadata.more.as_deref().unwrap_or(&none);
     for (name, value) in [
-        ("op_type", &metadata.op_type),
-        ("op_name", &metadata.op_name),
-        ("source_file", &metadata.source_file),
-        ("deduplicated_name", &metadata.deduplicated_name),
-        ("scheduling_name", &metadata.scheduling_name),
+        ("op_type", more.op_type.as_str()),
+        ("op_name", metadata.op_name.as_str()),
+        ("source_file", &more.source_file),
+        ("deduplicated_name", &more.deduplicated_name),
+        ("scheduling_name", &more.scheduling_name),
     ] {
         if !value.is_empty() {
             parts.push(format!("{name}={}", quoted(value.as_bytes())));
         }
     }
-    if metadata.source_line != 0 {
-        parts.push(format!("source_line={}", metadata.source_line));
+    if more.source_line != 0 {
+        parts.push(format!("source_line={}", more.source_line));
     }
     parts.join(" ")
 }
 
 /// The element type of the first operand.
 fn operand_type(
-    instruction: &HloInstructionProto,
-    by_id: &BTreeMap<i64, &HloInstructionProto>,
+    instruction: &Instruction,
+    by_id: &BTreeMap<i64, &Instruction>,
 ) -> Option<PrimitiveType> {
     let operand = by_id.get(instruction.operand_ids.first()?)?;
     Some(operand.shape.as_ref()?.element_type())
 }
 
-/// How a comparison orders elements of this type unless it says otherwise.
+/// The default order of a comparison of elements of this type.
 fn usual_comparison(element: Option<PrimitiveType>) -> &'static str {
     use PrimitiveType as P;
     match element {
@@ -463,8 +462,8 @@ fn usual_comparison(element: Option<PrimitiveType>) -> &'static str {
 }
 
 /// The name of an enum's value, or one that no parser takes.
-fn named<'a>(names: &[&'a str], value: i32) -> &'a str {
-    let index = usize::try_from(value).unwrap_or(usize::MAX);
+fn named<'a>(names: &[&'a str], value: impl Into<i64>) -> &'a str {
+    let index = usize::try_from(value.into()).unwrap_or(usize::MAX);
     names.get(index).copied().unwrap_or("<unknown>")
 }
 

@@ -7,8 +7,7 @@ use super::shape::element_name;
 
 /// The text of a literal: `1.5`, `{ {1, 2}, {3, 4} }`, `(1, {2, 3})`.
 ///
-/// A literal of a type not known here, or with too few elements, prints as `<...>` with the reason,
-/// which XLA's parser refuses.
+/// A literal of an unknown type, or with too few elements, prints as `<...>` with the reason, which XLA's parser refuses.
 pub(super) fn literal(literal: &LiteralProto) -> String {
     let Some(shape) = &literal.shape else {
         return "<literal without a shape>".into();
@@ -62,7 +61,8 @@ fn strides(shape: &ShapeProto, sizes: &[usize]) -> Option<Vec<usize>> {
     let mut stride = 1;
     for dimension in minor_to_major {
         strides[dimension] = stride;
-        stride *= sizes[dimension];
+        // The elements were counted, so this overflows only next to an empty dimension, where it is not used.
+        stride = usize::wrapping_mul(stride, sizes[dimension]);
     }
     Some(strides)
 }
@@ -82,7 +82,7 @@ fn nest(text: &mut String, elements: &[String], sizes: &[usize], strides: &[usiz
     text.push('}');
 }
 
-/// The elements in storage order; none where the type is not known.
+/// The elements in storage order; `None` if the type is unknown.
 fn elements(literal: &LiteralProto, element: PrimitiveType, scalar: bool) -> Option<Vec<String>> {
     use PrimitiveType as P;
     fn show<T: ToString>(values: &[T]) -> Vec<String> {
@@ -178,7 +178,7 @@ fn fewest_digits(value: f32, same: impl Fn(f32) -> bool) -> String {
         .map_or_else(|| f32_text(value), f32_text)
 }
 
-/// `nan`, with its sign and its mantissa where they are not the usual ones.
+/// `nan`, with its sign and its mantissa if they are not the default ones.
 fn nan(negative: bool, mantissa: u64, mantissa_bits: u32) -> String {
     let sign = if negative { "-" } else { "" };
     if mantissa == 1 << (mantissa_bits - 1) {

@@ -1,11 +1,11 @@
-//! HLO text: a module as XLA's own parser reads it.
+//! HLO text, in the form that XLA's own parser reads.
 //!
-//! One instruction a line, callees before callers and the entry last, so that two texts can be compared line by line.
-//! Everything that changes what a program does is printed, all constants in full; what only says how it came to be
-//! (stack frames, profiles, original values) is not. Numbers read back exactly.
+//! One instruction per line, callees before callers and the entry last, so that two texts can be compared line by line.
+//! Everything that affects the program's behaviour is printed, with all constants in full; its history (stack frames,
+//! profiles, original values) is not. Numbers read back exactly.
 //!
-//! A reference that nothing stands behind (an operand, a callee, an entry that is missing) prints as `%<missing N>`,
-//! which XLA's parser refuses: a broken module does not turn into a different one.
+//! A dangling reference (a missing operand, callee or entry) prints as `%<missing N>`, which XLA's parser refuses, so a
+//! broken module does not become a different one.
 
 mod attributes;
 mod literal;
@@ -16,10 +16,10 @@ mod window;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::proto::{HloComputationProto, HloInstructionProto, HloModuleProto};
+use super::module::{Computation, Instruction, Module};
 
 /// The text of `module`.
-pub fn print(module: &HloModuleProto) -> String {
+pub fn print(module: &Module) -> String {
     let names: ComputationNames = module
         .computations
         .iter()
@@ -37,12 +37,12 @@ pub fn print(module: &HloModuleProto) -> String {
 type ComputationNames<'a> = BTreeMap<i64, &'a str>;
 
 /// The computations, each after those it calls, the entry last.
-fn callees_first(module: &HloModuleProto) -> Vec<&HloComputationProto> {
+fn callees_first(module: &Module) -> Vec<&Computation> {
     fn visit<'a>(
         id: i64,
-        by_id: &BTreeMap<i64, &'a HloComputationProto>,
+        by_id: &BTreeMap<i64, &'a Computation>,
         seen: &mut BTreeSet<i64>,
-        order: &mut Vec<&'a HloComputationProto>,
+        order: &mut Vec<&'a Computation>,
     ) {
         let Some(computation) = by_id.get(&id) else {
             return;
@@ -51,7 +51,7 @@ fn callees_first(module: &HloModuleProto) -> Vec<&HloComputationProto> {
             return;
         }
         for instruction in &computation.instructions {
-            for callee in &instruction.called_computation_ids {
+            for callee in instruction.called_computation_ids() {
                 visit(*callee, by_id, seen, order);
             }
         }
@@ -60,7 +60,7 @@ fn callees_first(module: &HloModuleProto) -> Vec<&HloComputationProto> {
 
     let by_id = module.computations.iter().map(|c| (c.id, c)).collect();
     let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
-    let entry = module.entry_computation_id;
+    let entry = module.entry_id;
     for computation in module.computations.iter().filter(|c| c.id != entry) {
         visit(computation.id, &by_id, &mut seen, &mut order);
     }
@@ -69,8 +69,8 @@ fn callees_first(module: &HloModuleProto) -> Vec<&HloComputationProto> {
 }
 
 /// The lines that name the module and hold its attributes: a line for each aliased pair, parameter and result, so that
-/// a difference is no longer than what it is about.
-fn header(module: &HloModuleProto) -> String {
+/// a diff shows only what differs.
+fn header(module: &Module) -> String {
     let mut parts = vec![format!("HloModule {}", module.name)];
     if module.schedule.is_some() {
         parts.push("is_scheduled=true".into());
@@ -99,8 +99,8 @@ fn header(module: &HloModuleProto) -> String {
         });
         parts.push(format!("buffer_donor={{{}}}", lines(entries)));
     }
-    if let Some(program) = &module.host_program_shape {
-        let parameters = lines(program.parameters.iter().map(shape::shape));
+    if let Some(program) = &module.program_shape {
+        let parameters = lines(program.parameters.iter().map(|it| shape::shape(it)));
         let result = match &program.result {
             Some(result) if !result.tuple_shapes.is_empty() => {
                 format!("({})", lines(result.tuple_shapes.iter().map(shape::shape)))
@@ -117,7 +117,7 @@ fn header(module: &HloModuleProto) -> String {
     parts.join(",\n  ") + "\n"
 }
 
-/// Items of the header, each on a line of its own.
+/// Items of the header, each on its own line.
 fn lines(items: impl Iterator<Item = String>) -> String {
     let items: Vec<String> = items.map(|item| format!("\n    {item}")).collect();
     match items.is_empty() {
@@ -128,15 +128,15 @@ fn lines(items: impl Iterator<Item = String>) -> String {
 
 fn print_computation(
     text: &mut String,
-    module: &HloModuleProto,
-    computation: &HloComputationProto,
+    module: &Module,
+    computation: &Computation,
     names: &ComputationNames,
 ) {
-    if computation.id == module.entry_computation_id {
+    if computation.id == module.entry_id {
         text.push_str("ENTRY ");
     }
     let _ = writeln!(text, "%{} {{", computation.name);
-    let by_id: BTreeMap<i64, &HloInstructionProto> = computation
+    let by_id: BTreeMap<i64, &Instruction> = computation
         .instructions
         .iter()
         .map(|instruction| (instruction.id, instruction))
@@ -161,12 +161,12 @@ fn print_computation(
     text.push('\n');
 }
 
-/// The instructions in their order of execution where there is a schedule, in the module's order where there is none.
+/// The instructions in their order of execution if there is a schedule, else in the module's order.
 fn in_order<'a>(
-    module: &HloModuleProto,
-    computation: &'a HloComputationProto,
-    by_id: &BTreeMap<i64, &'a HloInstructionProto>,
-) -> Vec<&'a HloInstructionProto> {
+    module: &Module,
+    computation: &'a Computation,
+    by_id: &BTreeMap<i64, &'a Instruction>,
+) -> Vec<&'a Instruction> {
     let sequence = module
         .schedule
         .as_ref()
@@ -182,16 +182,15 @@ fn in_order<'a>(
 }
 
 fn print_instruction(
-    instruction: &HloInstructionProto,
-    by_id: &BTreeMap<i64, &HloInstructionProto>,
+    instruction: &Instruction,
+    by_id: &BTreeMap<i64, &Instruction>,
     names: &ComputationNames,
 ) -> String {
     let arguments = match instruction.opcode.as_str() {
-        "parameter" => instruction.parameter_number.to_string(),
+        "parameter" => instruction.parameter_number().to_string(),
         "constant" => instruction
-            .literal
-            .as_ref()
-            .map(|literal| literal::literal(literal))
+            .literal()
+            .map(literal::literal)
             .unwrap_or_default(),
         _ => join(
             instruction
@@ -206,7 +205,7 @@ fn print_instruction(
         instruction
             .shape
             .as_ref()
-            .map(shape::shape)
+            .map(|it| shape::shape(it))
             .unwrap_or_default(),
         instruction.opcode,
     );
@@ -218,7 +217,7 @@ fn print_instruction(
 }
 
 /// `%name` of an instruction.
-fn reference(by_id: &BTreeMap<i64, &HloInstructionProto>, id: i64) -> String {
+fn reference(by_id: &BTreeMap<i64, &Instruction>, id: i64) -> String {
     by_id
         .get(&id)
         .map(|instruction| format!("%{}", instruction.name))

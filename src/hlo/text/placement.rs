@@ -1,8 +1,9 @@
 //! Shardings and device lists: `{devices=[4,1,2]<=[8] last_tile_dim_replicate}`, `[2,4]<=[4,2]T(1,0)`.
 
+use super::super::module::Instruction;
 use super::super::proto::{
-    HloInstructionProto, IotaReplicaGroupListProto, MeshAxesReplicaGroupListProto, MeshProto,
-    OpSharding, OpShardingType, ReplicaGroup,
+    IotaReplicaGroupListProto, MeshAxesReplicaGroupListProto, MeshProto, OpSharding,
+    OpShardingType, ReplicaGroup,
 };
 use super::{join, numbers};
 
@@ -71,20 +72,20 @@ fn iota(reshape: &[i64], transpose: &[i64]) -> String {
     text
 }
 
-/// The groups of a collective in whichever form they are held; empty where it has none.
-pub(super) fn replica_groups(instruction: &HloInstructionProto) -> String {
-    if let Some(mesh) = &instruction.mesh_axes_replica_group_list {
+/// The groups of a collective in whichever form it has them; empty if it has none.
+pub(super) fn replica_groups(instruction: &Instruction) -> String {
+    if let Some(mesh) = instruction.mesh_axes_replica_group_list() {
         return mesh_groups(mesh);
     }
-    if let Some(groups) = &instruction.iota_collective_device_list {
+    if let Some(groups) = instruction.iota_collective_device_list() {
         return iota_groups(groups);
     }
-    match &instruction.collective_device_list {
+    match instruction.collective_device_list() {
         Some(list) => match &list.iota_replica_group_list {
             Some(groups) => iota_groups(groups),
             None => listed(&list.replica_groups),
         },
-        None => listed(&instruction.replica_groups),
+        None => listed(instruction.replica_groups()),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::proto::{LayoutProto, PrimitiveType, ShapeProto};
 use super::{join, numbers};
 
-/// The text of a shape, with its layout where it has one.
+/// The text of a shape, with its layout if it has one.
 pub(super) fn shape(shape: &ShapeProto) -> String {
     match shape.element_type() {
         PrimitiveType::Tuple => format!("({})", join(shape.tuple_shapes.iter().map(self::shape))),
@@ -37,7 +37,7 @@ pub(super) fn element_name(element: PrimitiveType) -> String {
     }
 }
 
-/// The text of a layout; empty where it says nothing, as for a scalar.
+/// The text of a layout; empty if it states nothing, as for a scalar.
 fn layout(layout: &LayoutProto) -> String {
     let mut details = String::new();
     for tile in &layout.tiles {

@@ -1,11 +1,15 @@
-//! What XLA's parser cannot be asked here: the words themselves, and what happens to a module with a hole in it.
-//! That XLA reads the same module back is shown by tests/hlo_parser.py on the modules in tests/data/hlo.
+//! What XLA's parser cannot check: the exact words, and modules with missing parts. tests/hlo_parser.py shows on the
+//! modules in tests/data/hlo that XLA reads the same module back.
+
+use std::sync::Arc;
 
 use super::*;
+use crate::hlo::attribute::Attribute;
+use crate::hlo::module::{Metadata, ProgramShape};
 use crate::hlo::proto::*;
 
-fn f32_shape(dimensions: &[i64]) -> Option<ShapeProto> {
-    Some(ShapeProto {
+fn f32_shape(dimensions: &[i64]) -> Arc<ShapeProto> {
+    Arc::new(ShapeProto {
         element_type: PrimitiveType::F32 as i32,
         dimensions: dimensions.to_vec(),
         layout: Some(LayoutProto {
@@ -16,44 +20,34 @@ fn f32_shape(dimensions: &[i64]) -> Option<ShapeProto> {
     })
 }
 
-fn instruction(id: i64, name: &str, opcode: &str, operands: &[i64]) -> HloInstructionProto {
-    HloInstructionProto {
-        id,
-        name: name.into(),
-        opcode: opcode.into(),
-        shape: f32_shape(&[2, 3]),
-        operand_ids: operands.to_vec(),
-        ..Default::default()
-    }
+fn instruction(id: i64, name: &str, opcode: &str, operands: &[i64]) -> Instruction {
+    Instruction::new(id, name, opcode, f32_shape(&[2, 3]), operands)
 }
 
-/// An entry that stands before the computation it calls.
-fn module() -> HloModuleProto {
+/// An entry that comes before the computation it calls.
+fn module() -> Module {
     let mut call = instruction(2, "y", "call", &[1]);
-    call.called_computation_ids = vec![7];
-    call.metadata = Some(OpMetadata {
-        op_name: "encoder/double".into(),
-        ..Default::default()
-    });
+    call.set(Attribute::CalledComputationIds(vec![7]));
+    call.metadata = Some(Metadata::of("encoder/double"));
     let mut parameter = instruction(1, "x", "parameter", &[]);
-    parameter.sharding = Some(OpSharding {
+    parameter.sharding = Some(Arc::new(OpSharding {
         r#type: OpShardingType::Other as i32,
         tile_assignment_dimensions: vec![1, 2, 4],
         iota_reshape_dims: vec![4, 2],
         iota_transpose_perm: vec![1, 0],
         replicate_on_last_tile_dim: true,
         ..Default::default()
-    });
+    }));
     let value = r##"#sdy.sharding<@mesh, [{}, {"model"}]>"##;
-    parameter.frontend_attributes = Some(FrontendAttributes {
+    parameter.frontend_attributes = Some(Arc::new(FrontendAttributes {
         map: [("xla.sdy.sharding".to_string(), value.to_string())].into(),
-    });
-    HloModuleProto {
+    }));
+    Module {
         name: "step".into(),
-        entry_computation_id: 5,
-        host_program_shape: Some(ProgramShapeProto {
-            parameters: f32_shape(&[2, 3]).into_iter().collect(),
-            result: f32_shape(&[2, 3]),
+        entry_id: 5,
+        program_shape: Some(ProgramShape {
+            parameters: vec![f32_shape(&[2, 3])],
+            result: Some(f32_shape(&[2, 3])),
             ..Default::default()
         }),
         input_output_alias: Some(HloInputOutputAliasProto {
@@ -63,14 +57,14 @@ fn module() -> HloModuleProto {
             }],
         }),
         computations: vec![
-            HloComputationProto {
+            Computation {
                 id: 5,
                 name: "main".into(),
                 root_id: 2,
                 instructions: vec![parameter, call],
                 ..Default::default()
             },
-            HloComputationProto {
+            Computation {
                 id: 7,
                 name: "double".into(),
                 root_id: 11,
@@ -131,7 +125,8 @@ fn quoting_keeps_any_bytes() {
 #[test]
 fn a_backend_configuration_that_is_no_object_is_quoted() {
     let mut module = module();
-    module.computations[1].instructions[1].backend_config = b"{diag = 78 : ui8".to_vec();
+    let config = b"{diag = 78 : ui8".to_vec();
+    module.computations[1].instructions[1].set(Attribute::BackendConfig(config));
     let text = print(&module);
     assert!(
         text.contains(r#"backend_config="{diag = 78 : ui8""#),
@@ -150,9 +145,9 @@ fn a_total_order_shows_in_either_of_its_fields() {
         let mut module = module();
         let add = &mut module.computations[1].instructions[1];
         add.opcode = "compare".into();
-        add.comparison_direction = "LT".into();
-        add.comparison_type = kind.into();
-        add.comparison_order = order.into();
+        add.set(Attribute::ComparisonDirection("LT".into()));
+        add.set(Attribute::ComparisonType(kind.into()));
+        add.set(Attribute::ComparisonOrder(order.into()));
         let text = print(&module);
         let expected = format!("compare(%a, %a), direction=LT{expected}\n");
         assert!(text.contains(&expected), "{kind} {order}\n{text}");

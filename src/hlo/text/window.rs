@@ -30,7 +30,7 @@ pub(super) fn window(window: &Window) -> String {
     format!("{{{text}}}")
 }
 
-/// `1_2x0_1_3`: low and high of each dimension, and interior where there is any.
+/// `1_2x0_1_3`: low and high of each dimension, and interior if there is any.
 pub(super) fn padding(padding: &PaddingConfig) -> String {
     let parts: Vec<String> = padding
         .dimensions

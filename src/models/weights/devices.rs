@@ -1,24 +1,25 @@
-//! Weights onto devices, layer by layer: a stacked weight is zeros on the devices from the start, and each of its layers is
-//! put there and written into its place. So the host holds one layer, whatever the number of devices.
+//! Weights onto devices, layer by layer. A stacked weight starts as zeros on the devices, and each layer is copied there and
+//! written into its place. The host therefore holds only one layer, whatever the number of devices.
 
 use std::collections::BTreeMap;
 
 use super::{layer_shape, layers};
-use crate::graph::{Axis, Builder, DType, Graph, Role, Shape, Weight};
+use crate::graph::{Axis, Builder, DType, Role, Shape, Weight};
 use crate::hlo::{Layout, Port, lower};
 use crate::runtime::{self, DeviceArray, DeviceArrays, HostArray, Session};
 use crate::sharding::Rules;
 
-/// The `weights` as `session` takes them; `read` gives one layer of a weight, or all of it (layer 0) if it stacks none.
+/// Returns the `weights` as `session` takes them. `read` returns one layer of a weight, or all of it (layer 0) if it stacks
+/// none.
 ///
 /// # Errors
-/// A weight that the session does not take, what `read` gives, and the plugin's own.
+/// A weight that the session does not take, and errors of `read` and the plugin.
 pub fn load<E: From<runtime::Error>>(
     session: &Session,
     weights: &[Weight],
     mut read: impl FnMut(&Weight, usize) -> Result<HostArray, E>,
 ) -> Result<DeviceArrays, E> {
-    // Weights of one shape share the programs that put them together.
+    // Weights of one shape share the programs that assemble them.
     let mut stacks: BTreeMap<String, Stack> = BTreeMap::new();
     let mut loaded = DeviceArrays::new();
     for weight in weights {
@@ -55,14 +56,15 @@ impl Stack {
         let shape = &weight.shape;
         let builder = Builder::new();
         builder.output(STACK, builder.full(0.0, shape.clone()).pin_weight());
-        let zeros = compiled(session, &weight.name, builder)?;
+        let zeros = compiled(session, weight, builder)?;
         let builder = Builder::new();
         let stack = builder.input(STACK, Role::Weight, shape.clone());
-        let layer = builder.input(LAYER, Role::Weight, one_layer(weight));
+        // Not sharded as the weight is, which may be sharded by layers.
+        let layer = builder.input(LAYER, Role::Batch, one_layer(weight));
         let index = builder.input(INDEX, Role::Step, Shape::scalar(DType::S32));
         let axis = shape.axes[0].name.as_str();
         builder.update(STACK, stack.dynamic_update(axis, layer, index).pin_weight());
-        let write = compiled(session, &weight.name, builder)?;
+        let write = compiled(session, weight, builder)?;
         Ok(Stack { zeros, write })
     }
 
@@ -77,7 +79,7 @@ impl Stack {
             if *array.shape() != layer_shape(weight) {
                 let (found, expected) = (array.shape(), layer_shape(weight));
                 let message = format!(
-                    "a layer of `{}` is {expected}, and {found} was given",
+                    "a layer of `{}` is {expected}, but {found} was read",
                     weight.name
                 );
                 return Err(runtime::Error::Invalid(message).into());
@@ -90,7 +92,12 @@ impl Stack {
             arrays = self.write.run(&arrays)?;
         }
         let filled = arrays.remove(STACK);
-        let none = || runtime::Error::Invalid(format!("nothing came of `{}`", weight.name));
+        let none = || {
+            runtime::Error::Invalid(format!(
+                "the program returned nothing for `{}`",
+                weight.name
+            ))
+        };
         Ok(filled.ok_or_else(none)?)
     }
 }
@@ -101,34 +108,38 @@ fn one_layer(weight: &Weight) -> Shape {
     layer_shape(weight).stacked(axis)
 }
 
-/// The graph compiled for the devices of `session`, on which its stack must lie as the weight `name` does there.
-fn compiled(session: &Session, name: &str, builder: Builder) -> runtime::Result<Session> {
+/// The graph, compiled for the devices of `session`. Its stack must be sharded as `weight` is there.
+fn compiled(session: &Session, weight: &Weight, builder: Builder) -> runtime::Result<Session> {
+    let name = weight.name.as_str();
     let invalid = |error: String| runtime::Error::Invalid(format!("`{name}`: {error}"));
     let graph = builder
-        .finish()
+        .compact()
         .map_err(|error| invalid(error.to_string()))?;
-    let graph = graph.compact();
-    let graph = Graph::check(graph).map_err(|errors| {
-        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        invalid(errors.join("\n"))
-    })?;
     let signature = session.signature();
-    let layout = Layout {
-        mesh: &signature.mesh,
-        rules: &Rules::standard(),
-    };
-    let program = lower(&graph, "stack", layout).map_err(|error| invalid(error.to_string()))?;
     let sharding = |ports: &[Port], name: &str| {
         let port = ports.iter().find(|port| port.name == name);
         port.map(|port| port.sharding.clone())
     };
-    let (here, there) = (
-        sharding(&program.signature.outputs, STACK),
-        sharding(&signature.inputs, name),
-    );
-    if here != there {
+    let Some(own) = sharding(&signature.inputs, name) else {
+        return Err(invalid("the program has no such input".to_string()));
+    };
+    let weights = own.as_rules(&signature.mesh, &weight.shape);
+    let mut activations = weights.clone();
+    activations[0].mesh_axes.clear();
+    let rules = Rules {
+        weights,
+        activations,
+        ..Rules::default()
+    };
+    let layout = Layout {
+        mesh: &signature.mesh,
+        rules: &rules,
+    };
+    let program = lower(&graph, "stack", layout).map_err(|error| invalid(error.to_string()))?;
+    let here = sharding(&program.signature.outputs, STACK);
+    if here.as_ref() != Some(&own) {
         return Err(invalid(format!(
-            "it lies as {there:?} and is made as {here:?}"
+            "it is sharded as {own:?}, but made as {here:?}"
         )));
     }
     session.beside(&program)

@@ -5,26 +5,26 @@ use ndarray::{ArrayD, IxDyn};
 use super::layers;
 use crate::graph::Weight;
 
-/// How one layer's tensor lies in the file.
+/// The layout of one layer's tensor in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// As ribosome has it.
+    /// Ribosome's layout.
     Same,
-    /// A linear layer as `[out, in]`: this many of ribosome's axes come in, the rest go out.
+    /// A linear layer as `[out, in]`. Of ribosome's axes, the first `inputs` are inputs and the rest outputs.
     Linear {
-        /// How many axes come in.
+        /// The number of input axes.
         inputs: usize,
     },
-    /// All of ribosome's axes the other way round, before this many axes of size 1, as a convolution's kernel.
+    /// All of ribosome's axes reversed, followed by axes of size 1, as in a convolution's kernel.
     Turned {
-        /// How many axes of size 1.
+        /// The number of axes of size 1.
         ones: usize,
     },
-    /// All of ribosome's axes joined into one, as the bias of heads.
+    /// All of ribosome's axes merged into one, as in the bias of heads.
     Flat,
-    /// As ribosome has it, behind this many axes of size 1.
+    /// Ribosome's layout, preceded by axes of size 1.
     Behind {
-        /// How many axes of size 1.
+        /// The number of axes of size 1.
         ones: usize,
     },
 }
@@ -34,16 +34,16 @@ pub enum Kept {
 pub struct Entry {
     /// Ribosome's name.
     pub ours: String,
-    /// The file's name, with `{layer}` where a stacked weight has one tensor a layer.
+    /// The file's name, with `{layer}` if a stacked weight has one tensor per layer.
     pub theirs: String,
-    /// How it lies there.
+    /// Its layout there.
     pub kept: Kept,
-    /// What else files may call the same tensor, where it is tied to another.
+    /// Other names of the same tensor in files, if it is tied to another.
     pub also: Vec<String>,
 }
 
 impl Entry {
-    /// The entry for `ours`, kept as `theirs`.
+    /// The entry for `ours`, called `theirs` in files.
     pub fn new(ours: impl Into<String>, theirs: impl Into<String>, kept: Kept) -> Self {
         Entry {
             ours: ours.into(),
@@ -53,8 +53,8 @@ impl Entry {
         }
     }
 
-    /// The same entry, whose tensor files may also have under `names`, which are tied to it. Reading takes any of them and
-    /// refuses two that differ; writing gives the entry's own name alone.
+    /// Adds `names` that are tied to the entry's tensor. Reading accepts any of them and refuses two that differ. Writing uses
+    /// only the entry's own name.
     pub fn also<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.also.extend(names.into_iter().map(Into::into));
         self
@@ -68,7 +68,7 @@ impl Entry {
         }
     }
 
-    /// The file's names for the weight: one, or one a layer.
+    /// The file's names for the weight: one, or one per layer.
     pub(super) fn names(&self, weight: &Weight) -> Vec<String> {
         (0..layers(weight))
             .map(|layer| self.name(&self.theirs, weight, layer))

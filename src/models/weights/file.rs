@@ -1,7 +1,7 @@
 //! One safetensors file: its header, and positioned reads of its tensors.
 //!
-//! Reading seeks and reads, and maps nothing. A map would need `unsafe`, which is in `runtime/pjrt` alone; and under a map,
-//! a file that is cut off meanwhile ends the process.
+//! Files are read by position and not memory-mapped. Mapping needs `unsafe`, which only `runtime/pjrt` contains, and the
+//! process dies if a mapped file is truncated.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -10,44 +10,44 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Metadata, TensorInfo};
 
-/// A header longer than this is none (safetensors' own limit).
+/// The longest header (safetensors' own limit).
 const MAX_HEADER: u64 = 100_000_000;
 
-/// What can be wrong with a safetensors file.
+/// Errors of a safetensors file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The file system refused.
+    /// An error of the file system.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
-        /// What was being done.
+        /// The operation.
         what: String,
-        /// To which file.
+        /// The file.
         path: PathBuf,
         /// The system's error.
         source: std::io::Error,
     },
-    /// There is no such file.
+    /// The file does not exist.
     #[error("there is no file {}", .0.display())]
     Absent(PathBuf),
-    /// The file is no safetensors file.
-    #[error("{} is no safetensors file: {reason}", path.display())]
+    /// The file is not a safetensors file.
+    #[error("{} is not a safetensors file: {reason}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why.
         reason: String,
     },
-    /// The file's length is not what its header says.
+    /// The file's length does not match its header.
     #[error(
-        "{} has {actual} bytes, and its header says {expected}: it was cut off or changed",
+        "{} has {actual} bytes, but its header says {expected}: it was cut off or changed",
         path.display()
     )]
     Length {
         /// The file.
         path: PathBuf,
-        /// Bytes by the header.
+        /// Bytes according to the header.
         expected: u64,
-        /// Bytes there are.
+        /// Actual bytes.
         actual: u64,
     },
 }
@@ -58,7 +58,7 @@ pub struct TensorFile {
     path: PathBuf,
     file: File,
     metadata: Metadata,
-    /// Where the tensors begin.
+    /// The offset of the tensors.
     start: u64,
 }
 
@@ -66,7 +66,7 @@ impl TensorFile {
     /// Opens the file `path`.
     ///
     /// # Errors
-    /// No file, no safetensors file, or a length that the header does not say.
+    /// A missing file, a file in another format, or a length that does not match the header.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let io = |source: std::io::Error| match source.kind() {
             ErrorKind::NotFound => FileError::Absent(path.to_path_buf()),
@@ -90,7 +90,7 @@ impl TensorFile {
         let length = u64::from_le_bytes(length);
         if length > MAX_HEADER {
             return Err(unreadable(
-                "it does not begin as a safetensors file does".into(),
+                "it does not begin like a safetensors file".into(),
             ));
         }
         let start = 8 + length;
@@ -123,7 +123,7 @@ impl TensorFile {
         &self.path
     }
 
-    /// What the header says besides the tensors.
+    /// The header's entries other than tensors.
     pub fn text(&self, key: &str) -> Option<&str> {
         let entries = self.metadata.metadata().as_ref()?;
         entries.get(key).map(String::as_str)
@@ -139,10 +139,10 @@ impl TensorFile {
         self.metadata.info(name)
     }
 
-    /// Reads as many bytes as `bytes` has of the tensor `name`, from its byte `from` on.
+    /// Fills `bytes` from the tensor `name`, starting at its byte `from`.
     ///
     /// # Errors
-    /// A tensor that is not there or is not so long, or the file system's own.
+    /// A tensor that is missing or too short, and errors of the file system.
     pub fn read(&self, name: &str, from: usize, bytes: &mut [u8]) -> Result<(), FileError> {
         let io = |source| FileError::Io {
             what: format!("read `{name}` of"),
@@ -164,7 +164,7 @@ impl TensorFile {
     }
 }
 
-/// Length and header of a file of `tensors`, as safetensors has them.
+/// The length and header with which a safetensors file of `tensors` begins.
 ///
 /// # Errors
 /// Sizes that do not fit the offsets.
@@ -181,7 +181,7 @@ pub(crate) fn header(
     Ok(bytes)
 }
 
-/// A new file in `folder` that is gone when dropped, with the permissions that any new file gets.
+/// A new file in `folder` that is deleted when dropped, with the usual permissions of a new file.
 pub(crate) fn temporary(folder: &Path, prefix: &str) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).suffix(".part");

@@ -5,24 +5,24 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::super::hf_config::ConfigError;
+use super::super::hugging_face::ConfigError;
 use super::file::{FileError, TensorFile};
 use crate::runtime;
 
-/// The file of a model in one piece.
+/// The file of a model in one part.
 pub(super) const SINGLE: &str = "model.safetensors";
-/// The file that says which part has which tensor.
+/// The file that states which part has which tensor.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 /// The file of the model's configuration.
 pub(super) const CONFIG: &str = "config.json";
 
-/// What can be wrong with a folder of weights.
+/// Errors of a folder of weights.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    /// One of its files.
+    /// An error of one of its files.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It has no weights.
+    /// The folder has no weights.
     #[error(
         "{} has neither model.safetensors nor model.safetensors.index.json{}", folder.display(),
         if *pickled { "; it has a pytorch_model.bin, which is a program in Python's own format and is not read: save the \
@@ -34,8 +34,8 @@ pub enum FolderError {
         /// Whether it has weights in PyTorch's own format.
         pickled: bool,
     },
-    /// A JSON file is not what it should be.
-    #[error("{} is not what it should be: {reason}", path.display())]
+    /// A JSON file is damaged or has another structure.
+    #[error("{} cannot be used: {reason}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
@@ -47,10 +47,10 @@ pub enum FolderError {
     Mismatch {
         /// The folder.
         folder: PathBuf,
-        /// What does not fit, tensor by tensor.
+        /// The problems, tensor by tensor.
         problems: Vec<String>,
     },
-    /// The configuration is of no model that ribosome has.
+    /// The configuration is of a model that ribosome does not have.
     #[error("{}: {source}", path.display())]
     Config {
         /// The file.
@@ -58,16 +58,16 @@ pub enum FolderError {
         /// What is wrong.
         source: ConfigError,
     },
-    /// A file that would be written is there already.
-    #[error("{} exists already; take another folder", .0.display())]
+    /// A file to be written exists already.
+    #[error("{} exists already; choose another folder", .0.display())]
     Exists(PathBuf),
-    /// The runtime's own.
+    /// An error of the runtime.
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
 }
 
 impl FolderError {
-    /// What is wrong with the `config.json` of `folder`.
+    /// The error in the `config.json` of `folder`.
     pub fn config(folder: &Path, source: ConfigError) -> Self {
         FolderError::Config {
             path: folder.join(CONFIG),
@@ -101,14 +101,14 @@ impl Folder {
     /// Opens the folder `path`; `config.json` is read by [`Folder::config`].
     ///
     /// # Errors
-    /// No weights, a file that cannot be read or was cut off, or an index that does not fit its parts.
+    /// No weights, a file that cannot be read or was cut off, or an index that does not match its parts.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
         let mut folder = Folder {
             path: path.to_path_buf(),
             files: Vec::new(),
             tensors: BTreeMap::new(),
         };
-        // As transformers does, a single file goes before an index.
+        // As in transformers, a single file takes precedence over an index.
         if path.join(SINGLE).exists() {
             folder.add(SINGLE)?;
         } else if path.join(INDEX).exists() {
@@ -126,7 +126,7 @@ impl Folder {
     /// The folder's `config.json`.
     ///
     /// # Errors
-    /// No such file, or no JSON object.
+    /// A missing file, or one that is not a JSON object.
     pub fn config(path: &Path) -> Result<Map<String, Value>, FolderError> {
         object(&path.join(CONFIG))
     }
@@ -161,7 +161,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Opens all files that the index names, and compares it with them.
+    /// Opens all files that the index names and compares them with it.
     fn add_parts(&mut self) -> Result<(), FolderError> {
         let path = self.path.join(INDEX);
         let wrong = |reason: &str| FolderError::Json {
@@ -175,7 +175,7 @@ impl Folder {
         for (tensor, file) in map {
             let file = file.as_str().filter(|file| !file.contains(['/', '\\']));
             let file =
-                file.ok_or_else(|| wrong(&format!("`{tensor}` is in no file of the folder")))?;
+                file.ok_or_else(|| wrong(&format!("no file of the folder has `{tensor}`")))?;
             wanted.insert(tensor.clone(), file.to_string());
         }
         let parts: BTreeSet<_> = wanted.values().cloned().collect();
@@ -188,7 +188,7 @@ impl Folder {
             let found = self.tensors.get(tensor).map(|at| self.files[*at].path());
             if found != Some(path.as_path()) {
                 problems.push(format!(
-                    "`{tensor}` is not in {}, where the index has it",
+                    "`{tensor}` is not in {}, where the index places it",
                     path.display()
                 ));
             }
@@ -196,9 +196,7 @@ impl Folder {
         for (tensor, at) in &self.tensors {
             if !wanted.contains_key(tensor) {
                 let path = self.files[*at].path().display();
-                problems.push(format!(
-                    "`{tensor}` is in {path}, and the index does not have it"
-                ));
+                problems.push(format!("`{tensor}` is in {path}, but not in the index"));
             }
         }
         match problems.is_empty() {
@@ -210,7 +208,7 @@ impl Folder {
     /// Whether `other` has the same tensor `name`, type, sizes and bytes.
     ///
     /// # Errors
-    /// The file system's own.
+    /// Errors of the file system.
     pub fn equals(&self, other: &Folder, name: &str) -> Result<bool, FolderError> {
         match (self.file(name), other.file(name)) {
             (Some(one), Some(other)) => equal((one, name), (other, name)),
@@ -218,10 +216,10 @@ impl Folder {
         }
     }
 
-    /// Whether there is a tensor `name` of these sizes all of whose elements are 0.
+    /// Whether there is a tensor `name` of these sizes with only zeros.
     ///
     /// # Errors
-    /// The file system's own.
+    /// Errors of the file system.
     pub fn is_zero(&self, name: &str, sizes: &[usize]) -> Result<bool, FolderError> {
         let found = self.file(name);
         let Some((file, info)) = found.and_then(|file| Some((file, file.info(name)?))) else {
@@ -232,7 +230,7 @@ impl Folder {
         }
         let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
         file.read(name, 0, &mut bytes)?;
-        // -0.0 is no zero here: what is written back must be what was read.
+        // -0.0 does not count as 0: what is written back must be what was read.
         Ok(bytes.iter().all(|byte| *byte == 0))
     }
 
@@ -241,9 +239,9 @@ impl Folder {
         self.tensors.get(name).map(|at| &self.files[*at])
     }
 
-    /// What does not fit this folder.
+    /// The error of this folder with `problems`.
     pub(super) fn mismatch(&self, mut problems: Vec<String>) -> FolderError {
-        /// A wrong model differs in everything; the first few say it.
+        /// The most problems to list: a wrong model differs in everything.
         const SHOWN: usize = 8;
         if problems.len() > SHOWN {
             let more = problems.len() - SHOWN;
@@ -257,7 +255,7 @@ impl Folder {
     }
 }
 
-/// Whether two tensors are of one type and size and have the same bytes; a part at a time is on the host.
+/// Whether two tensors have the same type, sizes and bytes. The host holds only a part of them at a time.
 pub(super) fn equal(
     one: (&TensorFile, &str),
     other: (&TensorFile, &str),

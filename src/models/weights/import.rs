@@ -1,5 +1,5 @@
-//! A model's weights in a Hugging Face folder: all that does not fit is found before anything is read, and then one layer of
-//! one weight is read at a time.
+//! A model's weights in a Hugging Face folder. All problems are found before anything is read. Then one layer of one weight
+//! is read at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,31 +14,26 @@ use super::{Entry, dims, entry_of, layer_shape, layers};
 use crate::graph::Weight;
 use crate::runtime::{Element, HostArray};
 
-/// Tensors that say nothing: `position_ids` counts from 0, `inv_freq` follows from the model's size, and T5's first published
-/// files have a table of relative positions that cross-attention never used. They are passed over, as are tensors without
-/// elements, and not written back.
-const UNUSED: [&str; 3] = [
-    "position_ids",
-    "inv_freq",
-    "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
-];
+/// Redundant tensors, by the last parts of their names: `position_ids` counts from 0, and `inv_freq` follows from the
+/// model's size. They are ignored, as are tensors without elements, and not written back.
+const UNUSED: [&str; 2] = ["position_ids", "inv_freq"];
 
-/// A model's weights in a folder, all found, of their sizes and of types that are read.
+/// A model's weights in a folder: all found, with the right sizes and types.
 pub struct Import<'a> {
     folder: Folder,
     table: &'a [Entry],
     weights: &'a [Weight],
-    /// The folder's name of each tensor that is read, where that is not the entry's own.
+    /// The folder's name of each tensor whose name is not the entry's own.
     others: BTreeMap<String, String>,
 }
 
 impl<'a> Import<'a> {
-    /// Finds every one of `weights` in `folder` by its entry in `table`. Tensors whose names begin with one of `dropped` are
-    /// passed over.
+    /// Finds every one of `weights` in `folder` by its entry in `table`. Tensors whose names begin with one of `dropped`
+    /// are ignored.
     ///
     /// # Errors
-    /// Tensors that are missing, of other sizes or of another type than F32, F16 and BF16, that belong to no weight, or that
-    /// are tied to another and differ from it: all of them, each with its file.
+    /// All tensors that are missing, have other sizes or a type other than F32, F16 and BF16, belong to no weight, or differ
+    /// from a tensor that they are tied to, each with its file.
     pub fn new(
         folder: Folder,
         table: &'a [Entry],
@@ -56,8 +51,7 @@ impl<'a> Import<'a> {
         let unused = |name: &str| {
             let last = name.rsplit('.').next();
             let info = folder.file(name).and_then(|file| file.info(name));
-            UNUSED.contains(&name)
-                || last.is_some_and(|last| UNUSED.contains(&last))
+            last.is_some_and(|last| UNUSED.contains(&last))
                 || info.is_some_and(|info| info.shape.contains(&0))
         };
         let dropped = |name: &str| {
@@ -109,14 +103,16 @@ impl<'a> Import<'a> {
         self.weights
     }
 
-    /// One layer of `weight`, or all of it (`layer` 0) if it stacks none, as ribosome keeps it, in `f32`. It alone is read.
+    /// Reads only one layer of `weight`, or all of it (`layer` 0) if it stacks none, in ribosome's layout and `f32`.
     ///
     /// # Errors
-    /// The file system's own.
+    /// Errors of the file system.
     pub fn layer(&self, weight: &Weight, layer: usize) -> Result<HostArray, FolderError> {
         let unknown = || {
-            self.folder
-                .mismatch(vec![format!("`{}` was not looked for", weight.name)])
+            self.folder.mismatch(vec![format!(
+                "`{}` is not one of the imported weights",
+                weight.name
+            )])
         };
         let entry = entry_of(self.table, weight).ok_or_else(unknown)?;
         let own = entry.name(&entry.theirs, weight, layer);
@@ -135,9 +131,9 @@ impl<'a> Import<'a> {
     }
 }
 
-/// The numbers in `bytes`; none where they are of a type that weights are not read from.
+/// The numbers in `bytes`; `None` if weights are not read from their type.
 fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    // safetensors is little-endian, as every host that plugins exist for.
+    // safetensors is little-endian, and so is every host for which plugins exist.
     let halves = || bytes.as_chunks::<2>().0.iter().copied();
     match dtype {
         Dtype::F32 => Some(f32::from_bytes(bytes)),
@@ -155,10 +151,10 @@ fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     }
 }
 
-/// Looking for a model's weights in a folder.
+/// A search for a model's weights in a folder.
 struct Search<'f> {
     folder: &'f Folder,
-    /// Tensors that no weight was found in yet.
+    /// Tensors not yet matched with a weight.
     left: BTreeSet<&'f str>,
     others: BTreeMap<String, String>,
     /// Tensors that must be equal.
@@ -168,7 +164,7 @@ struct Search<'f> {
 
 impl Search<'_> {
     fn search(&mut self, table: &[Entry], weights: &[Weight]) {
-        // A name that is a weight's own is nobody's other name: the model is not tied there.
+        // A name that is a weight's own is not another's tied name: the model does not tie these two.
         let entries = || {
             weights
                 .iter()
@@ -181,8 +177,9 @@ impl Search<'_> {
         for (weight, entry) in entries() {
             let Some(entry) = entry else {
                 let name = &weight.name;
-                self.problems
-                    .push(format!("the weight `{name}` has no name in such files"));
+                self.problems.push(format!(
+                    "files of this family have no name for the weight `{name}`"
+                ));
                 continue;
             };
             for layer in 0..layers(weight) {
@@ -196,7 +193,7 @@ impl Search<'_> {
         }
     }
 
-    /// Looks for one tensor under its own name and those that it may have `also`.
+    /// Looks for one tensor under its own name and its tied names.
     fn tensor(&mut self, entry: &Entry, weight: &Weight, layer: usize, also: Vec<String>) {
         let own = entry.name(&entry.theirs, weight, layer);
         let names: Vec<_> = std::iter::once(own.clone())
@@ -222,7 +219,7 @@ impl Search<'_> {
         }
     }
 
-    /// Compares the tensor `name` with what `weight` is read from.
+    /// Compares the tensor `name` with the layout that `weight` is read from.
     fn check(&mut self, name: &str, entry: &Entry, weight: &Weight) {
         let file = self.folder.file(name);
         let Some((file, info)) = file.and_then(|file| Some((file, file.info(name)?))) else {
@@ -232,12 +229,12 @@ impl Search<'_> {
         let expected = entry.file_dims(&dims(weight).1);
         if info.shape != expected {
             self.problems.push(format!(
-                "`{name}` of {path} is {:?}, and `{}` is read from {expected:?}",
+                "`{name}` of {path} is {:?}, but `{}` is read from {expected:?}",
                 info.shape, weight.name
             ));
         } else if floats(info.dtype, &[]).is_none() {
             self.problems.push(format!(
-                "`{name}` of {path} is of type {:?}; F32, F16 and BF16 are read",
+                "`{name}` of {path} has type {:?}; it must be F32, F16 or BF16",
                 info.dtype
             ));
         }

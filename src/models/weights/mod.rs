@@ -1,14 +1,14 @@
-//! Weights under other names and layouts, in memory and in files. A family has one table of [`Entry`]; reading and writing
-//! both follow it.
+//! Weights under other names and layouts, in memory and in files. Reading and writing both follow a family's one table of
+//! [`Entry`].
 //!
-//! Hugging Face keeps one tensor a layer, linear layers as `[out, in]`, heads and their size joined; ribosome stacks
-//! layers and keeps `[in.., out..]` by name. An entry says how the two belong together.
+//! Hugging Face has one tensor per layer, linear layers as `[out, in]`, and heads merged with their size. Ribosome stacks
+//! layers and has `[in.., out..]` by name. An entry maps one to the other.
 //!
 //! - [`import`] and [`export`] turn tensors in memory into weights and back (numeric references);
 //! - [`Import`] reads a Hugging Face folder layer by layer, and [`load`] puts the layers on devices;
 //! - [`Export`] writes such a folder.
 //!
-//! A model can be larger than the host's memory: at no time is more than one layer of one weight in it.
+//! A model can be larger than the host's memory, which never holds more than one layer of one weight.
 
 mod devices;
 mod entry;
@@ -34,7 +34,7 @@ fn entry_of<'t>(table: &'t [Entry], weight: &Weight) -> Option<&'t Entry> {
     table.iter().find(|entry| entry.ours == weight.name)
 }
 
-/// How many leading axes stack layers, and one layer's sizes.
+/// The number of leading axes that stack layers, and one layer's sizes.
 fn dims(weight: &Weight) -> (usize, Vec<usize>) {
     (
         weight.stacked,
@@ -42,7 +42,7 @@ fn dims(weight: &Weight) -> (usize, Vec<usize>) {
     )
 }
 
-/// How many layers `weight` stacks; 1 where it stacks none.
+/// The number of layers that `weight` stacks; 1 if it stacks none.
 pub fn layers(weight: &Weight) -> usize {
     match weight.stacked {
         0 => 1,

@@ -7,11 +7,11 @@ use ndarray::{ArrayD, Axis as Dimension, IxDyn};
 use super::{Entry, dims, entry_of};
 use crate::graph::Weight;
 
-/// What does not fit between a model and a file.
+/// Differences between a model and a file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WeightsError {
     /// The table has no entry for a weight.
-    #[error("the weight `{0}` has no name in the file's layout")]
+    #[error("the file's layout has no name for the weight `{0}`")]
     Unnamed(String),
     /// The file has no such tensor.
     #[error("the tensor `{theirs}`, which `{ours}` is read from, is missing")]
@@ -22,7 +22,7 @@ pub enum WeightsError {
         theirs: String,
     },
     /// A tensor has other sizes.
-    #[error("the tensor `{theirs}` is {found:?}, and `{ours}` is read from {expected:?}")]
+    #[error("the tensor `{theirs}` is {found:?}, but `{ours}` is read from {expected:?}")]
     Misshapen {
         /// Ribosome's name.
         ours: String,
@@ -38,7 +38,7 @@ pub enum WeightsError {
     Extra(String),
 }
 
-/// The model's `weights` from tensors by the file's names.
+/// Reads the model's `weights` from tensors with the file's names.
 ///
 /// # Errors
 /// A missing, extra or misshapen tensor.
@@ -84,7 +84,7 @@ pub fn import(
     }
 }
 
-/// Tensors by the file's names from the model's `values` (weights, or their gradients).
+/// Makes tensors with the file's names from the model's `values` (weights, or their gradients).
 ///
 /// # Errors
 /// A weight that the table does not name, or that has no value of its shape.
@@ -171,7 +171,7 @@ mod tests {
     fn there_and_back_is_the_same() {
         let (table, weights, tensors) = example();
         let ours = import(&table, &weights, tensors.clone()).unwrap();
-        // Row `head 1, kv 0` of layer 1's matrix is its third; column `embed 2` its last.
+        // In layer 1's matrix, `head 1, kv 0` is the third row and `embed 2` the last column.
         assert_eq!(ours["q"][[1, 2, 1, 0]], 200.0 + 2.0 * 3.0 + 2.0);
         assert_eq!(export(&table, &weights, &ours).unwrap(), tensors);
     }
@@ -194,7 +194,7 @@ mod tests {
         other.insert("norm.weight".into(), ArrayD::zeros(IxDyn(&[4])));
         let error = import(&table, &weights, other).unwrap_err().to_string();
         assert!(
-            error.contains("is [4], and `norm` is read from [3]"),
+            error.contains("is [4], but `norm` is read from [3]"),
             "{error}"
         );
         let error = import(&table[..1], &weights, BTreeMap::new()).unwrap_err();

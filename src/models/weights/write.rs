@@ -1,7 +1,7 @@
 //! Writing a Hugging Face folder: `config.json`, and the weights as F32 in `model.safetensors`, or in parts with an index.
 //!
-//! Tensors are in the order of their names and each is written once, under its own name: those that are tied to it are not
-//! written again. So equal weights give equal bytes, and what is written, read and written again is the same.
+//! Tensors are in the order of their names. Each is written once, under its own name and not under those tied to it. Equal
+//! weights therefore give equal bytes, also after they are read and written again.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,25 +20,25 @@ use super::{Entry, dims, entry_of};
 use crate::graph::Weight;
 use crate::runtime::{Element, HostArray};
 
-/// What is written.
+/// The contents of a folder.
 #[derive(Clone, Copy)]
 pub struct Export<'a> {
-    /// Where each weight goes.
+    /// The name and layout of each weight.
     pub table: &'a [Entry],
     /// The weights.
     pub weights: &'a [Weight],
-    /// Tensors that such a folder has and the model lacks, with their sizes; all of their elements are 0.
+    /// Tensors of zeros that such a folder has and the model lacks, with their sizes.
     pub zeros: &'a [(String, Vec<usize>)],
-    /// What `config.json` says.
+    /// The contents of `config.json`.
     pub config: &'a Map<String, Value>,
-    /// A file holds tensors of at most so many bytes together, or a single larger one.
+    /// The most bytes of tensors in a file, unless it holds a single larger one.
     pub shard_size: u64,
 }
 
 /// One tensor of the file.
 struct Tensor<'a> {
     name: String,
-    /// What it holds: a layer of a weight, or zeros where there is none.
+    /// The layer of a weight that it holds; `None` for zeros.
     of: Option<(&'a Entry, &'a Weight, usize)>,
     dims: Vec<usize>,
 }
@@ -50,13 +50,13 @@ impl Tensor<'_> {
 }
 
 impl<'a> Export<'a> {
-    /// Writes all files into `folder`, which is made if it is not there; `read` gives one layer of a weight, or all of it
-    /// (layer 0) if it stacks none, when its turn comes. No file has its name before all of them are on the disk, and the one
-    /// that a reader looks for comes last.
+    /// Writes all files into `folder`, which is created if necessary. `read` returns one layer of a weight, or all of it (layer
+    /// 0) if it stacks none. Files get their names after all of them are on the disk; the one that a reader looks for is the
+    /// last.
     ///
     /// # Errors
-    /// A file that is there already, a weight without an entry or that `read` gives in another shape, the file system's own,
-    /// and what `read` gives.
+    /// A file that exists already, a weight without an entry, a weight that `read` returns in another shape, and errors of the
+    /// file system and of `read`.
     pub fn write<E: From<FolderError>>(
         self,
         folder: &Path,
@@ -76,7 +76,7 @@ impl<'a> Export<'a> {
         };
         let last = if shards.len() > 1 { INDEX } else { SINGLE };
         let all = names.iter().map(String::as_str);
-        // A reader would take a single file or an index of another model for this one's.
+        // A reader would mistake another model's single file or index for this model's.
         for name in all.chain([CONFIG, SINGLE, INDEX]) {
             let path = folder.join(name);
             if path.exists() {
@@ -100,7 +100,7 @@ impl<'a> Export<'a> {
             let place = || {
                 file.as_file().sync_all()?;
                 file.persist(&path)?;
-                // The new name is on the disk once the folder is.
+                // The new name is on the disk once the folder is synced.
                 File::open(folder)?.sync_all()
             };
             place().map_err(io("write", &path))?;
@@ -117,7 +117,7 @@ impl<'a> Export<'a> {
                 return Err(FolderError::Mismatch {
                     folder: folder.to_path_buf(),
                     problems: vec![format!(
-                        "the weight `{}` has no name in such files",
+                        "files of this family have no name for the weight `{}`",
                         weight.name
                     )],
                 });
@@ -140,7 +140,7 @@ impl<'a> Export<'a> {
     }
 }
 
-/// The tensors dealt out to files in order, each file as full as it may be.
+/// The tensors distributed to files in order, each file as full as allowed.
 fn shards<'t, 'a>(tensors: &'t [Tensor<'a>], limit: u64) -> Vec<&'t [Tensor<'a>]> {
     let mut shards = Vec::new();
     let (mut start, mut size) = (0, 0);
@@ -156,7 +156,7 @@ fn shards<'t, 'a>(tensors: &'t [Tensor<'a>], limit: u64) -> Vec<&'t [Tensor<'a>]
     shards
 }
 
-/// The index of parts, as transformers writes it.
+/// The index of parts, in transformers' format.
 fn index(names: &[String], shards: &[&[Tensor]]) -> Value {
     let pairs = names.iter().zip(shards);
     let pairs = pairs.flat_map(|(file, shard)| shard.iter().map(move |it| (it.name.clone(), file)));
@@ -165,7 +165,7 @@ fn index(names: &[String], shards: &[&[Tensor]]) -> Value {
     json!({ "metadata": { "total_size": total }, "weight_map": map })
 }
 
-/// A JSON file that will be called `name`.
+/// A JSON file with the later name `name`.
 fn text(folder: &Path, name: &str, value: &Value) -> Result<NamedTempFile, FolderError> {
     let path = folder.join(name);
     let write = || {
@@ -180,7 +180,7 @@ fn text(folder: &Path, name: &str, value: &Value) -> Result<NamedTempFile, Folde
     })
 }
 
-/// A safetensors file of `tensors` that will be called `path`.
+/// A safetensors file of `tensors` with the later path `path`.
 fn shard_file<E: From<FolderError>>(
     path: &Path,
     tensors: &[Tensor],
@@ -205,7 +205,7 @@ fn shard_file<E: From<FolderError>>(
         };
         (tensor.name.clone(), info)
     });
-    // transformers refuses files that do not say whose tensors they hold.
+    // transformers refuses files that do not state whose tensors they hold.
     let texts = HashMap::from([("format".to_string(), "pt".to_string())]);
     let begin = header(texts, infos.collect()).map_err(|reason| unfit("header", reason))?;
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -224,7 +224,7 @@ fn shard_file<E: From<FolderError>>(
                 let values = ArrayD::from_shape_vec(IxDyn(&own), values).ok();
                 let values = values.and_then(|values| entry.write(&own, values));
                 let values = values.ok_or_else(|| {
-                    let reason = format!("it is written from {own:?}, and {found} was given");
+                    let reason = format!("it is written from {own:?}, but {found} was read");
                     unfit(&tensor.name, reason)
                 })?;
                 f32::to_bytes(&values.into_raw_vec_and_offset().0)

@@ -1,7 +1,7 @@
-//! Loading a plugin, and the one place that calls it.
+//! Loads plugins, and is the one place that calls them.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, c_char, c_void};
+use std::ffi::{OsStr, c_void};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -10,11 +10,13 @@ use super::ffi::{
     self, Args, ErrorDestroyArgs, ErrorGetCodeArgs, ErrorMessageArgs, Function, Handle,
     PluginAttributesArgs, PluginInitializeArgs, Struct,
 };
-use super::value::{self, Value};
+use super::memory::text;
+use super::named_value;
 use crate::runtime::error::{Code, Error, Result};
+use crate::runtime::value::Value;
 
-/// A loaded plugin. Loaded once a process and kept until it ends (plugins start threads that outlive any handle), so
-/// this is a small copy.
+/// A loaded plugin. It is loaded once per process and kept until the process ends (plugins start threads that outlive any
+/// handle), so this handle is cheap to copy.
 #[derive(Clone, Copy)]
 pub struct Plugin {
     loaded: &'static Loaded,
@@ -22,7 +24,7 @@ pub struct Plugin {
 
 struct Loaded {
     path: PathBuf,
-    /// The environment that was set for it.
+    /// The environment variables set for it.
     environment: Vec<(String, String)>,
     table: *const u8,
     table_size: usize,
@@ -34,19 +36,19 @@ unsafe impl Send for Loaded {}
 // SAFETY: as above.
 unsafe impl Sync for Loaded {}
 
-/// Every plugin loaded in this process, by the library's real path.
+/// Every plugin loaded in this process, by the library's canonical path.
 static LOADED: Mutex<BTreeMap<PathBuf, &'static Loaded>> = Mutex::new(BTreeMap::new());
 
 type Call = unsafe extern "C" fn(*mut c_void) -> Handle;
 type CallWithoutAnswer = unsafe extern "C" fn(*mut c_void);
 
 impl Plugin {
-    /// Loads the plugin library at `path`, or gives the one loaded before. Each variable of `environment` that is not
-    /// set yet is set first: plugins read theirs when they are loaded, never later.
+    /// Loads the plugin library at `path`, or returns it if already loaded. First sets each variable of `environment` that is
+    /// not set yet: plugins read their variables only when loaded.
     ///
     /// # Errors
-    /// [`Error::Load`] where the library cannot be loaded, exports no `GetPjrtApi` or has another major version, and
-    /// [`Error::LoadedOtherwise`] where it was loaded with variables that `environment` does not have.
+    /// [`Error::Load`] if the library cannot be loaded, exports no `GetPjrtApi` or has another major version, and
+    /// [`Error::LoadedOtherwise`] if it was loaded with variables that `environment` does not have.
     pub fn load(path: &Path, environment: &[(&str, &str)]) -> Result<Plugin> {
         let refused = |reason: String| Error::Load {
             path: path.to_path_buf(),
@@ -55,7 +57,7 @@ impl Plugin {
         let real = path
             .canonicalize()
             .map_err(|error| refused(error.to_string()))?;
-        // One load at a time: the environment is set and read, and a plugin is initialised exactly once.
+        // One load at a time: the environment is set and read, and each plugin is initialised exactly once.
         let mut plugins = LOADED
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -66,21 +68,21 @@ impl Plugin {
             return Ok(Plugin { loaded });
         }
         set_environment(environment);
-        // SAFETY: loading runs the library's initialisers. The library is one that the user named or that was checked
-        // against a pinned hash; nothing more can be known about it from here.
+        // SAFETY: loading runs the library's initialisers. The user named the library, or it was checked against a pinned
+        // hash; nothing more can be known about it here.
         let library = unsafe { libloading::Library::new(&real) }
             .map_err(|error| refused(error.to_string()))?;
-        // Never unloaded: its threads may run until the process ends, also when what follows fails.
+        // Never unloaded, even if what follows fails: its threads may run until the process ends.
         let library = Box::leak(Box::new(library));
         // SAFETY: this is the signature of the one symbol that every PJRT plugin exports.
         let entry = unsafe { library.get::<unsafe extern "C" fn() -> *const u8>(b"GetPjrtApi\0") }
             .map_err(|_| refused("it exports no GetPjrtApi: not a PJRT plugin".to_string()))?;
-        // SAFETY: GetPjrtApi takes nothing and gives a table that lives as long as the process.
+        // SAFETY: GetPjrtApi takes no arguments and returns a table that lives as long as the process.
         let table = unsafe { entry() };
         if table.is_null() {
-            return Err(refused("GetPjrtApi gave no table".to_string()));
+            return Err(refused("GetPjrtApi returned no table".to_string()));
         }
-        // SAFETY: every table begins with its size and version at these places, in all versions of the interface.
+        // SAFETY: in all versions of the interface, every table begins with its size and version at these offsets.
         let (table_size, version) = unsafe {
             let version = table.add(ffi::VERSION_OFFSET).cast::<i32>();
             (
@@ -91,7 +93,7 @@ impl Plugin {
         if version.0 != ffi::MAJOR {
             let (major, minor) = version;
             return Err(refused(format!(
-                "it speaks PJRT {major}.{minor}, and this program PJRT {}.x",
+                "it uses PJRT {major}.{minor}, but this program needs PJRT {}.x",
                 ffi::MAJOR
             )));
         }
@@ -122,22 +124,22 @@ impl Plugin {
         self.loaded.version
     }
 
-    /// What the plugin says about itself, such as the version of XLA it was built from.
+    /// The plugin's attributes, such as the version of XLA it was built from.
     pub fn attributes(&self) -> Result<BTreeMap<String, Value>> {
         let mut args = PluginAttributesArgs::new();
         self.call(&mut args)?;
         // SAFETY: the attributes live as long as the process, and there are `num_attributes` of them.
-        Ok(unsafe { value::read_all(args.attributes, args.num_attributes) })
+        Ok(unsafe { named_value::read_all(args.attributes, args.num_attributes) })
     }
 
-    /// Calls the function that `args` belongs to. Every call of a plugin goes through here, so none is made past the
-    /// end of the plugin's table and no error is dropped.
+    /// Calls the function that `args` belongs to. Every plugin call goes through here, so no call reaches past the end of the
+    /// plugin's table and no error is dropped.
     pub(super) fn call<A: Args>(&self, args: &mut A) -> Result<()> {
         let function = self.function(A::FUNCTION)?;
-        // SAFETY: all entries of the table but the two used in `error` have this signature.
+        // SAFETY: all entries of the table except the two used in `error` have this signature.
         let function: Call = unsafe { std::mem::transmute(function) };
-        // SAFETY: `A` is the struct this function takes, with its size written; what it points to is kept alive by
-        // the caller, who holds it through this call.
+        // SAFETY: `A` is the struct this function takes, with its size set; the caller keeps what it points to alive
+        // during this call.
         let error = unsafe { function((args as *mut A).cast()) };
         if error.is_null() {
             Ok(())
@@ -146,16 +148,16 @@ impl Plugin {
         }
     }
 
-    /// As [`Plugin::call`], for destructors: there is nobody left to tell.
+    /// As [`Plugin::call`], for destructors, which cannot report errors.
     pub(super) fn call_quietly<A: Args>(&self, args: &mut A) {
         let _ = self.call(args);
     }
 
-    /// The pointer in the plugin's table, if the table reaches that far.
+    /// The function's pointer in the plugin's table, if the table reaches that far.
     fn function(&self, function: Function) -> Result<*const c_void> {
         let offset = function.offset();
         let pointer = if offset + size_of::<usize>() <= self.loaded.table_size {
-            // SAFETY: the entry lies within the table's own size.
+            // SAFETY: the entry is within the table's own size.
             unsafe { self.loaded.table.add(offset).cast::<*const c_void>().read() }
         } else {
             std::ptr::null()
@@ -173,7 +175,7 @@ impl Plugin {
         Ok(pointer)
     }
 
-    /// Takes a plugin's error apart and frees it.
+    /// Reads a plugin's error and frees it.
     fn error(&self, function: Function, error: Handle) -> Error {
         let mut code = ErrorGetCodeArgs {
             error,
@@ -181,7 +183,7 @@ impl Plugin {
         };
         let number = match self.call(&mut code) {
             Ok(()) => code.code,
-            Err(_) => 2, // a plugin that cannot even say the code: "unknown"
+            Err(_) => 2, // the plugin cannot report even the code: "unknown"
         };
         let mut message = ErrorMessageArgs {
             error,
@@ -197,7 +199,7 @@ impl Plugin {
         ) {
             (Ok(read), Ok(free)) => {
                 // SAFETY: these two entries return nothing and take these structs; the message lives until the error
-                // is freed, which happens after it was copied, once.
+                // is freed, which happens once, after the message was copied.
                 unsafe {
                     std::mem::transmute::<*const c_void, CallWithoutAnswer>(read)(
                         (&raw mut message).cast(),
@@ -209,7 +211,7 @@ impl Plugin {
                     text
                 }
             }
-            _ => "(the plugin gives no messages)".to_string(),
+            _ => "(the plugin has no error messages)".to_string(),
         };
         Error::from_plugin(function.name(), Code::from_number(number), text)
     }
@@ -235,33 +237,11 @@ impl PartialEq for Plugin {
 fn set_environment(environment: &[(&str, &str)]) {
     for (name, value) in environment {
         if std::env::var_os(OsStr::new(name)).is_none() {
-            // SAFETY: Rust's own readers and writers of the environment take a lock; C code of a plugin loaded before
-            // could read it at this moment. It happens once a process and library, with the lock of `LOADED` held, and
-            // there is no other way to tell a library something that it reads from its environment while it loads.
+            // SAFETY: Rust's own readers and writers of the environment take a lock; C code of an earlier plugin could read it
+            // at this moment. This happens once per process and library, with the lock of `LOADED` held, and there is no
+            // other way to pass a setting that a library reads from its environment while it loads.
             unsafe { std::env::set_var(name, value) };
         }
-    }
-}
-
-/// A copy of `size` bytes of a plugin's text.
-///
-/// # Safety
-/// `start` points to `size` readable bytes, or `size` is zero.
-pub(super) unsafe fn text(start: *const c_char, size: usize) -> String {
-    // SAFETY: the caller's promise.
-    String::from_utf8_lossy(unsafe { slice(start.cast::<u8>(), size) }).into_owned()
-}
-
-/// A plugin's array as a slice; empty arrays may come as null pointers.
-///
-/// # Safety
-/// `start` points to `len` readable values that live and stay as they are for `'a`, or `len` is zero.
-pub(super) unsafe fn slice<'a, T>(start: *const T, len: usize) -> &'a [T] {
-    if len == 0 {
-        &[]
-    } else {
-        // SAFETY: the caller's promise.
-        unsafe { std::slice::from_raw_parts(start, len) }
     }
 }
 
@@ -293,12 +273,12 @@ mod tests {
     }
 
     unsafe extern "C" fn attributes(args: *mut PluginAttributesArgs) -> Handle {
-        // SAFETY: as above. The struct says the size of the header's.
+        // SAFETY: as above. The struct states the header's size.
         assert_eq!(unsafe { (*args).struct_size }, PluginAttributesArgs::SIZE);
         args.cast()
     }
 
-    /// A plugin of long ago, whose table ends after `PJRT_Plugin_Attributes` and that fails to give attributes.
+    /// An old plugin, whose table ends after `PJRT_Plugin_Attributes` and which fails to return attributes.
     fn old_plugin() -> Plugin {
         let header = ffi::TABLE_HEADER / size_of::<usize>();
         let mut table = vec![0usize; header];
@@ -310,7 +290,7 @@ mod tests {
         ]);
         table.extend([initialize, attributes as *const () as usize]);
         let table_size = table.len() * size_of::<usize>();
-        // One entry past the end of what the table says it has: it must not be read.
+        // One entry past the table's stated end: it must not be read.
         table.extend([usize::MAX; 200]);
         let table = Box::leak(table.into_boxed_slice()).as_ptr().cast();
         let path = PathBuf::from("old.so");
@@ -358,7 +338,7 @@ mod tests {
     fn what_is_no_plugin_is_not_loaded() {
         let load = |path: &str| Plugin::load(Path::new(path), &[]).unwrap_err().to_string();
         assert!(load("gone.so").starts_with("cannot load the plugin gone.so: "));
-        // A library that is on every machine these plugins are for, and is none of them.
+        // A library on every supported machine that is not a plugin.
         let places = [
             "/lib/x86_64-linux-gnu/libc.so.6",
             "/lib64/libc.so.6",

@@ -1,17 +1,18 @@
 //! Buffers: arrays in a device's memory.
 
-use super::api::slice;
 use super::client::Client;
 use super::event::Event;
 use super::ffi::{
     self, BufferDestroyArgs, BufferDimensionsArgs, BufferElementTypeArgs, BufferIsDeletedArgs,
-    BufferOnDeviceSizeArgs, BufferToHostBufferArgs, Handle, MemoryLayout, Struct, TiledLayout,
+    BufferOnDeviceSizeArgs, BufferToHostBufferArgs, ClientBufferFromHostBufferArgs, Handle,
+    MemoryLayout, Struct, TiledLayout,
 };
+use super::memory::slice;
 use crate::graph::DType;
 use crate::runtime::error::{Error, Result};
 
-/// An array on one device; its memory is freed when this is dropped. An execution that the buffer was donated to takes
-/// its memory over, and later uses give [`Error::Donated`].
+/// An array on one device; dropping it frees the memory. If the buffer is donated to an execution, its memory is reused and
+/// later uses return [`Error::Donated`].
 pub struct Buffer {
     client: Client,
     pub(super) buffer: Handle,
@@ -22,7 +23,50 @@ unsafe impl Send for Buffer {}
 // SAFETY: as above.
 unsafe impl Sync for Buffer {}
 
+impl Client {
+    /// Copies `bytes` (row-major, native byte order) to the device at position `device` of [`Client::devices`].
+    ///
+    /// # Errors
+    /// The number of bytes is not the shape's, the device does not exist, or the plugin fails.
+    pub fn buffer(
+        &self,
+        bytes: &[u8],
+        dtype: DType,
+        dims: &[usize],
+        device: usize,
+    ) -> Result<Buffer> {
+        let handle = self.device(device)?;
+        let element_type = type_number(dtype).ok_or_else(|| {
+            Error::Invalid(format!("a buffer cannot hold elements of type {dtype}"))
+        })?;
+        let needed = dims.iter().product::<usize>() * dtype.bytes();
+        if bytes.len() != needed {
+            return Err(Error::Invalid(format!(
+                "{dtype}{dims:?} takes {needed} bytes, but {} were given",
+                bytes.len()
+            )));
+        }
+        let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
+        let mut args = ClientBufferFromHostBufferArgs {
+            client: self.inner.client,
+            data: bytes.as_ptr().cast(),
+            element_type,
+            dims: dims.as_ptr(),
+            num_dims: dims.len(),
+            // The plugin copies before it returns, so `bytes` need not outlive this call.
+            host_buffer_semantics: ffi::IMMUTABLE_ONLY_DURING_CALL,
+            device: handle,
+            ..ClientBufferFromHostBufferArgs::new()
+        };
+        self.inner.plugin.call(&mut args)?;
+        let buffer = Buffer::new(self.clone(), args.buffer);
+        Event::new(self.inner.plugin, args.done_with_host_buffer).wait()?;
+        Ok(buffer)
+    }
+}
+
 impl Buffer {
+    /// Takes ownership of one of the client's buffers.
     pub(super) fn new(client: Client, buffer: Handle) -> Buffer {
         Buffer { client, buffer }
     }
@@ -30,7 +74,7 @@ impl Buffer {
     /// The element type.
     ///
     /// # Errors
-    /// A type that this crate has no name for.
+    /// This crate does not know the type.
     pub fn dtype(&self) -> Result<DType> {
         let mut args = BufferElementTypeArgs {
             buffer: self.buffer,
@@ -42,7 +86,7 @@ impl Buffer {
             .find(|&dtype| type_number(dtype) == Some(args.element_type))
             .ok_or_else(|| {
                 Error::Invalid(format!(
-                    "the buffer holds elements of PJRT type {}, which is not known here",
+                    "the buffer has elements of unknown PJRT type {}",
                     args.element_type
                 ))
             })
@@ -62,7 +106,7 @@ impl Buffer {
             .collect())
     }
 
-    /// Bytes of device memory the buffer takes, with the device's padding.
+    /// Bytes of device memory the buffer takes, including the device's padding.
     pub fn device_bytes(&self) -> Result<usize> {
         self.alive()?;
         let mut args = BufferOnDeviceSizeArgs {
@@ -73,7 +117,7 @@ impl Buffer {
         Ok(args.size)
     }
 
-    /// Whether an execution has taken the buffer's memory over.
+    /// Whether the buffer was donated to an execution.
     pub fn is_donated(&self) -> Result<bool> {
         let mut args = BufferIsDeletedArgs {
             buffer: self.buffer,
@@ -83,7 +127,7 @@ impl Buffer {
         Ok(args.is_deleted)
     }
 
-    /// The array's bytes, row-major and in native byte order whatever the device's layout; waits until they are there.
+    /// Waits for the array's bytes and returns them, row-major and in native byte order whatever the device's layout.
     pub fn to_host(&self) -> Result<Vec<u8>> {
         self.alive()?;
         let dims = self.dims()?;
@@ -110,12 +154,12 @@ impl Buffer {
             ..BufferToHostBufferArgs::new()
         };
         plugin.call(&mut args)?;
-        // `bytes` is written until this event: it must be waited for before anything can return.
+        // `bytes` is written until this event, so wait for it before any return.
         Event::new(plugin, args.event).wait()?;
         Ok(bytes)
     }
 
-    /// An error where the buffer was donated.
+    /// Returns an error if the buffer was donated.
     pub(super) fn alive(&self) -> Result<()> {
         if self.is_donated()? {
             Err(Error::Donated(format!("a buffer of {}", self.describe())))
@@ -124,7 +168,7 @@ impl Buffer {
         }
     }
 
-    /// `f32[8, 4]`, as far as the plugin tells.
+    /// The type and shape, as `f32[8, 4]`, if the plugin reports them.
     pub(super) fn describe(&self) -> String {
         match (self.dtype(), self.dims()) {
             (Ok(dtype), Ok(dims)) => format!("{dtype}{dims:?}"),

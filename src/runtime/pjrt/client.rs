@@ -1,23 +1,19 @@
-//! Clients: a plugin with devices that programs run on.
+//! Clients: plugins with devices that programs run on.
 
 use std::sync::Arc;
 
-use super::api::{Plugin, slice, text};
-use super::buffer::Buffer;
+use super::api::Plugin;
 use super::device::DeviceDescription;
-use super::event::Event;
-use super::executable::{LoadedExecutable, program};
 use super::ffi::{
-    self, ClientAddressableDevicesArgs, ClientBufferFromHostBufferArgs, ClientCompileArgs,
-    ClientCreateArgs, ClientDestroyArgs, ClientPlatformNameArgs, ClientPlatformVersionArgs,
-    DeviceGetDescriptionArgs, ExecutableDeserializeAndLoadArgs, Handle, Struct,
+    ClientAddressableDevicesArgs, ClientCreateArgs, ClientDestroyArgs, ClientPlatformNameArgs,
+    ClientPlatformVersionArgs, DeviceGetDescriptionArgs, Handle, Struct,
 };
-use super::value::{self, Value};
-use crate::graph::DType;
+use super::memory::{slice, text};
+use super::named_value;
 use crate::runtime::error::{Error, Result};
-use crate::runtime::options::CompileConfig;
+use crate::runtime::value::Value;
 
-/// A plugin's client. Clones share it; it ends with the last handle, buffer and executable made from it.
+/// A plugin's client. Clones share it; it is freed with the last handle, buffer and executable made from it.
 #[derive(Clone)]
 pub struct Client {
     pub(super) inner: Arc<Inner>,
@@ -25,7 +21,7 @@ pub struct Client {
 
 pub(super) struct Inner {
     pub(super) plugin: Plugin,
-    client: Handle,
+    pub(super) client: Handle,
     devices: Vec<Handle>,
     descriptions: Vec<DeviceDescription>,
 }
@@ -36,19 +32,19 @@ unsafe impl Send for Inner {}
 unsafe impl Sync for Inner {}
 
 impl Client {
-    /// A client of `plugin` with the plugin's own `options`.
+    /// Creates a client of `plugin` with plugin-specific `options`.
     ///
     /// # Errors
-    /// The plugin's: no device attached, an unknown option.
+    /// Those of the plugin, such as no attached device or an unknown option.
     pub fn create(plugin: Plugin, options: &[(&str, Value)]) -> Result<Client> {
-        let values = value::write_all(options);
+        let values = named_value::write_all(options);
         let mut args = ClientCreateArgs {
             create_options: values.as_ptr(),
             num_options: values.len(),
             ..ClientCreateArgs::new()
         };
         plugin.call(&mut args)?;
-        // From here on dropping frees the client.
+        // From here on, dropping frees the client.
         let mut inner = Inner {
             plugin,
             client: args.client,
@@ -77,10 +73,10 @@ impl Client {
         })
     }
 
-    /// A client of the CPU plugin with `devices` virtual devices in this process.
+    /// Creates a client of the CPU plugin with `devices` virtual devices in this process.
     ///
     /// # Errors
-    /// No devices asked for, or the plugin's own.
+    /// `devices` is 0, or the plugin fails.
     pub fn cpu(plugin: Plugin, devices: usize) -> Result<Client> {
         let count = i64::try_from(devices).unwrap_or(0);
         if count == 0 {
@@ -112,7 +108,7 @@ impl Client {
         Ok(unsafe { text(args.text, args.size) })
     }
 
-    /// The platform's version in the plugin's words.
+    /// The platform's version as the plugin reports it.
     pub fn platform_version(&self) -> Result<String> {
         let mut args = ClientPlatformVersionArgs {
             client: self.inner.client,
@@ -123,79 +119,17 @@ impl Client {
         Ok(unsafe { text(args.text, args.size) })
     }
 
-    /// Compiles `hlo` (a serialized `HloModuleProto`) for this client's devices.
-    pub fn compile(&self, hlo: &[u8], config: &CompileConfig) -> Result<LoadedExecutable> {
-        let options = config.encode()?;
-        let program = program(hlo);
-        let mut args = ClientCompileArgs {
-            client: self.inner.client,
-            program: &program,
-            compile_options: options.as_ptr().cast(),
-            compile_options_size: options.len(),
-            ..ClientCompileArgs::new()
-        };
-        self.inner.plugin.call(&mut args)?;
-        LoadedExecutable::new(self.clone(), args.executable)
-    }
-
-    /// Loads an executable that [`super::Executable::serialize`] wrote with the same plugin.
-    pub fn load(&self, serialized: &[u8]) -> Result<LoadedExecutable> {
-        let mut args = ExecutableDeserializeAndLoadArgs {
-            client: self.inner.client,
-            bytes: serialized.as_ptr().cast(),
-            size: serialized.len(),
-            ..ExecutableDeserializeAndLoadArgs::new()
-        };
-        self.inner.plugin.call(&mut args)?;
-        LoadedExecutable::new(self.clone(), args.executable)
-    }
-
-    /// Copies `bytes` (row-major, native byte order) to the device at place `device` of [`Client::devices`].
-    ///
-    /// # Errors
-    /// Bytes that are not as many as the shape takes, a device that does not exist, or the plugin's own.
-    pub fn buffer(
-        &self,
-        bytes: &[u8],
-        dtype: DType,
-        dims: &[usize],
-        device: usize,
-    ) -> Result<Buffer> {
-        let Some(&handle) = self.inner.devices.get(device) else {
-            return Err(Error::Invalid(format!(
-                "there is no device {device}: the client has {}, counted from 0",
+    /// The device at position `place` of [`Client::devices`].
+    pub(super) fn device(&self, place: usize) -> Result<Handle> {
+        self.inner.devices.get(place).copied().ok_or_else(|| {
+            Error::Invalid(format!(
+                "there is no device {place}: the client has {}, counted from 0",
                 self.inner.devices.len()
-            )));
-        };
-        let element_type = super::buffer::type_number(dtype).ok_or_else(|| {
-            Error::Invalid(format!("a buffer cannot hold elements of type {dtype}"))
-        })?;
-        let needed = dims.iter().product::<usize>() * dtype.bytes();
-        if bytes.len() != needed {
-            return Err(Error::Invalid(format!(
-                "{dtype}{dims:?} takes {needed} bytes, and {} were given",
-                bytes.len()
-            )));
-        }
-        let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
-        let mut args = ClientBufferFromHostBufferArgs {
-            client: self.inner.client,
-            data: bytes.as_ptr().cast(),
-            element_type,
-            dims: dims.as_ptr(),
-            num_dims: dims.len(),
-            // The plugin copies before it returns, so `bytes` need not outlive this call.
-            host_buffer_semantics: ffi::IMMUTABLE_ONLY_DURING_CALL,
-            device: handle,
-            ..ClientBufferFromHostBufferArgs::new()
-        };
-        self.inner.plugin.call(&mut args)?;
-        let buffer = Buffer::new(self.clone(), args.buffer);
-        Event::new(self.inner.plugin, args.done_with_host_buffer).wait()?;
-        Ok(buffer)
+            ))
+        })
     }
 
-    /// Where `device` stands among this client's devices.
+    /// The position of `device` among this client's devices.
     pub(super) fn position(&self, device: Handle) -> Option<usize> {
         self.inner.devices.iter().position(|&own| own == device)
     }

@@ -1,31 +1,33 @@
-//! Device descriptions: what a plugin says about a device, attached or only described by a topology.
+//! Device descriptions: a plugin's data on a device, attached or only described by a topology.
 
 use std::collections::BTreeMap;
 
-use super::api::{Plugin, text};
+use super::api::Plugin;
 use super::ffi::{
     DeviceDescriptionAttributesArgs, DeviceDescriptionIdArgs, DeviceDescriptionKindArgs,
     DeviceDescriptionProcessIndexArgs, Handle, Struct,
 };
-use super::value::{self, Value};
+use super::memory::text;
+use super::named_value;
 use crate::runtime::error::Result;
+use crate::runtime::value::Value;
 
 /// A device as its plugin describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceDescription {
-    /// The plugin's own number for the device, which device assignments use. Counts from 0 within one slice; with
-    /// several slices libtpu numbers from 100000 x (slice + 1).
+    /// The plugin's id of the device, used in device assignments. Counts from 0 in one slice; with several slices, libtpu
+    /// numbers from 100000 x (slice + 1).
     pub id: i64,
     /// The host (process) the device belongs to.
     pub process: i64,
     /// The vendor's name of the device's kind, such as `TPU v3`.
     pub kind: String,
-    /// Everything else the plugin says, by name.
+    /// The plugin's other attributes, by name.
     pub attributes: BTreeMap<String, Value>,
 }
 
 impl DeviceDescription {
-    /// Where the device's chip stands in the torus, `[x, y, z]`; empty where the plugin does not say.
+    /// The position of the device's chip in the torus, `[x, y, z]`; empty if the plugin does not report it.
     pub fn coords(&self) -> &[i64] {
         self.attributes
             .get("coords")
@@ -33,17 +35,17 @@ impl DeviceDescription {
             .unwrap_or_default()
     }
 
-    /// Which of its chip's cores the device is.
+    /// The device's core on its chip.
     pub fn core_on_chip(&self) -> Option<i64> {
         self.int("core_on_chip")
     }
 
-    /// How many cores the device joins (2 for a v4 chip in megacore mode).
+    /// The number of cores the device joins (2 for a v4 chip in megacore mode).
     pub fn num_cores(&self) -> Option<i64> {
         self.int("num_cores")
     }
 
-    /// Which slice the device belongs to, where there are several.
+    /// The slice the device belongs to, if there are several.
     pub fn slice_index(&self) -> Option<i64> {
         self.int("slice_index")
     }
@@ -58,7 +60,7 @@ impl DeviceDescription {
         self.attributes.get(name).and_then(Value::as_int)
     }
 
-    /// Reads a description of the plugin's, which must be alive.
+    /// Reads one of the plugin's descriptions, which must be alive.
     pub(super) fn read(plugin: Plugin, description: Handle) -> Result<DeviceDescription> {
         let mut id = DeviceDescriptionIdArgs {
             description,
@@ -87,7 +89,7 @@ impl DeviceDescription {
             kind: unsafe { text(kind.text, kind.size) },
             // SAFETY: the attributes live as long as the description.
             attributes: unsafe {
-                value::read_all(attributes.attributes, attributes.num_attributes)
+                named_value::read_all(attributes.attributes, attributes.num_attributes)
             },
         })
     }

@@ -1,4 +1,4 @@
-//! Events: when work that a plugin queued is done, and whether it went well.
+//! Events: completion of work that a plugin queued, and its error if it failed.
 
 use super::api::Plugin;
 use super::ffi::{EventAwaitArgs, EventDestroyArgs, Handle, Struct};
@@ -11,12 +11,12 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// Takes over an event that a call gave (null where the plugin had nothing to wait for).
+    /// Takes ownership of an event from a call (null if there is nothing to wait for).
     pub(super) fn new(plugin: Plugin, event: Handle) -> Event {
         Event { plugin, event }
     }
 
-    /// Blocks until the work is done; its error, if it failed.
+    /// Blocks until the work is done. Returns its error, if it failed.
     pub(super) fn wait(self) -> Result<()> {
         if self.event.is_null() {
             return Ok(());

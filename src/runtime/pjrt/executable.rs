@@ -1,37 +1,28 @@
-//! Executables: compiled programs, what the compiler says about them, and running them.
+//! Executables: compiled programs, and the compiler's figures for them.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::ffi::c_char;
 use std::sync::Arc;
 
-use super::api::{Plugin, slice, text};
-use super::buffer::Buffer;
-use super::client::{self, Client};
-use super::event::Event;
+use super::api::Plugin;
 use super::ffi::{
     ExecutableDestroyArgs, ExecutableFingerprintArgs, ExecutableGetCompiledMemoryStatsArgs,
     ExecutableGetCostAnalysisArgs, ExecutableNameArgs, ExecutableNumOutputsArgs,
-    ExecutableNumPartitionsArgs, ExecutableOptimizedProgramArgs, ExecutableSerializeArgs,
-    ExecuteOptions, Handle, LoadedExecutableAddressableDevicesArgs, LoadedExecutableDestroyArgs,
-    LoadedExecutableExecuteArgs, LoadedExecutableGetExecutableArgs, Program, Struct,
+    ExecutableNumPartitionsArgs, ExecutableOptimizedProgramArgs, ExecutableSerializeArgs, Handle,
+    Program, Struct,
 };
-use super::topology;
-use super::value::{self, Value};
+use super::memory::{slice, text};
+use super::named_value;
 use crate::runtime::error::{Error, Result};
+use crate::runtime::value::Value;
 
 /// A compiled program.
 pub struct Executable {
     plugin: Plugin,
     executable: Handle,
-    /// Keeps alive what the executable may refer to.
-    _owner: Owner,
-}
-
-/// What an executable came from.
-#[allow(dead_code)] // held, never read
-pub(super) enum Owner {
-    Topology(Arc<topology::Inner>),
-    Client(Arc<client::Inner>),
+    /// Keeps the executable's source alive: a topology or a client.
+    _owner: Arc<dyn Any + Send + Sync>,
 }
 
 // SAFETY: an executable does not change after compiling; PJRT's functions may be called from any thread.
@@ -39,25 +30,29 @@ unsafe impl Send for Executable {}
 // SAFETY: as above.
 unsafe impl Sync for Executable {}
 
-/// Device memory of a compiled program, in bytes per device, as the compiler counts it.
+/// Device memory of a compiled program, in bytes per device, as counted by the compiler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryStats {
     /// Inputs.
     pub arguments: u64,
     /// Outputs.
     pub outputs: u64,
-    /// The part of the inputs whose memory outputs reuse.
+    /// The part of the inputs' memory that outputs reuse.
     pub aliased: u64,
     /// Scratch space.
     pub temporaries: u64,
     /// The program itself.
     pub code: u64,
-    /// The most that is in use at one time, inputs and outputs included.
+    /// The most in use at one time, including inputs and outputs.
     pub peak: u64,
 }
 
 impl Executable {
-    pub(super) fn new(plugin: Plugin, executable: Handle, owner: Owner) -> Executable {
+    pub(super) fn new(
+        plugin: Plugin,
+        executable: Handle,
+        owner: Arc<dyn Any + Send + Sync>,
+    ) -> Executable {
         Executable {
             plugin,
             executable,
@@ -96,19 +91,19 @@ impl Executable {
         Ok(args.num_partitions)
     }
 
-    /// The plugin's fingerprint of program, options and compiler, in hexadecimals. Not every plugin has one.
+    /// The plugin's fingerprint of program, options and compiler, in hexadecimal. Not every plugin has one.
     pub fn fingerprint(&self) -> Result<String> {
         let mut args = ExecutableFingerprintArgs {
             executable: self.executable,
             ..ExecutableFingerprintArgs::new()
         };
         self.plugin.call(&mut args)?;
-        // SAFETY: the bytes (libtpu's are no text) live as long as the executable.
+        // SAFETY: the bytes (not text in libtpu) live as long as the executable.
         let bytes = unsafe { slice(args.text.cast::<u8>(), args.size) };
         Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Where the device's memory goes.
+    /// The program's device memory.
     pub fn memory_stats(&self) -> Result<MemoryStats> {
         let mut args = ExecutableGetCompiledMemoryStatsArgs {
             executable: self.executable,
@@ -126,8 +121,8 @@ impl Executable {
         })
     }
 
-    /// The compiler's cost properties (`flops`, `bytes accessed`, ...). A loop's body is counted once, however often it
-    /// runs, so these are no figures of a whole program with loops.
+    /// The compiler's cost properties (`flops`, `bytes accessed`, ...). A loop's body is counted once however often
+    /// it runs, so these are not figures for a whole program with loops.
     pub fn cost_analysis(&self) -> Result<BTreeMap<String, Value>> {
         let mut args = ExecutableGetCostAnalysisArgs {
             executable: self.executable,
@@ -135,23 +130,23 @@ impl Executable {
         };
         self.plugin.call(&mut args)?;
         // SAFETY: the properties live as long as the executable.
-        Ok(unsafe { value::read_all(args.properties, args.num_properties) })
+        Ok(unsafe { named_value::read_all(args.properties, args.num_properties) })
     }
 
     /// The optimized, partitioned program: a serialized `HloModuleProtoWithConfig` (field 1 is the `HloModuleProto`).
     pub fn optimized_program(&self) -> Result<Vec<u8>> {
         let mut program = Program::new();
-        // Asked without a place to write to, the plugin says the size.
+        // Without a destination, the plugin returns the size.
         self.write_program(&mut program)?;
         let mut bytes = vec![0u8; program.code_size];
         program.code = bytes.as_mut_ptr().cast();
         self.write_program(&mut program)?;
         bytes.truncate(program.code_size);
-        // SAFETY: the plugin set the format to a text of its own, which lives at least as long as the executable.
+        // SAFETY: the plugin set the format to its own text, which lives at least as long as the executable.
         let format = unsafe { text(program.format, program.format_size) };
         if format != FORMAT_OPTIMIZED {
             return Err(Error::Invalid(format!(
-                "the plugin gives its optimized program as `{format}`, and `{FORMAT_OPTIMIZED}` is what is read here"
+                "the plugin returns its optimized program as `{format}`, but only `{FORMAT_OPTIMIZED}` can be read"
             )));
         }
         Ok(bytes)
@@ -165,7 +160,7 @@ impl Executable {
         })
     }
 
-    /// The executable in the plugin's own format, for [`Client::load`] with the same plugin.
+    /// The executable in the plugin's format, for [`super::Client::load`] with the same plugin.
     pub fn serialize(&self) -> Result<Vec<u8>> {
         let mut args = ExecutableSerializeArgs {
             executable: self.executable,
@@ -193,193 +188,10 @@ impl Drop for Executable {
     }
 }
 
-/// A compiled program on a client's devices.
-pub struct LoadedExecutable {
-    client: Client,
-    loaded: Handle,
-    /// For each partition that this process runs, the place of its device in [`Client::devices`].
-    devices: Vec<usize>,
-    executable: Executable,
-    num_outputs: usize,
-}
-
-// SAFETY: PJRT's loaded executables may be used from any thread.
-unsafe impl Send for LoadedExecutable {}
-// SAFETY: as above.
-unsafe impl Sync for LoadedExecutable {}
-
-impl LoadedExecutable {
-    pub(super) fn new(client: Client, loaded: Handle) -> Result<LoadedExecutable> {
-        let plugin = client.inner.plugin;
-        let guard = Guard { plugin, loaded };
-        let mut args = LoadedExecutableGetExecutableArgs {
-            loaded,
-            ..LoadedExecutableGetExecutableArgs::new()
-        };
-        plugin.call(&mut args)?;
-        let executable =
-            Executable::new(plugin, args.executable, Owner::Client(client.inner.clone()));
-        let num_outputs = executable.num_outputs()?;
-        let mut args = LoadedExecutableAddressableDevicesArgs {
-            executable: loaded,
-            ..LoadedExecutableAddressableDevicesArgs::new()
-        };
-        plugin.call(&mut args)?;
-        // SAFETY: the list lives as long as the loaded executable.
-        let handles = unsafe { slice(args.devices, args.num_devices) };
-        let devices = handles
-            .iter()
-            .filter_map(|&device| client.position(device))
-            .collect();
-        std::mem::forget(guard);
-        Ok(LoadedExecutable {
-            client,
-            loaded,
-            devices,
-            executable,
-            num_outputs,
-        })
-    }
-
-    /// What the compiler says about the program.
-    pub fn executable(&self) -> &Executable {
-        &self.executable
-    }
-
-    /// For each partition in order, the place of its device in [`Client::devices`]: where its arguments must be.
-    pub fn devices(&self) -> &[usize] {
-        &self.devices
-    }
-
-    /// Runs the program: `arguments[d]` are those of the device at `devices()[d]`, and so are the outputs. Waits until
-    /// every device is done. Inputs that the program aliases with outputs are donated: their buffers hold nothing
-    /// afterwards.
-    ///
-    /// # Errors
-    /// Argument lists that do not fit the devices, a buffer donated before, or the
-    /// plugin's own.
-    pub fn execute(&self, arguments: &[Vec<&Buffer>]) -> Result<Vec<Vec<Buffer>>> {
-        self.execute_keeping(arguments, &[])
-    }
-
-    /// As [`LoadedExecutable::execute`], but the inputs at the places `keep` are not donated: where the program would
-    /// reuse their memory, it works on a copy.
-    pub fn execute_keeping(
-        &self,
-        arguments: &[Vec<&Buffer>],
-        keep: &[usize],
-    ) -> Result<Vec<Vec<Buffer>>> {
-        self.check(arguments)?;
-        let plugin = self.client.inner.plugin;
-        let keep: Vec<i64> = keep.iter().map(|&place| place as i64).collect();
-        let options = ExecuteOptions {
-            non_donatable_input_indices: keep.as_ptr(),
-            num_non_donatable_input_indices: keep.len(),
-            ..ExecuteOptions::new()
-        };
-        let inputs: Vec<Vec<Handle>> = arguments
-            .iter()
-            .map(|list| list.iter().map(|buffer| buffer.buffer).collect())
-            .collect();
-        let input_lists: Vec<*const Handle> = inputs.iter().map(Vec::as_ptr).collect();
-        let mut outputs = vec![vec![std::ptr::null_mut(); self.num_outputs]; arguments.len()];
-        let output_lists: Vec<*mut Handle> = outputs.iter_mut().map(Vec::as_mut_ptr).collect();
-        let mut events = vec![std::ptr::null_mut(); arguments.len()];
-        plugin.call(&mut LoadedExecutableExecuteArgs {
-            executable: self.loaded,
-            options: &options,
-            argument_lists: input_lists.as_ptr(),
-            num_devices: arguments.len(),
-            num_args: arguments.first().map_or(0, Vec::len),
-            output_lists: output_lists.as_ptr(),
-            device_complete_events: events.as_mut_ptr(),
-            ..LoadedExecutableExecuteArgs::new()
-        })?;
-        // Own everything before any error can return.
-        let outputs: Vec<Vec<Buffer>> = outputs
-            .into_iter()
-            .map(|list| {
-                list.into_iter()
-                    .map(|buffer| Buffer::new(self.client.clone(), buffer))
-                    .collect()
-            })
-            .collect();
-        let events: Vec<Event> = events
-            .into_iter()
-            .map(|event| Event::new(plugin, event))
-            .collect();
-        // Wait for all of them, also after a failure, and tell the first.
-        let mut result = Ok(());
-        for event in events {
-            result = result.and(event.wait());
-        }
-        result.map(|()| outputs)
-    }
-
-    fn check(&self, arguments: &[Vec<&Buffer>]) -> Result<()> {
-        if arguments.len() != self.devices.len() {
-            return Err(Error::Invalid(format!(
-                "the program runs on {} devices, and arguments for {} were given",
-                self.devices.len(),
-                arguments.len()
-            )));
-        }
-        for (device, list) in arguments.iter().enumerate() {
-            if list.len() != arguments[0].len() {
-                return Err(Error::Invalid(format!(
-                    "device {device} got {} arguments, and device 0 got {}",
-                    list.len(),
-                    arguments[0].len()
-                )));
-            }
-            for (place, buffer) in list.iter().enumerate() {
-                if !Arc::ptr_eq(&buffer.client().inner, &self.client.inner) {
-                    return Err(Error::Invalid(format!(
-                        "argument {place} of device {device} is another client's"
-                    )));
-                }
-                if buffer.is_donated()? {
-                    let what = format!(
-                        "argument {place} of device {device} ({})",
-                        buffer.describe()
-                    );
-                    return Err(Error::Donated(what));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for LoadedExecutable {
-    fn drop(&mut self) {
-        drop(Guard {
-            plugin: self.client.inner.plugin,
-            loaded: self.loaded,
-        });
-    }
-}
-
-/// Frees a loaded executable.
-struct Guard {
-    plugin: Plugin,
-    loaded: Handle,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let executable = self.loaded;
-        self.plugin.call_quietly(&mut LoadedExecutableDestroyArgs {
-            executable,
-            ..LoadedExecutableDestroyArgs::new()
-        });
-    }
-}
-
 const FORMAT_HLO: &str = "hlo";
 const FORMAT_OPTIMIZED: &str = "hlo_with_config";
 
-/// `hlo` as the interface takes a program; points into `hlo`, which the plugin only reads.
+/// `hlo` as a program argument of the interface. It points into `hlo`, which the plugin only reads.
 pub(super) fn program(hlo: &[u8]) -> Program {
     Program {
         code: hlo.as_ptr().cast::<c_char>().cast_mut(),

@@ -1,24 +1,24 @@
-//! The C interface in Rust terms: the order of the function table, and the argument structs of the functions this
-//! crate calls, written by hand after `pjrt_c_api.h` (API 0.81, in the CPU plugin's wheel).
+//! The C interface in Rust: the order of the function table, and the argument structs of the functions that this crate
+//! calls, written by hand from `pjrt_c_api.h` (API 0.81, in the CPU plugin's wheel).
 //!
-//! The interface only grows: the table gets new entries at its end, an argument struct gets new fields at its end,
-//! and every struct begins with its own size, so a program written against 0.81 drives later plugins too. What this
-//! side must do is say the size it knows (`Args::SIZE`) and not call past the end of a plugin's table (`api.rs`).
+//! The interface only grows: the table and the argument structs get new entries at their ends, and every struct begins with
+//! its own size, so a program written against 0.81 also drives later plugins. This side must state the size it knows
+//! (`Args::SIZE`) and not call past the end of a plugin's table (`api.rs`).
 
 use std::ffi::{c_char, c_int, c_void};
 
-/// A pointer to something of the plugin's own (a client, a buffer, an error): never looked into on this side.
+/// An opaque pointer to a plugin's object (a client, a buffer, an error).
 pub(super) type Handle = *mut c_void;
 
 macro_rules! functions {
     ($($name:ident,)*) => {
-        /// The functions of the table, in its order: the discriminant is the place in it.
+        /// The functions of the table, in order: the discriminant is the position.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[allow(non_camel_case_types, dead_code)] // named as in the header; not every one is called
+        #[allow(non_camel_case_types, dead_code)] // named as in the header; not all are called
         pub(super) enum Function { $($name,)* }
 
         impl Function {
-            /// The header's name.
+            /// The name in the header.
             pub(super) fn name(self) -> &'static str {
                 match self { $(Function::$name => concat!("PJRT_", stringify!($name)),)* }
             }
@@ -150,14 +150,14 @@ functions! {
 /// Bytes before the first function: the table's size, its extension pointer, and a version of two sizes and two ints.
 pub(super) const TABLE_HEADER: usize = 40;
 
-/// Where the table keeps its major version (an int; the minor one follows).
+/// The offset of the table's major version (an int; the minor one follows).
 pub(super) const VERSION_OFFSET: usize = 32;
 
 /// The major version this file was written for.
 pub(super) const MAJOR: i32 = 0;
 
 impl Function {
-    /// Where the function's pointer stands in the table, in bytes.
+    /// The offset of the function's pointer in the table, in bytes.
     pub(super) fn offset(self) -> usize {
         TABLE_HEADER + self as usize * size_of::<usize>()
     }
@@ -166,13 +166,13 @@ impl Function {
 /// An argument struct of the interface.
 ///
 /// # Safety
-/// The type is `repr(C)`, laid out as the header's struct for `FUNCTION` (or as the struct it stands for), begins
-/// with its size and extension pointer, and is valid with every byte zero.
+/// The type is `repr(C)` with the layout of the header's struct for `FUNCTION` (or of the struct it represents), begins with
+/// its size and extension pointer, and is valid with every byte zero.
 pub(super) unsafe trait Struct: Sized {
-    /// The size the header of 0.81 gives: the end of the last field, without padding after it.
+    /// The size in the header of 0.81: the end of the last field, without trailing padding.
     const SIZE: usize;
 
-    /// The struct with its size written and everything else zero.
+    /// The struct with its size set and everything else zero.
     fn new() -> Self;
 }
 
@@ -206,7 +206,7 @@ macro_rules! structs {
             $(pub(super) $field: $type,)*
         }
 
-        // SAFETY: the fields are the header's, in its order, and each is an integer, a truth value, a float, a raw
+        // SAFETY: the fields are the header's, in its order, and each is an integer, a boolean, a float, a raw
         // pointer or an optional function pointer, for all of which zero is a value.
         unsafe impl Struct for $name {
             const SIZE: usize = largest(&[
@@ -215,7 +215,7 @@ macro_rules! structs {
             ]);
 
             fn new() -> Self {
-                // SAFETY: zero is a value of every field, see above.
+                // SAFETY: zero is valid for every field, see above.
                 let mut args: Self = unsafe { std::mem::zeroed() };
                 args.struct_size = Self::SIZE;
                 args
@@ -238,7 +238,7 @@ macro_rules! structs {
     };
 }
 
-/// Frees what the plugin allocated for a call's answer.
+/// Frees what the plugin allocated for a call's result.
 pub(super) type Deleter = Option<unsafe extern "C" fn(Handle)>;
 
 structs! {
@@ -362,11 +362,11 @@ structs! {
         minor_to_major: *const i64, minor_to_major_size: usize, tile_dims: *const i64,
         tile_dim_sizes: *const usize, num_tiles: usize,
     }
-    // The header has a union of a tiled layout and a shorter one by strides; only the tiled one is used here.
+    // The header has a union of a tiled layout and a shorter strided one; only the tiled one is used here.
     MemoryLayout { tiled: TiledLayout, kind: c_int, }
 }
 
-/// What a named value holds, by its kind.
+/// The contents of a named value, by its kind.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) union NamedValuePayload {
@@ -398,8 +398,8 @@ pub(super) const LAYOUT_TILED: c_int = 0;
 mod tests {
     use super::*;
 
-    /// What a C compiler gives on x86_64 for `PJRT_..._STRUCT_SIZE` of the header of 0.81, and, for a few functions
-    /// from all parts of the table, `offsetof(PJRT_Api, ...)`.
+    /// The values of a C compiler on x86_64 for `PJRT_..._STRUCT_SIZE` of the header of 0.81, and of
+    /// `offsetof(PJRT_Api, ...)` for a few functions from all parts of the table.
     #[test]
     fn sizes_and_offsets_are_those_of_the_header() {
         assert_eq!(sizes(), SIZES);

@@ -1,43 +1,49 @@
-//! Topologies: machines described by name, to compile for without having one.
+//! Topologies: machines described by name, to compile for without having them.
 
 use std::sync::Arc;
 
-use super::api::{Plugin, slice, text};
+use super::api::Plugin;
 use super::device::DeviceDescription;
-use super::executable::{Executable, Owner, program};
+use super::executable::{Executable, program};
 use super::ffi::{
     CompileArgs, Handle, Struct, TopologyCreateArgs, TopologyDestroyArgs,
     TopologyGetDeviceDescriptionsArgs, TopologyPlatformNameArgs, TopologyPlatformVersionArgs,
 };
-use super::value::{self, Value};
+use super::memory::{slice, text};
+use super::named_value;
 use crate::runtime::error::Result;
 use crate::runtime::options::CompileConfig;
+use crate::runtime::value::Value;
 
 /// A described machine and its devices.
 #[derive(Clone)]
-pub struct Topology {
+pub struct TopologyDescription {
     inner: Arc<Inner>,
     devices: Arc<[DeviceDescription]>,
 }
 
-pub(super) struct Inner {
+struct Inner {
     plugin: Plugin,
     topology: Handle,
 }
 
-// SAFETY: a topology does not change after it was made; PJRT's functions may be called from any thread.
+// SAFETY: a topology does not change after creation; PJRT's functions may be called from any thread.
 unsafe impl Send for Inner {}
 // SAFETY: as above.
 unsafe impl Sync for Inner {}
 
-impl Topology {
-    /// The machine that `plugin` knows as `name` (`v3:16x32`), with the plugin's own `options` (for libtpu
-    /// `chip_config_name` = "megacore", `num_slices` = 2).
+impl TopologyDescription {
+    /// The machine that `plugin` calls `name` (`v3:16x32`), with plugin-specific `options` (for libtpu, `chip_config_name` =
+    /// "megacore", `num_slices` = 2).
     ///
     /// # Errors
-    /// The plugin's, for names and options that it does not know.
-    pub fn create(plugin: Plugin, name: &str, options: &[(&str, Value)]) -> Result<Topology> {
-        let values = value::write_all(options);
+    /// The plugin does not know the name or an option.
+    pub fn create(
+        plugin: Plugin,
+        name: &str,
+        options: &[(&str, Value)],
+    ) -> Result<TopologyDescription> {
+        let values = named_value::write_all(options);
         let mut args = TopologyCreateArgs {
             name: name.as_ptr().cast(),
             name_size: name.len(),
@@ -61,7 +67,7 @@ impl Topology {
             .iter()
             .map(|&device| DeviceDescription::read(plugin, device))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Topology {
+        Ok(TopologyDescription {
             inner,
             devices: devices.into(),
         })
@@ -88,7 +94,7 @@ impl Topology {
         Ok(unsafe { text(args.text, args.size) })
     }
 
-    /// The platform's version in the plugin's words.
+    /// The platform's version as the plugin reports it.
     pub fn platform_version(&self) -> Result<String> {
         let mut args = TopologyPlatformVersionArgs {
             topology: self.inner.topology,
@@ -102,8 +108,8 @@ impl Topology {
     /// Compiles `hlo` (a serialized `HloModuleProto`) ahead of time.
     ///
     /// # Errors
-    /// [`crate::runtime::Error::OutOfMemory`] where the compiler says that the program does not fit the device;
-    /// otherwise the plugin's error.
+    /// [`crate::runtime::Error::OutOfMemory`] if the program does not fit the device according to the compiler; otherwise the
+    /// plugin's error.
     pub fn compile(&self, hlo: &[u8], config: &CompileConfig) -> Result<Executable> {
         let options = config.encode()?;
         let program = program(hlo);
@@ -116,11 +122,7 @@ impl Topology {
             ..CompileArgs::new()
         };
         plugin.call(&mut args)?;
-        Ok(Executable::new(
-            plugin,
-            args.executable,
-            Owner::Topology(self.inner.clone()),
-        ))
+        Ok(Executable::new(plugin, args.executable, self.inner.clone()))
     }
 }
 

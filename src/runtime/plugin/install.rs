@@ -1,8 +1,8 @@
-//! The cache: unpacking a wheel so that it is there whole or not at all.
+//! The cache: unpacks a wheel completely or not at all.
 //!
-//! A wheel is fetched, checked and unpacked in a folder of its own beside the place where it will stand, then renamed
-//! there. The manifest written last lists every file and its size, and only a folder that agrees with its manifest
-//! counts as installed. A file lock lets one process install at a time; whoever waited finds the work done.
+//! A wheel is fetched, checked and unpacked in a temporary folder next to its destination, then renamed. The manifest,
+//! written last, lists every file and its size, and only a folder that agrees with its manifest counts as installed. A file
+//! lock lets one process install at a time; those that waited find the work done.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -17,16 +17,16 @@ use crate::runtime::error::{Error, Result};
 
 const MANIFEST: &str = "installed.json";
 
-/// What was unpacked from which wheel.
+/// The files unpacked from a wheel.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Manifest {
     wheel: String,
     sha256: String,
-    /// Bytes of each file, by its place in the wheel.
+    /// Bytes of each file, by its path in the wheel.
     files: BTreeMap<String, u64>,
 }
 
-/// The library of `wheel` in the cache folder `plugins`, if it is there whole.
+/// The library of `wheel` in the cache folder `plugins`, if it is completely installed.
 pub(super) fn installed(plugins: &Path, wheel: &Wheel) -> Option<PathBuf> {
     let folder = plugins.join(wheel.folder());
     let manifest: Manifest = serde_json::from_slice(&fs::read(folder.join(MANIFEST)).ok()?).ok()?;
@@ -39,8 +39,8 @@ pub(super) fn installed(plugins: &Path, wheel: &Wheel) -> Option<PathBuf> {
     whole.then(|| folder.join(&wheel.library))
 }
 
-/// Installs `wheel` into the cache folder `plugins`, unless it is there; the library's path. `fetch` gives the wheel's
-/// file; it may put it into the folder it is handed, which is removed afterwards.
+/// Installs `wheel` into the cache folder `plugins` unless it is there. Returns the library's path. `fetch` returns the
+/// wheel's file; it may put it into the folder it is given, which is removed afterwards.
 pub(super) fn install(
     plugins: &Path,
     wheel: &Wheel,
@@ -62,14 +62,14 @@ pub(super) fn install(
     let unpacked = work.path().join("unpacked");
     unpack(wheel, &file, &unpacked)?;
     let folder = plugins.join(wheel.folder());
-    // What stands there is not whole, or it would have been found above.
+    // Whatever is there is incomplete, or it would have been found above.
     remove(&folder)?;
     fs::rename(&unpacked, &folder)
         .map_err(Error::io("cannot rename the unpacked wheel to", &folder))?;
     Ok(folder.join(&wheel.library))
 }
 
-/// Waits for the lock; held until the file is dropped, or its process ends however it ends.
+/// Waits for the lock, which is held until the file is dropped or the process ends in any way.
 fn lock(path: &Path, wheel: &Wheel) -> Result<File> {
     let file = File::options()
         .create(true)
@@ -80,7 +80,7 @@ fn lock(path: &Path, wheel: &Wheel) -> Result<File> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             let spinner = spinner(format!(
-                "waiting for another process that installs {}",
+                "waiting for another process to install {}",
                 wheel.folder()
             ));
             file.lock().map_err(Error::io("cannot lock", path))?;
@@ -91,7 +91,7 @@ fn lock(path: &Path, wheel: &Wheel) -> Result<File> {
     }
 }
 
-/// Removes work folders of processes that were killed. The lock is held, so none of them is in use.
+/// Removes temporary folders of killed processes. The lock is held, so none of them is in use.
 fn remove_left_behind(plugins: &Path, prefix: &str) -> Result<()> {
     for entry in fs::read_dir(plugins).map_err(Error::io("cannot read", plugins))? {
         let entry = entry.map_err(Error::io("cannot read", plugins))?;
@@ -111,7 +111,7 @@ fn remove(folder: &Path) -> Result<()> {
     }
 }
 
-/// Unpacks the library and what goes with it into `folder`, then writes the manifest.
+/// Unpacks the library and its licences into `folder`, then writes the manifest.
 fn unpack(wheel: &Wheel, file: &Path, folder: &Path) -> Result<()> {
     let bad = |reason: String| Error::BadWheel {
         file: wheel.file.clone(),
@@ -134,7 +134,7 @@ fn unpack(wheel: &Wheel, file: &Path, folder: &Path) -> Result<()> {
             Failure::Read(error) => bad(format!("cannot be unpacked at {name}: {error}")),
             Failure::Write(error) => Error::io("cannot write", &path)(error),
         })?;
-        // On disk before the manifest vouches for it.
+        // It must be on disk before the manifest lists it.
         out.sync_all().map_err(Error::io("cannot write", &path))?;
         bar.finish_and_clear();
         files.insert(name.clone(), bytes);
@@ -155,7 +155,7 @@ enum Failure {
     Write(io::Error),
 }
 
-/// Copies all of `from`, telling a damaged archive from a full disk.
+/// Copies all of `from`, and distinguishes a damaged archive from a full disk.
 fn copy(from: &mut impl Read, to: &mut impl Write, bar: &ProgressBar) -> Result<u64, Failure> {
     let mut chunk = vec![0u8; 1 << 20];
     let mut total = 0;
@@ -170,7 +170,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write, bar: &ProgressBar) -> Result<
     }
 }
 
-/// A bar over bytes on stderr; nothing where that is no terminal.
+/// A progress bar over bytes on stderr; nothing if stderr is not a terminal.
 pub(super) fn bytes_bar(what: String, total: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
     let style = "{msg} {bar:32} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}";

@@ -1,13 +1,13 @@
-//! Where plugins come from: a path that the user gave, this crate's cache, Python's site-packages, or the pinned wheel,
-//! which is fetched with pip. In that order.
+//! Where plugins come from, in this order: a path that the user gave, this crate's cache, Python's site-packages, or the
+//! pinned wheel, fetched with pip.
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `RIBOSOME_CPU_PLUGIN`, `RIBOSOME_TPU_PLUGIN`, `RIBOSOME_CUDA_PLUGIN` | the library itself |
-//! | `RIBOSOME_CACHE` | the cache folder (else `ribosome` in the user's cache folder) |
-//! | `RIBOSOME_WHEELS` | a folder with the wheels, to install from instead of pip |
+//! | `RIBOSOME_CPU_PLUGIN`, `RIBOSOME_TPU_PLUGIN`, `RIBOSOME_CUDA_PLUGIN` | the library's path |
+//! | `RIBOSOME_CACHE` | the cache folder (default: `ribosome` in the user's cache folder) |
+//! | `RIBOSOME_WHEELS` | a folder of wheels to install from instead of using pip |
 //! | `RIBOSOME_NO_FETCH` | anything but empty or `0`: never fetch |
-//! | `RIBOSOME_PYTHON` | the Python to ask (else `python3`) |
+//! | `RIBOSOME_PYTHON` | the Python to use (default: `python3`) |
 
 mod install;
 mod pip;
@@ -16,81 +16,25 @@ mod wheel;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 pub use wheel::Wheel;
 
 use super::error::{Error, Result};
 use super::pjrt::Plugin;
+use super::platform::Platform;
 
-/// What a plugin drives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Platform {
-    /// The host's processors, as any number of virtual devices.
-    Cpu,
-    /// Cloud TPUs, attached or only described.
-    Tpu,
-    /// NVIDIA GPUs.
-    Cuda,
-}
-
-impl Platform {
-    /// Every platform.
-    pub const ALL: [Platform; 3] = [Platform::Cpu, Platform::Tpu, Platform::Cuda];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Platform::Cpu => "cpu",
-            Platform::Tpu => "tpu",
-            Platform::Cuda => "cuda",
-        }
-    }
-
-    /// The environment variable that names the library.
-    pub fn variable(self) -> &'static str {
-        match self {
-            Platform::Cpu => "RIBOSOME_CPU_PLUGIN",
-            Platform::Tpu => "RIBOSOME_TPU_PLUGIN",
-            Platform::Cuda => "RIBOSOME_CUDA_PLUGIN",
-        }
-    }
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Platform {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Platform> {
-        Platform::ALL
-            .into_iter()
-            .find(|platform| platform.name() == text)
-            .ok_or_else(|| {
-                Error::Invalid(format!(
-                    "there is no platform `{text}`; there are cpu, tpu and cuda"
-                ))
-            })
-    }
-}
-
-/// What a TPU plugin is loaded for. libtpu reads its settings when it is loaded, so a process decides once.
+/// The purpose of loading a TPU plugin. libtpu reads its settings when it is loaded, so a process decides once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Compiling for described machines, on a host that need not have a device.
+    /// Compiling for described machines, on a host that may have no device.
     Compile,
     /// Running on the attached devices.
     Run,
 }
 
-/// What lets libtpu compile on a host without TPUs: no search for the cloud's metadata server (which takes minutes
-/// where there is none), no lock against a second process, a made-up one-host machine to describe itself with, and no
-/// log lines but errors. On a real pod these would be wrong, so they are set for [`Purpose::Compile`] only, and
-/// each only where the user has not set it.
+/// Variables that let libtpu compile on a host without TPUs: no search for the cloud's metadata server (which takes minutes
+/// if there is none), no lock against a second process, a made-up one-host machine as its own, and no log lines but errors.
+/// On a real pod these would be wrong, so they are set for [`Purpose::Compile`] only, and only if the user has not set them.
 const TPU_WITHOUT_A_TPU: [(&str, &str); 8] = [
     ("TPU_SKIP_MDS_QUERY", "1"),
     ("ALLOW_MULTIPLE_LIBTPU_LOAD", "1"),
@@ -102,10 +46,10 @@ const TPU_WITHOUT_A_TPU: [(&str, &str); 8] = [
     ("TF_CPP_MIN_LOG_LEVEL", "3"),
 ];
 
-/// Less talk on stderr from the plugins that print warnings there.
+/// Silences plugins that print warnings on stderr.
 const QUIET: [(&str, &str); 1] = [("TF_CPP_MIN_LOG_LEVEL", "3")];
 
-/// Where a found plugin comes from.
+/// Where a plugin was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A path given by the caller, such as a flag.
@@ -114,7 +58,7 @@ pub enum Source {
     Environment,
     /// This crate's cache.
     Cache,
-    /// A Python package installed beside.
+    /// An installed Python package.
     SitePackages,
 }
 
@@ -138,7 +82,7 @@ pub struct Found {
     pub library: PathBuf,
     /// Where it was found.
     pub source: Source,
-    /// The package's name and version, where known.
+    /// The package's name and version, if known.
     pub package: Option<(String, String)>,
 }
 
@@ -157,7 +101,7 @@ impl Found {
     }
 }
 
-/// Finds the plugin of `platform` as this process's environment says, fetches it if need be, and loads it.
+/// Finds the plugin of `platform` by this process's environment, fetches it if needed, and loads it.
 ///
 /// # Errors
 /// Those of [`Settings::from_environment`], [`Settings::find_or_fetch`] and [`Found::load`].
@@ -170,25 +114,25 @@ pub fn open(platform: Platform, purpose: Purpose) -> Result<Plugin> {
 /// How to find and fetch plugins.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Libraries given by the user, with where each was given.
+    /// Libraries given by the user, each with where it was given.
     pub paths: BTreeMap<Platform, (PathBuf, Source)>,
     /// The cache folder.
     pub cache: PathBuf,
     /// A folder with wheels to install from instead of pip.
     pub wheels: Option<PathBuf>,
-    /// Whether a missing plugin is fetched.
+    /// Whether to fetch a missing plugin.
     pub fetch: bool,
-    /// The Python to ask for site-packages and pip.
+    /// The Python with the site-packages and pip to use.
     pub python: PathBuf,
     /// Wheels to install instead of the pinned ones ([`Wheel::pinned`]).
     pub other_wheels: BTreeMap<Platform, Wheel>,
 }
 
 impl Settings {
-    /// The settings of this process's environment (see the module's table).
+    /// The settings from this process's environment (see the module's table).
     ///
     /// # Errors
-    /// Where neither `RIBOSOME_CACHE` nor the user's home tells where to keep plugins.
+    /// Neither `RIBOSOME_CACHE` nor the user's home gives a folder for plugins.
     pub fn from_environment() -> Result<Settings> {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let cache = match variable("RIBOSOME_CACHE") {
@@ -220,7 +164,7 @@ impl Settings {
         })
     }
 
-    /// With the library of `platform` at `path`, which goes before everything else.
+    /// Adds the library of `platform` at `path`, which has priority over all other sources.
     pub fn with_path(mut self, platform: Platform, path: impl Into<PathBuf>) -> Settings {
         self.paths.insert(platform, (path.into(), Source::Given));
         self
@@ -229,7 +173,7 @@ impl Settings {
     /// The plugin of `platform` if it is on this machine; fetches nothing.
     ///
     /// # Errors
-    /// [`Error::BadPath`] where a given path is no file: it is not passed over in silence.
+    /// [`Error::BadPath`] if a given path is not a file: it is not ignored silently.
     pub fn find(&self, platform: Platform) -> Result<Option<Found>> {
         let wheel = &self.wheel(platform);
         if let Some((path, source)) = self.paths.get(&platform) {
@@ -270,25 +214,25 @@ impl Settings {
     /// The plugin of `platform`, fetched if it is not on this machine and fetching is allowed.
     ///
     /// # Errors
-    /// Those of [`Settings::find`] and [`Settings::install`]; [`Error::NoPlugin`] where fetching is not allowed.
+    /// Those of [`Settings::find`] and [`Settings::install`]; [`Error::NoPlugin`] if fetching is not allowed.
     pub fn find_or_fetch(&self, platform: Platform) -> Result<Found> {
         match self.find(platform)? {
             Some(found) => Ok(found),
             None if self.fetch => self.install(platform),
             None => Err(Error::NoPlugin {
                 platform,
-                reason: "none is on this machine, and RIBOSOME_NO_FETCH says not to fetch one"
+                reason: "it is not on this machine, and RIBOSOME_NO_FETCH forbids fetching it"
                     .to_string(),
             }),
         }
     }
 
-    /// Installs the pinned wheel of `platform` into the cache, unless it is there whole. Any number of processes may do
+    /// Installs the pinned wheel of `platform` into the cache unless it is complete there. Any number of processes may do
     /// this at once: one installs, the others wait and find it.
     ///
     /// # Errors
-    /// [`Error::NoPlugin`] where the wheel cannot be had (no Python, no pip, no network, no such wheel for this
-    /// machine), [`Error::BadWheel`] where it is cut off, not the pinned one or damaged, [`Error::Io`] otherwise.
+    /// [`Error::NoPlugin`] if the wheel is not available (no Python, no pip, no network, no such wheel for this machine),
+    /// [`Error::BadWheel`] if it is truncated, not the pinned one or damaged, [`Error::Io`] otherwise.
     pub fn install(&self, platform: Platform) -> Result<Found> {
         let wheel = &self.wheel(platform);
         if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
@@ -330,7 +274,7 @@ impl Settings {
     }
 }
 
-/// The wheel in a folder that the user gave.
+/// The wheel's path in a folder that the user gave.
 fn wheel_in(folder: &Path, platform: Platform, wheel: &Wheel) -> Result<PathBuf> {
     let path = folder.join(&wheel.file);
     if path.is_file() {

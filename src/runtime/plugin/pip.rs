@@ -1,4 +1,4 @@
-//! Asking Python: where its packages are, and pip for a wheel.
+//! Uses Python to find its package folders, and pip to download a wheel.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::Platform;
 use super::install::bytes_bar;
 use super::wheel::Wheel;
 use crate::runtime::error::{Error, Result};
+use crate::runtime::platform::Platform;
 
-/// The folders Python finds packages in; none where there is no Python.
+/// The folders Python finds packages in; empty if there is no Python.
 pub(super) fn site_packages(python: &Path) -> Vec<PathBuf> {
     let script = "import sys; print('\\n'.join(p for p in sys.path if p))";
     let output = Command::new(python)
@@ -29,7 +29,7 @@ pub(super) fn site_packages(python: &Path) -> Vec<PathBuf> {
     }
 }
 
-/// Has pip download `wheel` into `folder`; the file's path.
+/// Downloads `wheel` into `folder` with pip. Returns the file's path.
 pub(super) fn download(
     python: &Path,
     platform: Platform,
@@ -46,8 +46,8 @@ pub(super) fn download(
     let log = folder.join("pip.log");
     let errors = File::create(&log).map_err(Error::io("cannot create", &log))?;
     let [python_tag, abi, machine] = wheel.tags();
-    // `cp311`: CPython 3.11. A wheel for any Python 3 (`py3`) is asked for on behalf of the same one, because its
-    // metadata may still refuse old ones.
+    // `cp311`: CPython 3.11. A wheel for any Python 3 (`py3`) is requested for the same version, because its metadata may
+    // still exclude old ones.
     let (implementation, version) = match python_tag.strip_prefix("cp") {
         Some(version) => ("cp", version),
         None => ("py", "311"),
@@ -73,7 +73,7 @@ pub(super) fn download(
         .arg("-d")
         .arg(folder)
         .arg(format!("{}=={}", wheel.name, wheel.version))
-        // pip downloads to the temporary folder first: there, its growth can be watched, and it goes with our folder.
+        // pip downloads to the temporary folder first: there its growth can be watched, and it is removed with our folder.
         .env("TMPDIR", folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -82,7 +82,7 @@ pub(super) fn download(
     let mut pip = spawned.map_err(|error| {
         let python = python.display();
         let why = if error.kind() == io::ErrorKind::NotFound {
-            "is not there".to_string()
+            "was not found".to_string()
         } else {
             error.to_string()
         };
@@ -130,7 +130,7 @@ pub(super) fn download(
     }))
 }
 
-/// The last line of pip's that says what went wrong.
+/// The last error line in pip's log.
 fn last_error(log: &str) -> Option<&str> {
     log.lines()
         .rev()

@@ -1,4 +1,4 @@
-//! Finding and installing with made-up wheels: what a user's machine can look like, good and bad.
+//! Finding and installing plugins with made-up wheels, on good and bad user machines.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// With the pinned wheel of the CPU platform being `bytes`, which also lie in the folder of wheels.
+    /// A machine where the CPU platform's pinned wheel is `bytes`, also in the folder of wheels.
     fn with_wheel(bytes: &[u8]) -> Machine {
         let root = TempDir::new().unwrap();
         let wheels = root.path().join("wheels");
@@ -85,11 +85,11 @@ impl Machine {
         message
     }
 
-    /// A stand-in for Python: a shell script, which replaces pip's folder of wheels.
+    /// Replaces Python by a shell script, and removes the folder of wheels so that pip is used.
     fn with_python(mut self, script: &str) -> Machine {
         let python = self.path("python");
-        // Another process writes it: were it this one, a process that another test starts at that moment could hold
-        // the file open for writing, and the system refuses to run such files.
+        // Another process writes it. If this one did, a process started by another test at that moment could hold the file
+        // open for writing, and the system refuses to run such files.
         let mut shell = Command::new("sh")
             .args(["-c", "cat > \"$0\" && chmod +x \"$0\""])
             .arg(&python)
@@ -145,7 +145,7 @@ fn a_wheel_is_installed_once_and_found_from_then_on() {
         names_in(&plugins),
         ["fake-pjrt-1.2.3", "fake-pjrt-1.2.3.lock"]
     );
-    // Only what is needed, to save space.
+    // Only the needed files, to save space.
     assert_eq!(
         names_in(&plugins.join("fake-pjrt-1.2.3/fake")),
         ["LICENSE", "libfake.so"]
@@ -236,10 +236,10 @@ fn what_a_killed_process_left_behind_is_removed() {
     );
 }
 
-/// The test below runs this very binary again, with this test only and this variable set to a machine's folder.
+/// The test below runs this binary again with only that test and this variable set to a machine's folder.
 const CHILD: &str = "RIBOSOME_TEST_INSTALL_IN";
 
-/// pip that takes a while, notes each time it was called, and gives the wheel.
+/// A pip that takes a while, records each call, and provides the wheel.
 const SLOW_PIP: &str = r#"
 here=$(dirname "$0")
 [ "$1" = -c ] && exit 0
@@ -314,7 +314,7 @@ fn a_missing_python_pip_or_network_is_said_with_the_command_to_run() {
     machine.settings.wheels = None;
     let message = machine.refusal();
     assert!(
-        message.contains("no-python` is not there; install Python 3 with pip"),
+        message.contains("no-python` was not found; install Python 3 with pip"),
         "{message}"
     );
     assert!(
@@ -364,7 +364,7 @@ fn a_missing_python_pip_or_network_is_said_with_the_command_to_run() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("RIBOSOME_NO_FETCH says not to fetch one"),
+        message.contains("RIBOSOME_NO_FETCH forbids fetching it"),
         "{message}"
     );
     assert!(
@@ -481,6 +481,6 @@ fn the_pins_name_their_files_and_platforms_their_names() {
     let message = "gpu".parse::<Platform>().unwrap_err().to_string();
     assert_eq!(
         message,
-        "there is no platform `gpu`; there are cpu, tpu and cuda"
+        "unknown platform `gpu`; the platforms are cpu, tpu and cuda"
     );
 }

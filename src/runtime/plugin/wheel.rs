@@ -1,4 +1,4 @@
-//! The pinned wheels, and checking that a file is one.
+//! The pinned wheels, and the check that a file is one of them.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::Platform;
 use crate::runtime::error::{Error, Result};
+use crate::runtime::platform::Platform;
 
-/// A wheel of a certain version, known by its hash.
+/// A wheel of a fixed version, identified by its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wheel {
     /// The package's name.
@@ -22,15 +22,15 @@ pub struct Wheel {
     pub bytes: u64,
     /// The file's SHA-256, in lower-case hexadecimals.
     pub sha256: String,
-    /// The plugin's library within the wheel.
+    /// The path of the plugin's library in the wheel.
     pub library: String,
-    /// Files that go with the library, by their place in the wheel: its licences.
+    /// The library's licence files, by path in the wheel.
     pub beside: Vec<String>,
 }
 
 impl Wheel {
-    /// The wheel that this version of ribosome installs for `platform`. Name, size and hash are those of the file that
-    /// `pip download` gives.
+    /// The wheel that this version of ribosome installs for `platform`. Name, size and hash are those of the file from
+    /// `pip download`.
     pub fn pinned(platform: Platform) -> Wheel {
         match platform {
             Platform::Cpu => Wheel::new(
@@ -88,13 +88,13 @@ impl Wheel {
         format!("{}-{}", self.name, self.version)
     }
 
-    /// The package's name as files spell it: with underscores.
+    /// The package's name in file names: with underscores.
     pub(super) fn distribution(&self) -> String {
         self.name.replace('-', "_")
     }
 
-    /// The tags in the file's name: Python, ABI and platform (`cp311`, `cp311`, `manylinux_2_31_x86_64`). pip is told
-    /// them, so that it gives this very file whatever Python it runs under.
+    /// The tags in the file's name: Python, ABI and platform (`cp311`, `cp311`, `manylinux_2_31_x86_64`). They are
+    /// passed to pip, which then fetches exactly this file under any Python.
     pub(super) fn tags(&self) -> [&str; 3] {
         let mut tags = self.file.trim_end_matches(".whl").rsplit('-');
         let mut next = || tags.next().unwrap_or("any");
@@ -105,7 +105,7 @@ impl Wheel {
     /// Checks size and hash of the file at `path`.
     ///
     /// # Errors
-    /// [`Error::BadWheel`] where it is cut off or another file.
+    /// [`Error::BadWheel`] if it is truncated or another file.
     pub(super) fn check(&self, path: &Path) -> Result<()> {
         let bad = |reason: String| {
             Err(Error::BadWheel {
@@ -139,7 +139,7 @@ impl Wheel {
             .collect();
         if found != self.sha256 {
             return bad(format!(
-                "is not the pinned one: its SHA-256 is {found}, and {} was expected",
+                "is not the pinned one: its SHA-256 is {found}, not {}",
                 self.sha256
             ));
         }

@@ -1,27 +1,27 @@
-//! Reading a checkpoint: its header first, then one tensor, or one layer of it, at a time.
+//! Reading a checkpoint: first its header, then one tensor, or one layer of a tensor, at a time.
 
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::write::dtype;
-use super::{About, CheckpointError, FORMAT, KEY, Record, Result, hex};
+use super::{About, CheckpointError, FORMAT, KEY, Metadata, Result, hex};
 use crate::graph::Shape;
 use crate::models::weights::TensorFile;
 use crate::runtime::HostArray;
 
-/// An open checkpoint, its header read and its length checked.
+/// An open checkpoint, whose header has been read and whose length has been checked.
 #[derive(Debug)]
 pub struct Checkpoint {
     file: TensorFile,
-    record: Record,
+    record: Metadata,
 }
 
 impl Checkpoint {
     /// Opens the checkpoint `path`.
     ///
     /// # Errors
-    /// No file, no checkpoint, another format, or a length that the header does not say.
+    /// There is no file, it is not a checkpoint, or its format or length is wrong.
     pub fn open(path: &Path) -> Result<Self> {
         let unreadable = |reason: String| CheckpointError::Unreadable {
             path: path.to_path_buf(),
@@ -37,7 +37,7 @@ impl Checkpoint {
             unreadable(format!("its metadata `{KEY}` is damaged: {error}"))
         };
         let value: serde_json::Value = serde_json::from_str(text).map_err(damaged)?;
-        // The format first: what follows may differ from one to the next.
+        // The format comes first, because it decides what the rest looks like.
         match value.get("format").and_then(serde_json::Value::as_u64) {
             Some(found) if found != u64::from(FORMAT) => {
                 return Err(CheckpointError::Format {
@@ -47,11 +47,11 @@ impl Checkpoint {
             }
             _ => {}
         }
-        let record: Record = serde_json::from_value(value).map_err(damaged)?;
+        let record: Metadata = serde_json::from_value(value).map_err(damaged)?;
         Ok(Checkpoint { file, record })
     }
 
-    /// What the file says of its run.
+    /// The file's metadata about its run.
     pub fn about(&self) -> &About {
         &self.record.about
     }
@@ -64,7 +64,7 @@ impl Checkpoint {
     /// Compares the tensors with those that a run has.
     ///
     /// # Errors
-    /// All that are missing, too many, or of another shape.
+    /// All tensors that are missing, superfluous or of another shape.
     pub fn check(&self, tensors: &[(String, Shape)]) -> Result<()> {
         let mut problems = self.problems(tensors);
         let known = self.file.tensors().into_keys();
@@ -80,10 +80,10 @@ impl Checkpoint {
         self.refuse(problems)
     }
 
-    /// Looks for the tensors among those that there are.
+    /// Checks that the file holds the tensors; it may hold others too.
     ///
     /// # Errors
-    /// All that are missing or of another shape.
+    /// All tensors that are missing or of another shape.
     pub fn check_some(&self, tensors: &[(String, Shape)]) -> Result<()> {
         self.refuse(self.problems(tensors))
     }
@@ -92,12 +92,12 @@ impl Checkpoint {
         let mut problems = Vec::new();
         for (name, shape) in tensors {
             let Some(info) = self.file.info(name) else {
-                problems.push(format!("`{name}` is not in it"));
+                problems.push(format!("the checkpoint has no `{name}`"));
                 continue;
             };
             if info.shape != shape.dims() || dtype(shape.dtype) != Some(info.dtype) {
                 problems.push(format!(
-                    "`{name}` is {:?}{:?} in it, and {shape} in the model",
+                    "`{name}` is {:?}{:?} in the checkpoint and {shape} in the model",
                     info.dtype, info.shape
                 ));
             }
@@ -106,7 +106,7 @@ impl Checkpoint {
     }
 
     fn refuse(&self, mut problems: Vec<String>) -> Result<()> {
-        /// A wrong model differs in everything; the first few say it.
+        /// A wrong model differs everywhere; the first few differences are enough.
         const SHOWN: usize = 8;
         if problems.len() > SHOWN {
             let more = problems.len() - SHOWN;
@@ -122,10 +122,10 @@ impl Checkpoint {
         }
     }
 
-    /// Reads the tensor `name`, which is of `shape`.
+    /// Reads the tensor `name` of `shape`.
     ///
     /// # Errors
-    /// A tensor that is not there or of another shape, damaged bytes, or the file system's own.
+    /// The tensor is missing, damaged or of another shape, or the file system fails.
     pub fn read(&self, name: &str, shape: &Shape) -> Result<HostArray> {
         let mut bytes = vec![0; self.bytes(name)?];
         self.file.read(name, 0, &mut bytes)?;
@@ -133,7 +133,7 @@ impl Checkpoint {
         self.array(shape.clone(), bytes)
     }
 
-    /// Whether the bytes of the tensor `name` are those that were written; a part at a time is on the host.
+    /// Checks the bytes of the tensor `name` against their hash, with one part of them in memory at a time.
     ///
     /// # Errors
     /// As [`Checkpoint::read`].
@@ -150,11 +150,11 @@ impl Checkpoint {
         self.compare(name, &hash.finalize())
     }
 
-    /// Reads one layer, of `shape`, of the tensor `name` that stacks layers along its first axis. What has been read is not
-    /// compared with what was written: see [`Checkpoint::check_bytes`].
+    /// Reads one layer, of `shape`, of the tensor `name`, which stacks layers along its first axis. The hash is not checked:
+    /// see [`Checkpoint::check_bytes`].
     ///
     /// # Errors
-    /// A tensor that is not there or has no such layer, or the file system's own.
+    /// The tensor is missing or has no such layer, or the file system fails.
     pub fn read_layer(&self, name: &str, layer: usize, shape: &Shape) -> Result<HostArray> {
         let mut bytes = vec![0; shape.bytes()];
         self.file.read(name, layer * bytes.len(), &mut bytes)?;
@@ -164,7 +164,8 @@ impl Checkpoint {
     fn bytes(&self, name: &str) -> Result<usize> {
         let info = self.file.info(name);
         let offsets = info.map(|info| info.data_offsets);
-        let (from, to) = offsets.ok_or_else(|| self.mismatch(format!("`{name}` is not in it")))?;
+        let (from, to) =
+            offsets.ok_or_else(|| self.mismatch(format!("the checkpoint has no `{name}`")))?;
         Ok(to - from)
     }
 

@@ -1,4 +1,4 @@
-//! What is written is read, and what was damaged, cut off or of another model is refused.
+//! What is written is read back. A file that is damaged, cut off or of another model is refused.
 
 use std::fs;
 use std::path::Path;
@@ -14,6 +14,7 @@ fn about() -> About {
     About {
         format: FORMAT,
         steps_done: 3,
+        phase: 2,
         seed: 7,
         mesh: "data=4,model=2".into(),
         program: "sha256:1".into(),
@@ -58,7 +59,7 @@ fn saved() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-/// What opening and reading all of the checkpoint says.
+/// The error of opening and reading the whole checkpoint.
 fn read_all(path: &Path, tensors: &[(String, Shape)]) -> Result<Vec<HostArray>> {
     let checkpoint = Checkpoint::open(path)?;
     checkpoint.check(tensors)?;
@@ -73,7 +74,7 @@ fn refusal(path: &Path, tensors: &[(String, Shape)]) -> String {
     message
 }
 
-/// The header's bytes changed by `change`, the tensors as they were.
+/// Changes the header's bytes by `change` and leaves the tensors as they were.
 fn with_header(path: &Path, change: impl Fn(String) -> String) {
     let bytes = fs::read(path).unwrap();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -121,8 +122,8 @@ fn a_file_cut_off_anywhere_is_refused() {
         fs::write(&path, &whole[..length]).unwrap();
         let message = refusal(&path, &tensors());
         let expected = match length {
-            0..8 => format!("is no checkpoint: it has {length} bytes"),
-            _ => format!("has {length} bytes, and its header says "),
+            0..8 => format!("is not a checkpoint: it has {length} bytes"),
+            _ => format!("has {length} bytes, but its header says "),
         };
         assert!(message.contains(&expected), "{length}: {message}");
     }
@@ -149,7 +150,7 @@ fn a_changed_byte_anywhere_is_found() {
 fn files_of_other_kinds_are_refused() {
     let (folder, path) = saved();
     fs::write(&path, b"PK\x03\x04 this is a zip archive, is it not").unwrap();
-    assert!(refusal(&path, &[]).contains("does not begin as a safetensors file does"));
+    assert!(refusal(&path, &[]).contains("does not begin like a safetensors file"));
     fs::write(&path, [&9u64.to_le_bytes()[..], b"not json!"].concat()).unwrap();
     assert!(refusal(&path, &[]).contains("its header is damaged: "));
     let empty: [(String, safetensors::tensor::TensorView); 0] = [];
@@ -180,15 +181,15 @@ fn tensors_of_another_model_are_named() {
     let (_folder, path) = saved();
     let mut other = tensors();
     other.swap(0, 2);
-    assert!(read_all(&path, &other).is_ok(), "the order is free");
+    assert!(read_all(&path, &other).is_ok(), "any order will do");
     other[2].1 = shape(DType::F32, &[2, 3]);
     other[1].0 = "adafactor.square/w/kernel".into();
     let message = refusal(&path, &other);
     for line in [
-        "`w/kernel` is F32[3, 2] in it, and f32[a=2, b=3] in the model",
-        "`adafactor.square/w/kernel` is not in it",
+        "`w/kernel` is F32[3, 2] in the checkpoint and f32[a=2, b=3] in the model",
+        "the checkpoint has no `adafactor.square/w/kernel`",
         "the model has no `momentum.velocity/w/kernel`",
-        "go on with the recipe it was made with",
+        "resume with the recipe that made it",
     ] {
         assert!(message.contains(line), "{message}");
     }
@@ -253,7 +254,7 @@ fn a_full_disk_is_an_error_with_the_tensor() {
         message.starts_with("cannot write run/checkpoint.safetensors: No space left"),
         "{message}"
     );
-    // Larger than what is collected before it is written.
+    // Larger than the write buffer.
     let large = shape(DType::F32, &[1 << 19]);
     let tensors = [("large".to_string(), large.clone())];
     let zeros = HostArray::from_bytes(large.clone(), vec![0; large.bytes()]).unwrap();

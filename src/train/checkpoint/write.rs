@@ -9,16 +9,16 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use sha2::{Digest, Sha256};
 
-use super::{About, CheckpointError, KEY, Record, Result, hex};
+use super::{About, CheckpointError, KEY, Metadata, Result, hex};
 use crate::graph::{DType, Shape};
 use crate::models::weights;
 use crate::runtime::{self, HostArray};
 
-/// Writes the checkpoint `path`: the `tensors` by name and shape, in this order, each brought by `fetch` when its turn
-/// comes. Nothing is changed at `path` before all of it is on the disk.
+/// Writes the checkpoint `path`: the `tensors` by name and shape, in this order, each fetched by `fetch` when its turn
+/// comes. `path` does not change before the whole file is on the disk.
 ///
 /// # Errors
-/// The file system's and the plugin's, naming file and tensor. What stood at `path` before stays.
+/// Errors of the file system and the plugin, which name file and tensor. The previous file at `path` stays.
 pub fn save(
     path: &Path,
     about: &About,
@@ -28,7 +28,7 @@ pub fn save(
     save_parts(path, about, tensors, fetched(path, fetch))
 }
 
-/// What gives each tensor as a whole.
+/// What fetches each whole tensor.
 pub(super) fn fetched<'p>(
     path: &'p Path,
     mut fetch: impl FnMut(&str) -> runtime::Result<HostArray> + 'p,
@@ -39,15 +39,15 @@ pub(super) fn fetched<'p>(
             tensor: name.to_string(),
             source,
         })?;
-        // safetensors is little-endian, as every host that plugins exist for.
+        // safetensors is little-endian, and so is every host that plugins exist for.
         sink.put(array.bytes())
     }
 }
 
-/// The same with each tensor given by `fill` part by part, so that none need be on the host as a whole.
+/// Like [`save`], but `fill` gives each tensor part by part, so that no whole tensor has to fit in host memory.
 ///
 /// # Errors
-/// As [`save`], and what `fill` gives.
+/// As [`save`], and those of `fill`.
 pub fn save_parts<E: From<CheckpointError>>(
     path: &Path,
     about: &About,
@@ -68,7 +68,7 @@ pub fn save_parts<E: From<CheckpointError>>(
     let place = || {
         file.as_file().sync_all()?;
         file.persist(path)?;
-        // The new name is on the disk once the folder is.
+        // The new name is on the disk only after the folder is synced.
         File::open(folder)?.sync_all()
     };
     Ok(place().map_err(io)?)
@@ -87,7 +87,7 @@ impl Sink<'_> {
     /// Writes the next bytes of the tensor.
     ///
     /// # Errors
-    /// The file system's, naming file and tensor.
+    /// The file system's error, which names file and tensor.
     pub fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.hash.update(bytes);
         self.written += bytes.len();
@@ -114,7 +114,7 @@ pub(super) fn write<W: Write + Seek, E: From<CheckpointError>>(
     };
     let mut out = BufWriter::with_capacity(1 << 20, out);
     let names = tensors.iter().map(|(name, _)| name.clone());
-    let mut record = Record {
+    let mut record = Metadata {
         about: about.clone(),
         sha256: names.map(|name| (name, "0".repeat(64))).collect(),
     };
@@ -131,7 +131,7 @@ pub(super) fn write<W: Write + Seek, E: From<CheckpointError>>(
         fill(name, &mut sink)?;
         let (written, digest) = (sink.written, sink.hash.finalize());
         if written != shape.bytes() {
-            let reason = format!("`{name}` is {shape}, and {written} bytes of it were given");
+            let reason = format!("`{name}` is {shape}, but {written} bytes were given");
             let path = path.to_path_buf();
             return Err(CheckpointError::Unreadable { path, reason }.into());
         }
@@ -146,8 +146,8 @@ pub(super) fn write<W: Write + Seek, E: From<CheckpointError>>(
     Ok(finish().map_err(io)?)
 }
 
-/// Length and header of the file, as safetensors has them.
-fn header(path: &Path, record: &Record, tensors: &[(String, Shape)]) -> Result<Vec<u8>> {
+/// The length prefix and the header of the file, in safetensors' format.
+fn header(path: &Path, record: &Metadata, tensors: &[(String, Shape)]) -> Result<Vec<u8>> {
     let unreadable = |reason: String| CheckpointError::Unreadable {
         path: path.to_path_buf(),
         reason,
@@ -156,8 +156,11 @@ fn header(path: &Path, record: &Record, tensors: &[(String, Shape)]) -> Result<V
     let infos = tensors.iter().map(|(name, shape)| {
         let start = offset;
         offset += shape.bytes();
-        let dtype = dtype(shape.dtype)
-            .ok_or_else(|| unreadable(format!("`{name}` is {shape}, which no file holds")))?;
+        let dtype = dtype(shape.dtype).ok_or_else(|| {
+            unreadable(format!(
+                "`{name}` is {shape}, which is too large for a file"
+            ))
+        })?;
         let info = TensorInfo {
             dtype,
             shape: shape.dims(),

@@ -1,38 +1,59 @@
-//! Causal language modelling with memories (Dai et al. 2019): every token is predicted from those before it, in the row and
-//! in what the model remembers of the row's past. Rows go on from step to step.
+//! Causal language modelling with memories (Dai et al. 2019): every token is predicted from the tokens before it in the row,
+//! and from what the model remembers of the row's past. A row continues in the next step.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Loss};
-use crate::models::{Run, transfo_xl};
+use super::{Given, Loss, Task};
+use crate::data::{Dataset, DatasetError, Rows, entropy};
+use crate::models::{Context, Model};
 
-/// The settings: there are none.
+/// The objective, which has no settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CausalLm {}
 
-impl CausalLm {
-    /// The loss of predicting every token of a row but its first; a row has one more than the model reads.
-    pub(super) fn loss<'g>(
-        &self,
-        run: Run<'g>,
-        model: &transfo_xl::Config,
-        given: Given<'_, 'g>,
-    ) -> Loss<'g> {
+impl Task for CausalLm {
+    fn name() -> &'static str {
+        "causal-lm"
+    }
+
+    fn trains(&self) -> &'static str {
+        "a model that predicts the next token, such as model.family = transfo-xl"
+    }
+
+    /// The loss of predicting every token of a row but the first. A row has one token more than the model reads.
+    fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>> {
+        let model = model.causal_language_model()?;
         let tokens = given.tokens;
         let length = tokens.size("length") - 1;
         let read = tokens.slice("length", 0, length);
         let next = tokens.slice("length", 1, length + 1);
-        let output = model.forward(run, read, given.memory);
+        let output = model.read(cx, read, given.memory);
         let counted = next.ge(next.constant(0.0));
-        let (sum, count) = run
+        let (sum, count) = cx
             .builder
-            .scope("loss", || model.losses(run, output.hidden, next, counted));
-        Loss {
+            .scope("loss", || model.losses(cx, output.hidden, next, counted));
+        Some(Loss {
             sum,
             count,
             parts: Vec::new(),
             memory: given.memory.and(output.memory),
+        })
+    }
+
+    fn rows(&self, _: &Model, length: usize) -> Rows {
+        Rows::Running {
+            stride: length,
+            both_ways: false,
         }
+    }
+
+    /// The last token is predicted and not read.
+    fn row_tokens(&self, length: usize) -> usize {
+        length + 1
+    }
+
+    fn constant_guess(&self, _: &Model, data: &Dataset, _: usize) -> Result<f64, DatasetError> {
+        Ok(entropy(&data.frequencies(usize::MAX, |_| true)?))
     }
 }

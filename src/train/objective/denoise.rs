@@ -1,23 +1,27 @@
 //! ProtT5's denoising.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Loss};
+use super::{Given, Loss, Surroundings, Task};
+use crate::data::{Dataset, DatasetError, Vocabulary, entropy};
 use crate::graph::{DType, Key, Tensor};
-use crate::models::{Run, t5};
+use crate::models::settings::SettingError;
+use crate::models::{Context, Model};
 
-/// ProtT5's denoising (Elnaggar et al. 2021; T5's `iid_15_r10s90_f`): single tokens are corrupted independently, most
-/// by one sentinel and some by a random token, and the whole original sequence is the target.
+/// ProtT5's denoising (Elnaggar et al. 2021; T5's `iid_15_r10s90_f`): single tokens are corrupted independently.
+/// Most become one sentinel, some a random token, and the target is the whole original sequence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Denoise {
-    /// How likely a token is corrupted.
+    /// The probability that a token is corrupted.
     pub noise_density: f64,
-    /// How likely a corrupted token becomes a random one and not the sentinel.
+    /// The probability that a corrupted token becomes a random one and not the sentinel.
     pub random_probability: f64,
-    /// The id that stands for corrupted tokens: `<extra_id_0>`, the last of the vocabulary.
+    /// The id that replaces corrupted tokens: `<extra_id_0>`, the last of the vocabulary.
     pub sentinel: i32,
-    /// Random tokens are drawn from this id up to the vocabulary's end, sentinels among them, as T5's code does.
+    /// Random tokens are drawn from this id up to the vocabulary's end, sentinels included, as in T5's code.
     pub first_random: i32,
 }
 
@@ -51,25 +55,58 @@ impl Denoise {
             noised.select(random.select(drawn, sentinel), tokens)
         })
     }
+}
 
-    /// The loss of restoring the given tokens: over all that is no padding.
-    pub(super) fn loss<'g>(
-        &self,
-        run: Run<'g>,
-        model: &t5::Config,
-        given: Given<'_, 'g>,
-    ) -> Loss<'g> {
-        let tokens = given.tokens;
-        let corrupted = self.corrupt(tokens, given.key, model.vocab_size);
-        let counted = tokens.ne(tokens.constant(f64::from(model.pad_token_id)));
-        Loss::plain(model.loss(run, corrupted, tokens, counted))
+impl Task for Denoise {
+    fn name() -> &'static str {
+        "denoise"
     }
 
-    /// The ids that noise puts in (of random ones the first), and where they come from.
-    pub(super) fn noise_ids(&self) -> [(&'static str, i32); 2] {
-        [
+    fn trains(&self) -> &'static str {
+        "a sequence-to-sequence model, such as model.family = t5"
+    }
+
+    /// The loss of restoring the given tokens, over all but padding.
+    fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>> {
+        let network = model.sequence_to_sequence()?;
+        let tokens = given.tokens;
+        let corrupted = self.corrupt(tokens, given.key, model.vocab_size());
+        let counted = tokens.ne(tokens.constant(f64::from(network.pad())));
+        Some(Loss::plain(network.loss(cx, corrupted, tokens, counted)))
+    }
+
+    fn check(&self, around: &Surroundings) -> Result<(), SettingError> {
+        // Corruption recognises padding and the end of a sequence by these ids.
+        let vocabulary = &around.vocabulary;
+        let fits = vocabulary.pad == 0 && vocabulary.suffix.iter().eq(&[1]);
+        let settings: [(_, &dyn Display); 2] = [
+            ("vocabulary", &vocabulary.name),
+            ("objective.name", &"denoise"),
+        ];
+        SettingError::require(fits, settings, || {
+            "denoise needs T5's vocabulary: padding is id 0, and `</s>` at the end of each sequence is id 1"
+                .into()
+        })
+    }
+
+    fn readings(&self) -> usize {
+        2
+    }
+
+    /// The first of the random ids.
+    fn noise_ids(&self, _: &Vocabulary) -> Vec<(&'static str, i32)> {
+        vec![
             ("objective.sentinel", self.sentinel),
             ("objective.first_random", self.first_random),
         ]
+    }
+
+    fn constant_guess(
+        &self,
+        _: &Model,
+        data: &Dataset,
+        length: usize,
+    ) -> Result<f64, DatasetError> {
+        Ok(entropy(&data.frequencies(length, |_| true)?))
     }
 }

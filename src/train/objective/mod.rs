@@ -1,5 +1,5 @@
 //! What a model is trained to do, as a graph from clean tokens to a loss. Noise is a pure function of (seed, step,
-//! position), made on the devices: the batch carries clean tokens alone (XLNet's also which are predicted).
+//! position), made on the devices. The batch holds only clean tokens (XLNet's also holds which are predicted).
 
 mod causal_lm;
 mod denoise;
@@ -7,8 +7,7 @@ mod masked_lm;
 mod permutation_lm;
 mod replaced_tokens;
 mod sentence_order;
-
-use serde::{Deserialize, Serialize};
+mod task;
 
 pub use causal_lm::CausalLm;
 pub use denoise::Denoise;
@@ -16,215 +15,116 @@ pub use masked_lm::{Draw, MaskedLm};
 pub use permutation_lm::PermutationLm;
 pub use replaced_tokens::{ReplacedTokens, sample};
 pub use sentence_order::{Pairs, pairs};
+pub use task::{Given, Loss, Surroundings, Task};
 
-use crate::data::{Dataset, DatasetError, Rows, Spans, Vocabulary, entropy};
-use crate::graph::{Key, Tensor};
-use crate::models::{Model, Run};
+use std::any::Any;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
-/// Which objective, with its settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case")]
-pub enum Objective {
-    /// Restoring a whole protein from one with hidden tokens (ProtT5).
-    Denoise(Denoise),
-    /// Saying what hidden tokens were (ProtBert, ProtAlbert, ProteinLM).
-    MaskedLm(MaskedLm),
-    /// Telling a generator's tokens from real ones (ProtElectra).
-    ReplacedTokens(ReplacedTokens),
-    /// Predicting tokens in a random order (ProtXLNet).
-    PermutationLm(PermutationLm),
-    /// Predicting every next token (ProtTXL).
-    CausalLm(CausalLm),
+use serde::{Serialize, Serializer};
+
+use crate::models::named::Named;
+use crate::models::{Context, Model};
+
+/// An objective with its settings, cheap to clone. In TOML and JSON it is its settings and its name as `name`;
+/// [`objectives`] reads it.
+#[derive(Clone)]
+pub struct Objective {
+    name: &'static str,
+    task: Arc<dyn Task>,
 }
 
-/// What a step gives its objective.
-#[derive(Clone, Copy)]
-pub struct Given<'a, 'g> {
-    /// Clean tokens, `s32[batch, length]`.
-    pub tokens: Tensor<'g>,
-    /// Positions to predict, `s32[batch, predictions]`, -1 for none; where [`Objective::spans`] asks for them.
-    pub targets: Option<Tensor<'g>>,
-    /// What the model remembers, as [`Model::memory`] shapes it.
-    pub memory: Option<Tensor<'g>>,
-    /// Where noise comes from.
-    pub key: Key<'g>,
-    /// What the tokens are.
-    pub vocabulary: &'a Vocabulary,
-}
-
-/// A loss as a sum and the number of its terms, so that microbatches add up. A loss of two means (ELECTRA's, and that of the
-/// order of sentences) brings them together by the numbers of each microbatch, as in the originals each core does.
-#[derive(Clone, Debug)]
-pub struct Loss<'g> {
-    /// The sum.
-    pub sum: Tensor<'g>,
-    /// How many terms it has.
-    pub count: Tensor<'g>,
-    /// What else is worth watching: name, sum and number of terms.
-    pub parts: Vec<(&'static str, Tensor<'g>, Tensor<'g>)>,
-    /// What the model remembers for the next batch.
-    pub memory: Option<Tensor<'g>>,
-}
-
-impl<'g> Loss<'g> {
-    /// A loss of one part, without memory.
-    fn plain((sum, count): (Tensor<'g>, Tensor<'g>)) -> Self {
-        Loss {
-            sum,
-            count,
-            parts: Vec::new(),
-            memory: None,
-        }
-    }
-}
-
-/// An objective that does not train models of a family.
+/// The objective does not train the model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the objective `{objective}` trains {trains}, and the model is of the family `{family}`")]
+#[error("objective.name = {objective} needs {trains}; model.family is {family}")]
 pub struct WrongModel {
     /// The objective's name.
     pub objective: &'static str,
-    /// The families it trains.
+    /// The models that it trains, as settings.
     pub trains: &'static str,
     /// The model's family.
     pub family: &'static str,
 }
 
+/// The five built-in objectives, by name.
+pub fn objectives() -> Named<Objective> {
+    Named::new("name")
+        .with::<Denoise>(Denoise::name())
+        .with::<MaskedLm>(MaskedLm::name())
+        .with::<ReplacedTokens>(ReplacedTokens::name())
+        .with::<PermutationLm>(PermutationLm::name())
+        .with::<CausalLm>(CausalLm::name())
+}
+
 impl Objective {
-    /// The loss of `model` on what is given.
+    /// The objective with the settings `task`.
+    pub fn new<T: Task>(task: T) -> Self {
+        Objective {
+            name: T::name(),
+            task: Arc::new(task),
+        }
+    }
+
+    /// The settings if the objective is a `T`, or `None`.
+    pub fn settings<T: Task>(&self) -> Option<&T> {
+        let settings: &dyn Any = &*self.task;
+        settings.downcast_ref()
+    }
+
+    /// The loss of `model` on the inputs `given`.
     ///
     /// # Errors
     /// A model that the objective does not train.
     pub fn loss<'g>(
         &self,
-        run: Run<'g>,
+        cx: Context<'g>,
         model: &Model,
         given: Given<'_, 'g>,
     ) -> Result<Loss<'g>, WrongModel> {
-        let loss = match (self, model) {
-            (Objective::Denoise(denoise), Model::T5(config)) => {
-                Some(denoise.loss(run, config, given))
-            }
-            (Objective::MaskedLm(masked), model) => masked.loss(run, model, given),
-            (Objective::ReplacedTokens(replaced), Model::Electra(config)) => {
-                Some(replaced.loss(run, config, given))
-            }
-            (Objective::PermutationLm(permuted), Model::Xlnet(config)) => {
-                permuted.loss(run, config, given)
-            }
-            (Objective::CausalLm(causal), Model::TransfoXl(config)) => {
-                Some(causal.loss(run, config, given))
-            }
-            _ => None,
-        };
-        let (objective, trains) = self.trains();
-        loss.ok_or(WrongModel {
-            objective,
-            trains,
+        self.task.loss(cx, model, given).ok_or(WrongModel {
+            objective: self.name,
+            trains: self.task.trains(),
             family: model.family(),
         })
     }
+}
 
-    /// The objective's name, and the families it trains.
-    fn trains(&self) -> (&'static str, &'static str) {
-        match self {
-            Objective::Denoise(_) => ("denoise", "t5"),
-            Objective::MaskedLm(masked) if masked.sentence_order => (
-                "masked-lm with sentence_order",
-                "bert and albert with model.sentence_head = true, in rows that are not packed",
-            ),
-            Objective::MaskedLm(_) => ("masked-lm", "bert, albert and megatron"),
-            Objective::ReplacedTokens(_) => ("replaced-tokens", "electra"),
-            Objective::PermutationLm(_) => ("permutation-lm", "xlnet"),
-            Objective::CausalLm(_) => ("causal-lm", "transfo-xl"),
-        }
+impl<T: Task> From<T> for Objective {
+    fn from(task: T) -> Self {
+        Objective::new(task)
     }
+}
 
-    /// How proteins lie in the rows of a batch of `length` tokens.
-    pub fn rows(&self, length: usize) -> Rows {
-        match self {
-            Objective::Denoise(_) | Objective::ReplacedTokens(_) => Rows::Padded,
-            Objective::MaskedLm(masked) => masked.rows(),
-            Objective::PermutationLm(permuted) => permuted.rows(length),
-            Objective::CausalLm(_) => Rows::Running {
-                stride: length,
-                both_ways: false,
-            },
-        }
+impl Deref for Objective {
+    type Target = dyn Task;
+
+    fn deref(&self) -> &dyn Task {
+        &*self.task
     }
+}
 
-    /// How many tokens a row of the batch has where the model reads `length` of them.
-    pub fn row_tokens(&self, length: usize) -> usize {
-        match self {
-            // The last one is predicted and not read.
-            Objective::CausalLm(_) => length + 1,
-            _ => length,
-        }
+impl fmt::Debug for Objective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.name, self.task)
     }
+}
 
-    /// How the tokens that are predicted are drawn, if the batch says which.
-    pub fn spans(&self) -> Option<Spans> {
-        match self {
-            Objective::PermutationLm(permuted) => Some(permuted.spans()),
-            _ => None,
-        }
+impl PartialEq for Objective {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.task.equals(&*other.task)
     }
+}
 
-    /// How often a token of a row goes through a model: twice where an encoder and a decoder, or a generator and a
-    /// discriminator, read it.
-    pub fn readings(&self) -> usize {
-        match self {
-            Objective::Denoise(_) | Objective::ReplacedTokens(_) => 2,
-            _ => 1,
+impl Serialize for Objective {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Tagged<'o> {
+            name: &'o str,
+            #[serde(flatten)]
+            task: &'o dyn Task,
         }
-    }
-
-    /// The ids that the objective itself puts in, and where each comes from.
-    pub fn noise_ids(&self, vocabulary: &Vocabulary) -> Vec<(&'static str, i32)> {
-        match self {
-            Objective::Denoise(denoise) => denoise.noise_ids().to_vec(),
-            _ => vec![("the vocabulary's mask token", vocabulary.mask)],
-        }
-    }
-
-    /// The loss, in nats, of the best guess that does not look at its input: every target by how often it comes in
-    /// `data`.
-    ///
-    /// # Errors
-    /// Rows too short for a protein.
-    pub fn constant_guess(
-        &self,
-        model: &Model,
-        data: &Dataset,
-        length: usize,
-    ) -> Result<f64, DatasetError> {
-        let residues = data.vocabulary().residue_ids();
-        let frequencies = match self {
-            Objective::Denoise(_) => data.frequencies(length, |_| true)?,
-            Objective::CausalLm(_) => data.frequencies(usize::MAX, |_| true)?,
-            Objective::PermutationLm(_) => {
-                data.frequencies(usize::MAX, |id| residues.contains(&id))?
-            }
-            Objective::MaskedLm(_) | Objective::ReplacedTokens(_) => {
-                data.frequencies(length, |id| residues.contains(&id))?
-            }
-        };
-        let mut guess = entropy(&frequencies);
-        if let (Objective::ReplacedTokens(replaced), Model::Electra(config)) = (self, model) {
-            // A generator that guesses so is wrong unless two draws agree, where it guesses at all.
-            let all = data.frequencies(length, |_| true)?;
-            let maskable: f64 = residues.map(|id| all[id as usize]).sum();
-            let agree: f64 = frequencies.iter().map(|p| p * p).sum();
-            let rate = maskable * replaced.probability * (1.0 - agree);
-            guess += config.discriminator_weight * entropy(&[rate, 1.0 - rate]);
-        }
-        if let Objective::MaskedLm(MaskedLm {
-            sentence_order: true,
-            ..
-        }) = self
-        {
-            guess += std::f64::consts::LN_2;
-        }
-        Ok(guess)
+        let (name, task) = (self.name, &*self.task);
+        Tagged { name, task }.serialize(serializer)
     }
 }

@@ -1,22 +1,25 @@
-//! XLNet's permutation language modelling (Yang et al. 2019): the predicted tokens of a row are put into a random order, and
-//! each is predicted from the tokens that are not predicted and from those before it in that order.
+//! XLNet's permutation language modelling (Yang et al. 2019): the predicted tokens of a row are put into a random order.
+//! Each is predicted from the tokens that are not predicted and from those before it in that order.
 //!
-//! The order is a rank a position: the number of its block of `block` positions plus a random number below 1. Which tokens
-//! are predicted comes with the batch.
+//! The order is one rank per position: the number of its block of `block` positions plus a random number below 1. The batch
+//! states which tokens are predicted.
+
+use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Loss};
-use crate::data::{Rows, Spans, Vocabulary};
+use super::{Given, Loss, Surroundings, Task};
+use crate::data::{Dataset, DatasetError, Rows, Spans, Vocabulary, entropy};
 use crate::graph::{Axis, DType, Key, Shape, Tensor};
 use crate::models::layers::cross_entropy;
-use crate::models::{Run, xlnet};
+use crate::models::settings::SettingError;
+use crate::models::{Context, Model, xlnet};
 
-/// The settings; defaults are those of the official example command for the large model.
+/// The settings. Defaults are those of the official example command for the large model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PermutationLm {
-    /// How many tokens of a row are predicted.
+    /// The number of predicted tokens in a row.
     pub predictions: usize,
     /// A span of n predicted tokens has a context of n x `mask_alpha` / `mask_beta` tokens.
     pub mask_alpha: usize,
@@ -24,13 +27,8 @@ pub struct PermutationLm {
     pub mask_beta: usize,
     /// The longest span.
     pub longest: usize,
-    /// Positions are put into a random order in blocks of so many.
+    /// The size of the blocks in which positions are put into a random order.
     pub block: usize,
-    /// A row is so many tokens further in the next step; the rest is read again. 0 for the whole row. The model
-    /// remembers these tokens (`reuse_len`).
-    pub reuse: usize,
-    /// Whether half of the rows run backwards (`bi_data`).
-    pub both_ways: bool,
 }
 
 impl Default for PermutationLm {
@@ -41,89 +39,22 @@ impl Default for PermutationLm {
             mask_beta: 1,
             longest: 5,
             block: 256,
-            reuse: 256,
-            both_ways: true,
         }
     }
 }
 
 impl PermutationLm {
-    /// How predicted tokens are drawn.
-    pub(super) fn spans(&self) -> Spans {
-        Spans {
-            predictions: self.predictions,
-            alpha: self.mask_alpha,
-            beta: self.mask_beta,
-            longest: self.longest,
-        }
-    }
-
-    /// How proteins lie in rows of `length` tokens.
-    pub(super) fn rows(&self, length: usize) -> Rows {
-        Rows::Running {
-            stride: self.reused(length),
-            both_ways: self.both_ways,
-        }
-    }
-
-    /// How many tokens at the start of a row are in the model's memory in the next step.
-    fn reused(&self, length: usize) -> usize {
-        match self.reuse {
-            0 => length,
-            reuse => reuse.min(length),
-        }
-    }
-
-    /// The loss of predicting the given positions.
-    pub(super) fn loss<'g>(
-        &self,
-        run: Run<'g>,
-        model: &xlnet::Config,
-        given: Given<'_, 'g>,
-    ) -> Option<Loss<'g>> {
-        let (tokens, targets) = (given.tokens, given.targets?);
-        let length = tokens.size("length");
-        // No position is -1, so that a missing target maps to nothing.
-        let mapping = targets.one_hot("length", length, DType::F32);
-        let predicted = mapping
-            .sum(["predictions"])
-            .gt(run.builder.constant(0.5, DType::F32));
-        let hidden = self.hidden(tokens, predicted, given.key, given.vocabulary);
-        let input = xlnet::Input {
-            ids: tokens,
-            // One part: its weights are in the model as published, without a gradient, as a softmax takes away what all keys share.
-            types: Some(run.builder.full(0.0, tokens.shape())),
-            mask: None,
-            permutation: Some(hidden),
-            targets: Some(mapping.cast(run.policy.compute())),
-            memory: given.memory,
-        };
-        let output = model.forward(run, input);
-        let logits = model.logits(run, output.hidden);
-        let labels = mapping
-            .dot(tokens.cast(DType::F32), ["length"])
-            .cast(DType::S32);
-        let counted = targets.ge(targets.constant(0.0));
-        let (sum, count) = run
-            .builder
-            .scope("loss", || cross_entropy(logits, labels, counted));
-        Some(Loss {
-            sum,
-            count,
-            parts: Vec::new(),
-            memory: given.memory.and(output.memory),
-        })
-    }
-
-    /// Which positions `keys` each position `length` cannot see: `pred[batch, length, keys]`.
+    /// The positions `keys` that each position `length` cannot see: `pred[batch, length, keys]`. The next step remembers the
+    /// first `reused` tokens of a row.
     ///
-    /// Among tokens of one part of the row (the reused part, the rest): what is predicted or no residue is hidden from all
-    /// that stand before it in the order, and what is predicted also from itself. Tokens that are neither come first
-    /// and see only each other. The reused part sees nothing of the rest, and the rest all of it.
+    /// Within one part of a row (the reused part or the rest), a token that is predicted or not a residue is hidden from all
+    /// tokens before it in the order. A predicted token is also hidden from itself. All other tokens come first and see only
+    /// each other. The reused part sees nothing of the rest; the rest sees all of the reused part.
     pub fn hidden<'g>(
         &self,
         tokens: Tensor<'g>,
         predicted: Tensor<'g>,
+        reused: usize,
         key: Key<'g>,
         vocabulary: &Vocabulary,
     ) -> Tensor<'g> {
@@ -139,10 +70,9 @@ impl PermutationLm {
             let ordered = predicted.or(special);
             let target = ordered.and(special.not());
 
-            let reused = self.reused(length);
             let place = builder.iota("length", Shape::new(DType::S32, axes.clone()));
             let later = place.ge(place.constant(reused as f64));
-            // Blocks are counted from the start of their part.
+            // Each part counts its blocks from its start.
             let within = later.select(place - reused as f64, place);
             let block = (within.cast(DType::F32) / self.block.max(1) as f64).floor();
             let rank = block + key.stream("order").uniform(&axes);
@@ -160,5 +90,100 @@ impl PermutationLm {
             let next_part = column(later).and(row(later).not());
             next_part.or(same_part.and(before).and(column(ordered)))
         })
+    }
+}
+
+impl Task for PermutationLm {
+    fn name() -> &'static str {
+        "permutation-lm"
+    }
+
+    fn trains(&self) -> &'static str {
+        "model.family = xlnet"
+    }
+
+    fn check(&self, around: &Surroundings) -> Result<(), SettingError> {
+        let both: [(_, &dyn Display); 2] = [
+            ("objective.predictions", &self.predictions),
+            ("length", &around.length),
+        ];
+        SettingError::require(self.predictions <= around.length, both, || {
+            "a row cannot have more predicted tokens than tokens".into()
+        })?;
+        let both_ways = (around.model.config()).is_some_and(|model: &xlnet::Config| model.bi_data);
+        let settings: [(_, &dyn Display); 3] = [
+            ("batch", &around.batch),
+            ("microbatches", &around.microbatches),
+            ("model.bi_data", &both_ways),
+        ];
+        let even = (around.batch / around.microbatches).is_multiple_of(2);
+        SettingError::require(even || !both_ways, settings, || {
+            "batch / microbatches must be even, because half of a microbatch's rows run backwards"
+                .into()
+        })
+    }
+
+    /// The loss of predicting the given positions.
+    fn loss<'g>(&self, cx: Context<'g>, model: &Model, given: Given<'_, 'g>) -> Option<Loss<'g>> {
+        let model: &xlnet::Config = model.config()?;
+        let (tokens, targets) = (given.tokens, given.targets?);
+        let length = tokens.size("length");
+        // No position is -1, so a missing target matches nothing.
+        let mapping = targets.one_hot("length", length, DType::F32);
+        let predicted = mapping
+            .sum(["predictions"])
+            .gt(cx.builder.constant(0.5, DType::F32));
+        let reused = model.reused(length);
+        let hidden = self.hidden(tokens, predicted, reused, given.key, given.vocabulary);
+        let input = xlnet::Input {
+            ids: tokens,
+            // One segment. Its published weights get no gradient, because a softmax cancels what all keys share.
+            types: Some(cx.builder.full(0.0, tokens.shape())),
+            mask: None,
+            permutation: Some(hidden),
+            targets: Some(mapping.cast(cx.policy.compute())),
+            memory: given.memory,
+        };
+        let output = model.forward(cx, input);
+        let logits = model.logits(cx, output.hidden);
+        let labels = mapping
+            .dot(tokens.cast(DType::F32), ["length"])
+            .cast(DType::S32);
+        let counted = targets.ge(targets.constant(0.0));
+        let (sum, count) = cx
+            .builder
+            .scope("loss", || cross_entropy(logits, labels, counted));
+        Some(Loss {
+            sum,
+            count,
+            parts: Vec::new(),
+            memory: given.memory.and(output.memory),
+        })
+    }
+
+    fn rows(&self, model: &Model, length: usize) -> Rows {
+        match model.config::<xlnet::Config>() {
+            Some(config) => Rows::Running {
+                stride: config.reused(length),
+                both_ways: config.bi_data,
+            },
+            None => Rows::Padded,
+        }
+    }
+
+    fn spans(&self) -> Option<Spans> {
+        Some(Spans {
+            predictions: self.predictions,
+            alpha: self.mask_alpha,
+            beta: self.mask_beta,
+            longest: self.longest,
+        })
+    }
+
+    fn constant_guess(&self, _: &Model, data: &Dataset, _: usize) -> Result<f64, DatasetError> {
+        let residues = data.vocabulary().residue_ids();
+        Ok(entropy(
+            &data.frequencies(usize::MAX, |id| residues.contains(&id))?,
+        ))
     }
 }

@@ -1,5 +1,6 @@
-//! ALBERT's sentence-order prediction (Lan et al. 2020) for proteins: a protein's two halves as `[CLS] A [SEP] B [SEP]`, in
-//! half of the rows the other way round, and the model has to say which. Off in the published runs as far as is known.
+//! ALBERT's sentence-order prediction (Lan et al. 2020) for proteins: a row is a protein's two halves, `[CLS] A [SEP] B [SEP]`.
+//! In half of the rows they are swapped, and the model predicts which. It is not known whether ProtAlbert was trained with it:
+//! its checkpoint has the head, and its recipe leaves the objective off.
 
 use crate::data::Vocabulary;
 use crate::graph::{DType, Key, Shape, Tensor};
@@ -11,12 +12,12 @@ pub struct Pairs<'g> {
     pub ids: Tensor<'g>,
     /// 1 from the second half on, `s32[batch, length]`.
     pub types: Tensor<'g>,
-    /// Whether the halves are the other way round, `s32[batch]`.
+    /// Whether the halves are swapped, `s32[batch]`.
     pub swapped: Tensor<'g>,
 }
 
-/// The proteins of `tokens` (`s32[batch, length]`, one a row behind its prefix token) cut in two. A row holds one separator
-/// more then, so a protein that fills its row loses its last residue.
+/// The proteins of `tokens` (`s32[batch, length]`, one per row after its prefix token), cut in two. A row then holds one
+/// more separator, so a protein that fills its row loses its last residue.
 pub fn pairs<'g>(tokens: Tensor<'g>, key: Key<'g>, vocabulary: &Vocabulary) -> Pairs<'g> {
     let builder = tokens.builder();
     builder.scope("pairs", || {
@@ -39,7 +40,7 @@ pub fn pairs<'g>(tokens: Tensor<'g>, key: Key<'g>, vocabulary: &Vocabulary) -> P
         let other_way = row(swapped).cast(DType::F32);
         let place = builder.iota("length", Shape::new(DType::F32, axes.clone()));
         let zero = place.constant(0.0);
-        // The first half stands behind the prefix, the second behind a separator; each comes from where it was.
+        // The first half follows the prefix, and the second a separator. Each is copied from its old place.
         let second = place.gt(front + 1.0);
         let source = second.select(
             place - 1.0 - front + half - other_way * half,

@@ -1,5 +1,5 @@
-//! Adafactor (Shazeer and Stern 2018): second moments of a matrix are kept as one number a row and one a column.
-//! Settings and defaults are mesh-tensorflow's, with which ProtT5 was trained.
+//! Adafactor (Shazeer and Stern 2018), which stores the second moments of a matrix as one number per row and one per
+//! column. Settings and defaults are those of mesh-tensorflow, which trained ProtT5.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,13 +16,13 @@ pub struct Adafactor {
     pub clip_threshold: f64,
     /// Added to squared gradients (epsilon 1 of the paper).
     pub epsilon: f64,
-    /// The least scale of a weight (epsilon 2 of the paper).
+    /// The smallest scale of a weight (epsilon 2 of the paper).
     pub scale_floor: f64,
     /// Whether the learning rate is multiplied by the weight's root mean square.
     pub scale_by_weight: bool,
-    /// The decay of a moving average of updates; 0 keeps none.
+    /// The decay of a moving average of updates; 0 switches it off.
     pub momentum: f64,
-    /// How much of a weight is taken off it a step, times the scaled learning rate.
+    /// The fraction of a weight that a step subtracts, times the scaled learning rate.
     pub weight_decay: f64,
     /// Matrices with fewer rows or columns than this are not factored.
     pub least_factored: usize,

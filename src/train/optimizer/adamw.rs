@@ -1,4 +1,4 @@
-//! AdamW (Loshchilov and Hutter 2019): Adam whose weight decay is taken off the weight itself and not added to the
+//! AdamW (Loshchilov and Hutter 2019): Adam with weight decay that is subtracted from the weight instead of added to the
 //! gradient. Defaults are PyTorch's.
 
 use serde::{Deserialize, Serialize};
@@ -11,19 +11,19 @@ use crate::graph::Tensor;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdamW {
-    /// What the mean of gradients keeps from step to step.
+    /// The decay of the mean of gradients.
     pub beta1: f64,
-    /// What the mean of squared gradients keeps.
+    /// The decay of the mean of squared gradients.
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// How much of a weight is taken off it a step, times the learning rate.
+    /// The fraction of a weight that a step subtracts, times the learning rate.
     pub weight_decay: f64,
     /// Whether moments are divided by 1 - beta^step. BERT's and ELECTRA's code does not.
     pub debias: bool,
-    /// Whether norms and biases do not decay, as in BERT's code; PyTorch's class decays all it is given.
+    /// Whether norms and biases are exempt from decay, as in BERT's code. PyTorch's class decays all its parameters.
     pub exclude_norm_and_bias: bool,
-    /// What first moments are kept in.
+    /// The element type of stored first moments.
     pub first_moment: MomentType,
 }
 

@@ -1,5 +1,5 @@
-//! LAMB (You et al. 2020): Adam's update, for each layer's weight scaled so that its norm is that of the weight. Defaults
-//! are those of the code that BERT and ALBERT were trained with, as ProtBert, ProtAlbert and ProtElectra were.
+//! LAMB (You et al. 2020): Adam's update, scaled for each layer's weight to the norm of that weight. Defaults are those of
+//! the code that trained BERT and ALBERT, and with it ProtBert, ProtAlbert and ProtElectra.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,29 +11,29 @@ use crate::graph::Tensor;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lamb {
-    /// What the mean of gradients keeps from step to step.
+    /// The decay of the mean of gradients.
     pub beta1: f64,
-    /// What the mean of squared gradients keeps.
+    /// The decay of the mean of squared gradients.
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// How much of a weight is added to its update, before that is scaled.
+    /// The fraction of a weight that is added to its update, before scaling.
     pub weight_decay: f64,
-    /// Where it is made good that moments start from zero.
+    /// Where the bias of moments that start from zero is corrected.
     pub debias: Debias,
-    /// The largest norm that a weight counts with; `torch_optimizer` has 10, the paper and ALBERT's code no limit.
+    /// The upper limit of a weight's norm in the scaling: 10 in `torch_optimizer`, none in the paper and in ALBERT's code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clamp: Option<f64>,
-    /// Whether updates are scaled at all; without, this is Adam.
+    /// Whether updates are scaled; if not, this is Adam.
     pub trust_ratio: bool,
-    /// Whether norms and biases neither decay nor are scaled. ALBERT's code leaves out of the scaling what it leaves out
-    /// of decay; `torch_optimizer` decays and scales all it is given.
+    /// Whether norms and biases are exempt from decay and scaling, as in ALBERT's code. `torch_optimizer` decays and scales
+    /// all its parameters.
     pub exclude_norm_and_bias: bool,
-    /// What first moments are kept in.
+    /// The element type of stored first moments.
     pub first_moment: MomentType,
 }
 
-/// Where LAMB makes good that its moments start from zero.
+/// Where LAMB corrects the bias of moments that start from zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Debias {
@@ -43,7 +43,7 @@ pub enum Debias {
     /// Each moment is divided by 1 - beta^step: the paper's algorithm.
     Moments,
     /// The learning rate is multiplied by sqrt(1 - beta2^step) / (1 - beta1^step): `torch_optimizer` with `debias`. Unlike the
-    /// paper's this is not undone by the scaling, and first steps are smaller.
+    /// paper's correction, the scaling does not undo it, so the first steps are smaller.
     Rate,
 }
 
@@ -85,7 +85,7 @@ impl Lamb {
             change = change + value * self.weight_decay;
         }
         if self.trust_ratio && !excluded {
-            // One ratio a layer: the norms are over a layer's own axes.
+            // One ratio per layer: the norms are over a layer's own axes.
             let own = View::of(weight).own;
             let norm = |x: Tensor<'g>| (x * x).sum(own.clone()).sqrt();
             let (mut weight_norm, change_norm) = (norm(value), norm(change));

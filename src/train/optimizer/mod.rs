@@ -1,5 +1,5 @@
-//! Optimizers as graphs: each takes a weight, its gradient and the learning rate, declares its state as inputs of the
-//! step, and gives the next weight. A weight that stacks layers counts as one weight a layer.
+//! Optimizers as graphs. Each takes a weight, its gradient and the learning rate, declares its state as inputs of the step,
+//! and returns the next weight. A weight that stacks layers counts as one weight per layer.
 
 mod adafactor;
 mod adamw;
@@ -19,27 +19,27 @@ pub use view::View;
 
 use crate::graph::{Builder, Role, Shape, Tensor, Weight};
 
-/// Which optimizer, with its settings.
+/// An optimizer with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case")]
 pub enum Optimizer {
     /// Factored second moments (Shazeer and Stern 2018).
     Adafactor(Adafactor),
-    /// Adam with decay of the weights themselves (Loshchilov and Hutter 2019).
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
     #[serde(rename = "adamw")]
     AdamW(AdamW),
-    /// Adam scaled layer by layer (You et al. 2020).
+    /// Adam with layer-wise scaling (You et al. 2020).
     Lamb(Lamb),
     /// Stochastic gradient descent with momentum (Polyak 1964).
     Momentum(Momentum),
 }
 
-/// One weight's part in a step.
+/// The update of one weight in a step.
 #[derive(Clone, Copy)]
 pub struct Update<'a, 'g> {
-    /// Records the graph.
+    /// The graph's builder.
     pub builder: &'g Builder,
-    /// What is updated.
+    /// The weight to update.
     pub weight: &'a Weight,
     /// Its value.
     pub value: Tensor<'g>,
@@ -52,7 +52,7 @@ pub struct Update<'a, 'g> {
 }
 
 impl Optimizer {
-    /// The weight's next value; its state goes into and out of the step by itself.
+    /// The weight's next value. Its state becomes an input and an output of the step.
     pub fn apply<'g>(&self, update: Update<'_, 'g>) -> Tensor<'g> {
         match self {
             Optimizer::Adafactor(settings) => settings.apply(update),
@@ -64,16 +64,16 @@ impl Optimizer {
 }
 
 impl<'g> Update<'_, 'g> {
-    /// The state `kind` of this weight, of `shape`; it starts as zeros.
+    /// The state `kind` of this weight, of `shape`, which starts as zeros.
     fn state(&self, kind: &str, shape: Shape) -> Tensor<'g> {
         self.builder
             .input(&self.state_name(kind), Role::State, shape)
     }
 
-    /// Gives the state `kind` its next value.
+    /// Sets the next value of the state `kind`.
     fn set_state(&self, kind: &str, next: Tensor<'g>) {
         self.builder
-            .update(&self.state_name(kind), next.pin_weight());
+            .update(&self.state_name(kind), next.pin_state());
     }
 
     fn state_name(&self, kind: &str) -> String {

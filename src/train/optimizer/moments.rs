@@ -1,13 +1,13 @@
-//! What Adam's family shares: the decaying means of gradients and of their squares (Kingma and Ba 2015), and which
-//! weights are left out of decay.
+//! What the optimizers of Adam's family share: the decaying means of gradients and of their squares (Kingma and Ba 2015),
+//! and the weights that are exempt from decay.
 
 use serde::{Deserialize, Serialize};
 
 use super::Update;
 use crate::graph::{DType, Tensor, Weight};
 
-/// The element type that first moments are kept in between steps; they are computed in `f32` either way. `bf16` saves two
-/// bytes a weight. Second moments stay `f32`: with a decay of 0.999 a step moves them by less than `bf16` can tell.
+/// The element type of stored first moments, which are computed in `f32` either way. `bf16` saves two bytes per weight.
+/// Second moments stay `f32`: with a decay of 0.999, a step changes them by less than `bf16` resolves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MomentType {
@@ -27,7 +27,7 @@ impl From<MomentType> for DType {
     }
 }
 
-/// The two decays and how the first moment is kept.
+/// The two decays, and the element type of the stored first moment.
 #[derive(Clone, Copy)]
 pub(super) struct Moments {
     pub beta1: f64,
@@ -50,9 +50,9 @@ impl Moments {
         (mean, square)
     }
 
-    /// What the two moments are of an unbiased mean after `step` steps, since they start from zero: 1 - beta^step each.
+    /// The fractions of an unbiased mean that the two moments reach after `step` steps from zero: 1 - beta^step each.
     pub fn shares<'g>(self, step: Tensor<'g>) -> (Tensor<'g>, Tensor<'g>) {
-        // By way of expm1: 1 - 0.999^1 in f32 would be off by 3e-5 of itself.
+        // expm1, because 1 - 0.999^1 in f32 would have a relative error of 3e-5.
         let share = |beta: f64| -(step * beta.ln()).exp_m1();
         (share(self.beta1), share(self.beta2))
     }

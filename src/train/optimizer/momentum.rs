@@ -9,7 +9,7 @@ use crate::graph::Tensor;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Momentum {
-    /// What a velocity keeps from step to step.
+    /// The decay of the velocity.
     pub decay: f64,
 }
 

@@ -1,28 +1,28 @@
-//! How an optimizer sees a weight: layers apart, then rows and columns of a matrix. Heads and their size count as one
-//! joined axis, and with them queries, keys and values of one weight, as they were in the original's weights.
+//! How an optimizer sees a weight: one matrix of rows and columns per layer. Heads and their size count as one joined axis,
+//! and so do the queries, keys and values of one weight, as in the weights of the originals.
 
 use crate::graph::{AxisName, Weight};
 
-/// Axes that stand side by side and count as one.
+/// Adjacent axes that count as one.
 const JOINED: [(&str, &str); 2] = [("heads", "kv"), ("qkv", "heads")];
 
-/// A weight's axes by what they are to an optimizer.
+/// A weight's axes by their role in an optimizer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
     /// All axes of one layer's weight.
     pub own: Vec<AxisName>,
-    /// The axes of the matrix's rows; empty if it is no matrix.
+    /// The axes of the matrix's rows; empty if it is not a matrix.
     pub rows: Vec<AxisName>,
-    /// The axes of the matrix's columns; empty if it is no matrix.
+    /// The axes of the matrix's columns; empty if it is not a matrix.
     pub columns: Vec<AxisName>,
-    /// How many rows there are.
+    /// The number of rows.
     pub row_count: usize,
-    /// How many columns there are.
+    /// The number of columns.
     pub column_count: usize,
 }
 
 impl View {
-    /// The view of `weight`: its last two axes, joined ones counted as one, are a matrix's rows and columns.
+    /// The view of `weight`: its last two axes, with joined axes counted as one, are a matrix's rows and columns.
     pub fn of(weight: &Weight) -> Self {
         let axes = &weight.shape.axes[weight.stacked..];
         let mut groups: Vec<Vec<usize>> = Vec::new();
